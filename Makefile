@@ -1,0 +1,43 @@
+# The commands that a person runs and that CI runs, as they stand.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: demo test test-all lint types imports readme check bench clean
+
+$(BIN)/ets: pyproject.toml
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade "pip>=25.1"
+	$(BIN)/python -m pip install --quiet --editable ".[local]"
+	@touch $@
+
+$(VENV)/.dev: $(BIN)/ets pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[local,cbc]" --group test --group lint
+	@touch $@
+
+demo: $(BIN)/ets  ## a fresh environment, the package, one search on an example problem
+	$(BIN)/ets solve --example
+
+test: $(VENV)/.dev  ## the default suite
+	$(BIN)/python -m pytest
+
+test-all: $(VENV)/.dev  ## the slow tests too
+	$(BIN)/python -m pytest -m "not live"
+
+lint: $(VENV)/.dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.dev
+	$(BIN)/mypy
+
+imports: $(VENV)/.dev  ## which room may import which
+	$(BIN)/lint-imports
+
+check: lint types imports test  ## all that must pass before a commit
+
+bench: $(VENV)/.dev  ## selection: HiGHS against PuLP/CBC on the same programmes
+	$(BIN)/python benchmarks/selection.py
+
+clean:
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

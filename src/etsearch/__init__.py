@@ -1,0 +1,10 @@
+"""Efficient tree search for LLM inference-time scaling."""
+
+from etsearch.answers import Aggregation
+from etsearch.api import search, solve
+from etsearch.loop import Limits
+from etsearch.result import SearchResult
+from etsearch.types import Problem, Sampling
+
+__all__ = ["Aggregation", "Limits", "Problem", "Sampling", "SearchResult", "search", "solve"]
+__version__ = "0.1.0"

@@ -1,0 +1,5 @@
+"""``python -m etsearch`` is ``ets``."""
+
+from etsearch.cli.main import main
+
+main()

@@ -1,0 +1,83 @@
+"""How a width is shared among trajectories by their rewards. Written once; every strategy calls it."""
+
+import math
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch.errors import ConfigError
+
+Rounding = Literal["sequential", "ceil", "round"]
+
+
+def share(
+    rewards: Sequence[float], width: int, temperature: float, rounding: Rounding = "sequential"
+) -> list[int]:
+    """Expansion widths ``W_i`` in proportion to ``softmax(R / T_R)`` (REBASE; ETS, equation for W).
+
+    Args:
+        rewards: ``[n]`` rewards, each in [0, 1], at least one.
+        width: continuations to hand out, at least 0.
+        temperature: balance temperature ``T_R``, above 0; small exploits, large explores; ``inf`` shares evenly.
+        rounding: ``sequential`` goes through the rewards in falling order (equal ones in the order given) and
+            takes the ceiling of the *remaining* width times the share of the *remaining* mass, so that the sum
+            is exactly ``width`` (released code of REBASE and ETS; default). ``ceil`` rounds each share up
+            (paper of ETS; may hand out up to ``n - 1`` more). ``round`` rounds each to the nearest, halves up
+            (paper of REBASE; may hand out more or less).
+
+    Returns:
+        ``[n]`` expansion widths, in the order of the rewards.
+
+    Raises:
+        ConfigError: a reward outside [0, 1] or NaN, named by its index; a bad width, temperature or rounding.
+    """
+    values = check_rewards(rewards)
+    if width < 0:
+        raise ConfigError(f"width is {width}; it must be at least 0")
+    if not temperature > 0:
+        raise ConfigError(f"the balance temperature is {temperature}; it must be above 0 (inf shares evenly)")
+    mass = np.exp((values - values.max()) / temperature)
+    if rounding == "sequential":
+        return _sequential(mass, width)
+    exact = width * mass / mass.sum()
+    if rounding == "ceil":
+        return [_ceil(x) for x in exact.tolist()]
+    if rounding == "round":
+        return np.floor(exact + 0.5 + _SLACK).astype(int).tolist()  # type: ignore[no-any-return]
+    raise ConfigError(f"rounding is {rounding!r}; choose one of {', '.join(get_args(Rounding))}")
+
+
+def check_rewards(rewards: Sequence[float]) -> NDArray[np.float64]:
+    """The rewards as an array; a ConfigError names the first that is NaN or outside [0, 1], or their absence."""
+    values = np.asarray(rewards, dtype=np.float64)
+    if values.ndim != 1 or values.size == 0:
+        raise ConfigError(f"rewards have shape {values.shape}; give one reward for each node, at least one")
+    bad = np.flatnonzero(~((values >= 0.0) & (values <= 1.0)))
+    if bad.size:
+        raise ConfigError(f"the reward of node {bad[0]} is {values[bad[0]]}; rewards must lie in [0, 1]")
+    return values
+
+
+_SLACK = 1e-9
+"""What a share may exceed a whole number by and still count as that number: equal rewards must share evenly."""
+
+
+def _ceil(x: float) -> int:
+    return math.ceil(x - _SLACK)
+
+
+def _sequential(mass: NDArray[np.float64], width: int) -> list[int]:
+    order = np.argsort(-mass, kind="stable")
+    falling = mass[order]
+    remaining_mass = np.cumsum(falling[::-1])[::-1].tolist()
+    widths = np.zeros(len(mass), dtype=np.int64)
+    remaining = width
+    for position, node in enumerate(order.tolist()):
+        if remaining == 0:
+            break
+        fraction = falling[position] / remaining_mass[position] if remaining_mass[position] > 0 else 1.0
+        widths[node] = min(remaining, _ceil(remaining * fraction))
+        remaining -= int(widths[node])
+    return widths.tolist()  # type: ignore[no-any-return]

@@ -1,0 +1,7 @@
+"""What a solution answers: extraction, equivalence, and the vote."""
+
+from etsearch.answers.equivalence import equivalent
+from etsearch.answers.extract import DEFAULT_PATTERNS, Pattern, Reading, extract
+from etsearch.answers.vote import Aggregation, Vote, vote, weight
+
+__all__ = ["DEFAULT_PATTERNS", "Aggregation", "Pattern", "Reading", "Vote", "equivalent", "extract", "vote", "weight"]

@@ -1,0 +1,157 @@
+r"""The final answer that a solution states: ``\boxed{…}``, ``The answer is …``, ``#### …``, ``Final Answer: …``."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import lru_cache
+from typing import Final
+
+from etsearch.errors import ConfigError
+
+MAX_WORDS: Final = 6
+"""Plain words that a stated answer may have; "The answer is a number that we do not know yet" is not one."""
+MAX_CHARACTERS: Final = 1000
+"""A stated answer is looked for in this many characters after its cue."""
+
+
+class Reading(StrEnum):
+    """How far an answer reaches behind its cue."""
+
+    BRACES = "braces"
+    """One balanced ``{…}``, or what stands there up to a space or a dollar sign (``\\boxed 5``)."""
+    LINE = "line"
+    """The rest of the line."""
+    SENTENCE = "sentence"
+    """Up to the end of the sentence or of the line; a decimal point and a full stop inside mathematics end none."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pattern:
+    r"""One way to state an answer: a cue and what follows it.
+
+    Attributes:
+        name: for messages.
+        hint: text that every match of ``cue`` contains, letter case aside; without it the cue is not looked for.
+        cue: regular expression of what stands before the answer; letter case does not matter, ``^`` is a line's start.
+        reading: how far the answer reaches.
+
+    Raises:
+        ConfigError: an empty hint, or a cue that is no regular expression or matches the empty text.
+    """
+
+    name: str
+    hint: str
+    cue: str
+    reading: Reading
+
+    def __post_init__(self) -> None:
+        try:
+            is_empty = _compiled(self.cue).match("") is not None
+        except re.error as error:
+            raise ConfigError(f"the cue of pattern {self.name!r}, {self.cue!r}, is no regular expression") from error
+        if is_empty or not self.hint:
+            raise ConfigError(f"pattern {self.name!r} has an empty hint or cue; give the text that announces an answer")
+
+
+@lru_cache(maxsize=64)
+def _compiled(cue: str) -> re.Pattern[str]:
+    return re.compile(cue, re.IGNORECASE | re.MULTILINE)
+
+
+BOXED: Final = Pattern("boxed", "box", r"\\(?:boxed|fbox)(?![a-z])\s*", Reading.BRACES)
+ANSWER_IS: Final = Pattern(
+    "answer is",
+    "answer",
+    r"\b(?:the|final)(?:\s+\w+){0,2}?\s+answer\s+is(?![\w'’])(?!\s+(?:not|correct|right|wrong|clear|in)\b)[\s:*]*",
+    Reading.SENTENCE,
+)
+FINAL_ANSWER: Final = Pattern(
+    "final answer", "answer", r"(?:\bfinal\s+answer|^[ \t*#]*answer)[*\s]*:[\s:*]*", Reading.SENTENCE
+)
+HASHES: Final = Pattern("hashes", "####", r"^[ \t]*####(?!#)[ \t]*+(?![a-z]{2}|\d+[.)][ \t])", Reading.LINE)
+DEFAULT_PATTERNS: Final = (BOXED, ANSWER_IS, FINAL_ANSWER, HASHES)
+"""``HASHES`` wants a number or mathematics: ``#### Step 2`` and ``#### 2. Simplify`` are headings."""
+
+_BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
+_BARE = re.compile(r"[^\s${}]+")
+_WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}")
+_MATH = r"\$\$.+?\$\$|\$[^$\n]+\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]|\\\{.*?\\\}"
+_SENTENCE_END = r"[.!?]*(?:\n|\Z)|[.!?]\W*\s|,?\s+(?:because|since|which)\b"
+_SENTENCE = re.compile(rf"(?>(?:{_MATH}|\{{[^{{}}\n]*\}}|(?!{_SENTENCE_END}).)*)", re.DOTALL)
+_MATH_FIRST = re.compile(rf"(?>{_MATH})(?!\s*(?:,|;|and\b|or\b|[-+=*/<>^]))", re.DOTALL)
+_DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
+
+
+def extract(text: str, patterns: Sequence[Pattern] = DEFAULT_PATTERNS) -> str | None:
+    r"""The answer that ``text`` states last, without its mathematics delimiters; None where it states none.
+
+    Args:
+        text: a step or a solution, never the prompt: an answer that the question quotes is not an answer.
+        patterns: the ways to state one that count. The statement whose cue stands last wins, whichever it is.
+
+    A statement whose braces do not balance (a step cut in the middle) or that is empty is passed over.
+    """
+    folded = text.lower()
+    live = [pattern for pattern in patterns if pattern.hint.lower() in folded]
+    if not live:
+        return None
+    return next(_answers(text, live), None)
+
+
+def _answers(text: str, patterns: Sequence[Pattern]) -> Iterator[str]:
+    """The stated answers, last cue first."""
+    cues = [(match.end(), pattern) for pattern in patterns for match in _compiled(pattern.cue).finditer(text)]
+    for end, pattern in sorted(cues, key=lambda cue: cue[0], reverse=True):
+        answer = _read(text[end : end + MAX_CHARACTERS], pattern.reading)
+        if answer:
+            yield answer
+
+
+def _read(rest: str, reading: Reading) -> str | None:
+    if reading is Reading.BRACES:
+        return _bare(_braced(rest))
+    passage = rest.split("\n", 1)[0] if reading is Reading.LINE else _sentence(rest)
+    answer = _bare(passage)
+    if answer is None or len(_WORD.findall(answer)) > MAX_WORDS or not _balanced(answer):
+        return None
+    return answer
+
+
+def _sentence(rest: str) -> str:
+    match = _MATH_FIRST.match(rest) or _SENTENCE.match(rest)
+    return match.group() if match else ""
+
+
+def _braced(rest: str) -> str | None:
+    """The inside of the braces that ``rest`` opens with, or its first word; None where they never close."""
+    if not rest.startswith("{"):
+        match = _BARE.match(rest)
+        return match.group() if match else None
+    depth = 0
+    for match in _BRACE.finditer(rest):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth == 0:
+            return rest[1 : match.start()]
+    return None
+
+
+def _balanced(answer: str) -> bool:
+    depth = 0
+    for match in _BRACE.finditer(answer):
+        depth += {"{": 1, "}": -1}.get(match.group(), 0)
+        if depth < 0:
+            return False
+    return depth == 0
+
+
+def _bare(passage: str | None) -> str | None:
+    """Without surrounding space, closing full stop and one pair of delimiters of each kind; None if nothing is left."""
+    if passage is None:
+        return None
+    answer = passage.strip().rstrip(".,;: ")
+    for opening, closing in _DELIMITERS:
+        inside = answer[len(opening) : -len(closing)]
+        if answer.startswith(opening) and answer.endswith(closing) and inside and opening not in inside:
+            answer = inside.strip().rstrip(".,;: ")
+    return answer.removesuffix("**").strip() or None

@@ -1,0 +1,43 @@
+"""The command line: ``ets``."""
+
+import sys
+
+import typer
+
+from etsearch import __version__
+from etsearch.cli.lists import engines, prms, strategies
+from etsearch.cli.solve import solve
+from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
+
+app = typer.Typer(
+    help="Efficient tree search for LLM inference-time scaling.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+app.command()(solve)
+app.command()(strategies)
+app.command()(engines)
+app.command()(prms)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ets {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: bool = typer.Option(False, "--version", callback=_print_version, is_eager=True, help="Print the version."),
+) -> None:
+    del version
+
+
+def main() -> None:
+    """Runs the command line; an error of ours is one message and exit code 2 (bad input) or 1."""
+    try:
+        app()
+    except EtsearchError as error:
+        sys.stderr.write(f"ets: {error}\n")
+        raise SystemExit(2 if isinstance(error, ConfigError | MissingDependencyError) else 1) from None

@@ -1,0 +1,139 @@
+"""``ets solve``: one problem, one search, or several side by side."""
+
+import asyncio
+import json
+import sys
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from etsearch import minimath
+from etsearch.api import aggregation_named, opened
+from etsearch.cli.live import LiveView
+from etsearch.cli.show import show, show_comparison
+from etsearch.diversity import EMBEDDERS
+from etsearch.errors import ConfigError
+from etsearch.loop import Limits, SearchSettings, run_search
+from etsearch.registry import parse
+from etsearch.result import SearchResult
+from etsearch.strategies import STRATEGIES, Strategy
+from etsearch.types import Problem, Sampling
+
+_DEFAULT_LIMITS = Limits()
+
+
+def solve(
+    question: Annotated[str, typer.Argument(help="The problem; '-' reads it from standard input.")] = "",
+    example: Annotated[bool, typer.Option("--example", help="Solve an example problem of the miniature world.")] = False,
+    number: Annotated[int, typer.Option(help=f"Which example, 1 to {minimath.EXAMPLES}.")] = 1,
+    strategy: Annotated[str, typer.Option(help="See 'ets strategies'; settings as in 'beam(keep=4)'.")] = "ets",
+    compare: Annotated[str, typer.Option(help="Several strategies side by side, such as 'rebase,ets'.")] = "",
+    width: Annotated[int, typer.Option(help="Continuations sampled at each depth (N).")] = 16,
+    generator: Annotated[str, typer.Option(help="See 'ets engines'.")] = "minimath",
+    prm: Annotated[str, typer.Option(help="See 'ets prms'; 'none' for a plain majority of best-of-N.")] = "minimath",
+    embedder: Annotated[str, typer.Option(help="What clusters steps: lexical.")] = "lexical",
+    lambda_b: Annotated[float | None, typer.Option(help="Weight of the KV-budget term (ETS).")] = None,
+    lambda_d: Annotated[float | None, typer.Option(help="Weight of the diversity term (ETS).")] = None,
+    balance_temperature: Annotated[float | None, typer.Option(help="T_R of REBASE and ETS.")] = None,
+    cluster_threshold: Annotated[float, typer.Option(help="Cosine distance at which clusters are cut.")] = 0.05,
+    aggregation: Annotated[str, typer.Option(help="Vote by the rewards' last, min, prod, mean, or majority.")] = "last",
+    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
+    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
+    max_depth: Annotated[int, typer.Option(help="Most steps of a trajectory.")] = _DEFAULT_LIMITS.max_depth,
+    max_step_tokens: Annotated[int, typer.Option(help="Most tokens of a step.")] = _DEFAULT_LIMITS.max_step_tokens,
+    max_tokens: Annotated[int, typer.Option(help="Most tokens of a trajectory.")] = _DEFAULT_LIMITS.max_tokens,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+) -> None:
+    """Search for the answer to one problem, and say what the search cost."""
+    problem = _problem(question, number if example else None)
+    given = {"lambda_b": lambda_b, "lambda_d": lambda_d, "balance_temperature": balance_temperature}
+    strategies = _strategies(compare or strategy, {k: v for k, v in given.items() if v is not None})
+    if not compare and len(strategies) > 1:
+        raise ConfigError(f"--strategy takes one strategy, not {strategy!r}; use --compare for several")
+    settings = SearchSettings(
+        width=width,
+        seed=seed,
+        aggregation=aggregation_named(aggregation),
+        cluster_threshold=cluster_threshold,
+        sampling=Sampling(temperature=temperature),
+        limits=Limits(max_depth, max_step_tokens, max_tokens),
+    )
+    console = Console(quiet=as_json)
+    if example:
+        console.print(f"[bold]{problem.question}[/]\n", highlight=False)
+    results = asyncio.run(_search(problem, generator, prm, strategies, embedder, settings, console))
+    if as_json:
+        _print_json(results, is_comparison=bool(compare))
+    elif compare:
+        show_comparison(console, results)
+    else:
+        name, result = next(iter(results.items()))
+        show(console, result, name)
+    if example:
+        console.print(f"[dim]The right answer is {problem.answer}.[/]", highlight=False)
+    if any(result.answer is None for result in results.values()):
+        raise typer.Exit(1)
+
+
+def _problem(question: str, example: int | None) -> Problem:
+    if example is not None:
+        if question:
+            raise ConfigError("give a question or --example, not both")
+        return minimath.example(example)
+    text = sys.stdin.read() if question == "-" else question
+    if not text.strip():
+        raise ConfigError("the question is empty; give the text of a problem, '-' for standard input, or --example")
+    return Problem(text.strip())
+
+
+def _strategies(names: str, given: dict[str, Any]) -> dict[str, Strategy]:
+    """The strategies of a list such as ``beam(keep=4),ets``; each takes those of the given settings that it has."""
+    specifications = [text.strip() for text in _split(names)]
+    taken = {s: [k for k in given if k in STRATEGIES.entry(parse(s).name).parameters] for s in specifications}
+    for key in given:
+        if not any(key in keys for keys in taken.values()):
+            raise ConfigError(f"--{key.replace('_', '-')} is no setting of {names}; see 'ets strategies'")
+    return {s: STRATEGIES.create(s, {k: given[k] for k in taken[s]}) for s in specifications}
+
+
+def _split(names: str) -> list[str]:
+    """Splits at the commas that stand outside parentheses."""
+    parts, depth = [""], 0
+    for character in names:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return parts
+
+
+async def _search(
+    problem: Problem,
+    generator: str,
+    prm: str,
+    strategies: dict[str, Strategy],
+    embedder: str,
+    settings: SearchSettings,
+    console: Console,
+) -> dict[str, SearchResult]:
+    results = {}
+    async with opened(generator, None if prm == "none" else prm) as (writer, judge):
+        for name, strategy in strategies.items():
+            with LiveView(console, f"{name}, width {settings.width}") as view:
+                results[name] = await run_search(
+                    problem,
+                    generator=writer,
+                    reward_model=judge,
+                    strategy=strategy,
+                    settings=settings,
+                    embedder=EMBEDDERS.create(embedder),
+                    on_event=view.listen,
+                )
+    return results
+
+
+def _print_json(results: dict[str, SearchResult], *, is_comparison: bool) -> None:
+    objects = [{"strategy": name, **result.to_dict()} for name, result in results.items()]
+    typer.echo(json.dumps({"searches": objects} if is_comparison else objects[0], ensure_ascii=False))

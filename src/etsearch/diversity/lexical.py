@@ -1,0 +1,151 @@
+r"""The default embedder: words by their letters, numbers by their value. No model, no download.
+
+It is *not* semantic. It sees that two steps are the same but for filler words, and that they hold different numbers;
+it does not see that "a dozen" is 12 or that "twice" means "times 2". For meaning use a sentence embedder.
+"""
+
+import re
+import zlib
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch.errors import ConfigError
+
+WORD_MASS: Final = 2.0
+"""Squared weight of a word, half on the word and half on its character 3- to 5-grams."""
+FILLER_MASS: Final = 0.02
+"""Squared weight of a filler word such as "so" or "the"."""
+NUMBER_MASS: Final = 2.0
+"""Squared weight of a number; the result of the step counts once more."""
+OPERATOR_MASS: Final = 1.0
+"""Squared weight of an arithmetic operator."""
+SIGNATURE_SHARE: Final = 0.2
+"""Squared weight of the numbers taken together, as a share of all the rest. It sets the distance that steps with
+different numbers keep at the least, however long they are: 0.2 / 1.2 = 0.17, but for hash collisions."""
+NUM_HASHES: Final = 3
+"""Coordinates of a token, so that no single collision makes two tokens one."""
+MIN_DIMENSIONS: Final = 64
+
+_NGRAMS: Final = (3, 4, 5)
+_FILLER_WORDS: Final = """
+a all also altogether an and are as be been both by calculate can compute count do each equal equals find first for
+from get gets give gives has have hence here how in is it its know left let makes means much must need now number
+obtain of on our out second since so step sum than that the their them then there therefore these they third this thus
+to together total value was we were what where which with would
+"""
+_FILLERS: Final = frozenset(_FILLER_WORDS.split())
+_TOKEN = re.compile(
+    r"(?P<number>(?:(?:(?<=[=({\[,:$])|(?<=[=({\[,:$] )|\A)-)?(?:\d+(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?)"
+    r"|(?P<word>[^\W\d_]+)"
+    r"|(?P<operator>[+*/^×÷−]|(?<=[\d)}\]\s])-(?=[\d(\\\s]))"
+)
+_OPERATORS: Final = {"×": "*", "times": "*", "cdot": "*", "÷": "/", "div": "/", "−": "-"}
+_RESULT = re.compile(r"=\s*\\?\$?\s*(-?\d[\d,]*(?:\.\d+)?)(?![\d.,]*\s*[-+*/^×÷\\])")
+
+
+@final
+@dataclass(frozen=True)
+class LexicalEmbedder:
+    r"""Hashed words and numbers, L2-normalised.
+
+    Numbers are whole tokens, by value (``1,000`` is ``1000``), and weigh more than words; filler words weigh next to
+    nothing. So ``3 + 4 = 7`` and ``3 + 4 = 8`` are far apart, beyond the paper's cut of 0.05 at any length of text,
+    while ``So 3 + 4 = 7.`` is next to ``3 + 4 = 7``. A text without any word, number or operator has the vector of
+    the empty text, a unit vector of its own. Texts are hashed by CRC-32: the same on every machine and in every run.
+
+    Attributes:
+        num_dimensions: ``d``, at least 64.
+    """
+
+    num_dimensions: int = 1024
+
+    def __post_init__(self) -> None:
+        if self.num_dimensions < MIN_DIMENSIONS:
+            raise ConfigError(f"num_dimensions is {self.num_dimensions}; it must be at least {MIN_DIMENSIONS}")
+
+    async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """Embeds a batch: [n, d], unit rows."""
+        return self.embed_now(texts)
+
+    def embed_now(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        """``embed`` without an event loop. Equal texts are embedded once."""
+        row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
+        if not row_of:
+            return np.zeros((0, self.num_dimensions), dtype=np.float32)
+        return self._embed_distinct(list(row_of))[[row_of[text] for text in texts]]
+
+    def _embed_distinct(self, texts: Sequence[str]) -> NDArray[np.float32]:
+        tokens = [(row, *_features(token), mass) for row, text in enumerate(texts) for token, mass in _masses(text)]
+        rows, hashes, shares, masses = zip(*tokens, strict=True)
+        sizes = [len(of_token) for of_token in hashes]
+        places = np.concatenate(hashes)
+        weights = np.concatenate(shares) * np.repeat(np.sqrt(masses), sizes)
+        cells = np.repeat(rows, sizes) * self.num_dimensions + (places >> 1) % self.num_dimensions
+        flat = np.bincount(cells, np.where(places & 1, weights, -weights), len(texts) * self.num_dimensions)
+        matrix = flat.reshape(len(texts), self.num_dimensions)
+        matrix[~matrix.any(axis=1), 0] = 1.0  # every feature met its opposite: all but impossible, no reason to fail
+        return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True), dtype=np.float32)
+
+
+def _masses(text: str) -> Iterator[tuple[str, float]]:
+    """The tokens of a text and the squared weight of each."""
+    counts: Counter[str] = Counter()
+    numbers = []
+    for match in _TOKEN.finditer(text.lower()):
+        kind, token = str(match.lastgroup), match.group()
+        if kind == "number":
+            numbers.append(_value(token))
+        else:
+            counts[f"o:{_OPERATORS.get(token, token)}" if _is_operator(kind, token) else f"w:{token}"] += 1
+    total = 0.0
+    for token, count in counts.items():
+        mass = count * (OPERATOR_MASS if token[0] == "o" else FILLER_MASS if token[2:] in _FILLERS else WORD_MASS)
+        total += mass
+        yield token, mass
+    if not numbers:
+        if not counts:
+            yield "empty", 1.0
+        return
+    tallies = Counter(f"n:{number}" for number in numbers)
+    tallies[f"n:{(result := _result(text, numbers))}"] += 1
+    yield from ((token, NUMBER_MASS * count) for token, count in tallies.items())
+    total += NUMBER_MASS * (len(numbers) + 1)
+    yield f"s:{sorted(numbers)}={result}", SIGNATURE_SHARE * total
+
+
+def _is_operator(kind: str, token: str) -> bool:
+    return kind == "operator" or token in _OPERATORS
+
+
+def _value(number: str) -> str:
+    """One spelling for each value: ``1,000.50`` is ``1000.5``."""
+    whole, _, decimals = number.replace(",", "").partition(".")
+    sign, digits = ("-" if whole.startswith("-") else ""), whole.lstrip("-").lstrip("0") or "0"
+    return sign + digits + ("." + decimals.rstrip("0") if decimals.rstrip("0") else "")
+
+
+def _result(text: str, numbers: Sequence[str]) -> str:
+    """The number that stands last behind an equals sign, else the last one."""
+    results = _RESULT.findall(text)
+    return _value(results[-1].rstrip(",")) if results else numbers[-1]
+
+
+@lru_cache(maxsize=1 << 15)
+def _features(token: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Hashes of a token's features and the weight of each; the squares of the weights add up to 1."""
+    if token.startswith("w:") and token[2:] not in _FILLERS:
+        word = f"<{token[2:]}>"
+        grams = [f"g:{word[i : i + n]}" for n in _NGRAMS for i in range(len(word) - n + 1)] or [f"g:{word}"]
+    else:
+        grams = []
+    whole = [f"{index}{token}" for index in range(NUM_HASHES)]
+    hashes = np.array([zlib.crc32(name.encode("utf-8", "replace")) for name in whole + grams], dtype=np.int64)
+    share = 0.5 if grams else 1.0
+    squares = [share / len(whole)] * len(whole) + [(1 - share) / max(1, len(grams))] * len(grams)
+    return hashes, np.sqrt(np.array(squares))

@@ -1,0 +1,60 @@
+"""Generators: what writes the steps."""
+
+from etsearch.engines.base import STEP_BY_STEP, Generator, PromptFormat
+from etsearch.registry import Entry, Registry
+
+__all__ = ["GENERATORS", "STEP_BY_STEP", "Generator", "PromptFormat"]
+
+GENERATORS: Registry[Generator] = Registry("generator")
+"""All generators by name. Add one of your own with ``GENERATORS.register``."""
+
+_LOCAL = {"extra": "local", "module": "openvino_genai"}
+_CACHE = ("cache_gb", "num_kv_blocks", "max_num_seqs")
+
+
+def _openvino(
+    path: str, cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs: int = 256
+) -> Generator:
+    from etsearch.engines.openvino import OpenVinoGenerator  # noqa: PLC0415
+
+    return OpenVinoGenerator(path, cache_gb=cache_gb, num_kv_blocks=num_kv_blocks, max_num_seqs=max_num_seqs)
+
+
+def _minimath(cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs: int = 256) -> Generator:
+    from etsearch import minimath  # noqa: PLC0415
+    from etsearch.engines.openvino import OpenVinoGenerator  # noqa: PLC0415
+
+    return OpenVinoGenerator(
+        str(minimath.model_path("policy")),
+        cache_gb=cache_gb,
+        num_kv_blocks=num_kv_blocks,
+        max_num_seqs=max_num_seqs,
+        check_text=minimath.check_question,
+    )
+
+
+def _scripted(delay_s: float = 0.0) -> Generator:
+    from etsearch import minimath  # noqa: PLC0415
+    from etsearch.engines.scripted import ScriptedGenerator  # noqa: PLC0415
+
+    return ScriptedGenerator(
+        minimath.scripted.write_step, format=minimath.FORMAT, delay_s=delay_s, check_text=minimath.check_question
+    )
+
+
+GENERATORS.register(
+    Entry("minimath", "the shipped miniature model, in process", _minimath, parameters=_CACHE, **_LOCAL)
+)
+GENERATORS.register(
+    Entry(
+        "openvino",
+        "an OpenVINO IR folder or a GGUF file, in process",
+        _openvino,
+        parameters=_CACHE,
+        takes_argument="PATH",
+        **_LOCAL,
+    )
+)
+GENERATORS.register(
+    Entry("scripted", "no model: a program that solves minimath, now and then wrongly", _scripted, ("delay_s",))
+)

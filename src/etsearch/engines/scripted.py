@@ -1,0 +1,80 @@
+"""A generator without a model: a function writes the steps. For tests, examples and strategies under study."""
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from typing import final
+
+from etsearch.engines.base import PromptFormat
+from etsearch.errors import EngineError
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest
+
+Writer = Callable[[str, random.Random], str]
+
+
+@final
+class ScriptedGenerator:
+    """Calls ``write(text_so_far, rng)`` for every continuation; the same request gives the same texts.
+
+    A text that ends with the step delimiter is a step; any other ends the solution. A token is a character.
+
+    Args:
+        write: writes the text that follows the prompt and the steps so far; may raise EngineError.
+        format: how a question is put; by default ``"{question}\\n"`` with one step a line.
+        delay_s: seconds to wait before answering a request.
+        check_text: called with every question; raises ConfigError on one that the script cannot read.
+    """
+
+    def __init__(
+        self,
+        write: Writer,
+        *,
+        format: PromptFormat | None = None,  # noqa: A002
+        delay_s: float = 0.0,
+        check_text: Callable[[str], None] | None = None,
+    ) -> None:
+        self._write = write
+        self._check_text = check_text
+        self._format = format or PromptFormat("{question}\n", "\n")
+        self._delay_s = delay_s
+        self._is_closed = False
+        self.requests: list[GenerateRequest] = []
+        """Every request so far, in the order of arrival."""
+
+    @property
+    def format(self) -> PromptFormat:
+        return self._format
+
+    async def generate(self, request: GenerateRequest) -> list[Continuation]:
+        if self._is_closed:
+            raise EngineError("the scripted generator is closed")
+        self.requests.append(request)
+        await asyncio.sleep(self._delay_s)
+        so_far = self.decode(request.prefix)
+        return [self._continue(request, so_far, index) for index in range(request.num_continuations)]
+
+    def _continue(self, request: GenerateRequest, so_far: str, index: int) -> Continuation:
+        text = self._write(so_far, random.Random(f"{request.seed}/{index}"))
+        is_step = any(text.endswith(stop) for stop in request.stop)
+        reason = FinishReason.STEP if is_step else FinishReason.END
+        if len(text) > request.max_tokens:
+            text, reason = text[: request.max_tokens], FinishReason.LENGTH
+        return Continuation(tuple(self.encode(text)), text, reason)
+
+    def encode(self, text: str) -> list[int]:
+        return [ord(character) for character in text]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of token ids."""
+        return "".join(map(chr, ids))
+
+    def encode_prompt(self, question: str) -> list[int]:
+        if self._check_text:
+            self._check_text(question)
+        return self.encode(self._format.prompt(question))
+
+    async def stats(self) -> EngineStats:
+        return EngineStats()
+
+    async def aclose(self) -> None:
+        self._is_closed = True

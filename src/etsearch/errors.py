@@ -1,0 +1,70 @@
+"""Every error that etsearch raises on purpose.
+
+    EtsearchError
+    ├── ConfigError (also a ValueError)      a value, a name or a text that cannot be used
+    ├── MissingDependencyError               an extra that is not installed
+    ├── EngineError                          the generator failed
+    │   ├── EngineTimeoutError               … did not answer in time
+    │   ├── EngineOverloadedError            … has no room now
+    │   ├── ContextLengthError               … cannot hold a prefix this long
+    │   └── BadResponseError                 … answered something that breaks its contract
+    ├── RewardError                          the process reward model failed or broke its contract
+    ├── SolverError                          the selection programme was left without any solution
+    └── RecordError                          a record cannot be read or written
+
+A message gives the value, the allowed range and what to do.
+"""
+
+
+class EtsearchError(Exception):
+    """The root of all errors of this package."""
+
+
+class ConfigError(EtsearchError, ValueError):
+    """A value, a name or a text that cannot be used."""
+
+
+class MissingDependencyError(EtsearchError):
+    """A backend that needs an extra which is not installed."""
+
+    def __init__(self, what: str, extra: str) -> None:
+        super().__init__(f"{what} needs the extra {extra!r}: pip install 'etsearch[{extra}]'")
+        self.extra = extra
+
+
+class EngineError(EtsearchError):
+    """The generator failed. ``retryable`` says whether the same request may succeed later."""
+
+    retryable = False
+
+
+class EngineTimeoutError(EngineError):
+    """The generator did not answer in time."""
+
+    retryable = True
+
+
+class EngineOverloadedError(EngineError):
+    """The generator has no room now."""
+
+    retryable = True
+
+
+class ContextLengthError(EngineError):
+    """The generator cannot hold a prefix this long."""
+
+
+class BadResponseError(EngineError):
+    """The generator answered something that breaks its contract."""
+
+
+class RewardError(EtsearchError):
+    """The process reward model failed or broke its contract."""
+
+
+class SolverError(EtsearchError):
+    """The selection programme was left without any solution."""
+
+
+class RecordError(EtsearchError):
+    """A record cannot be read or written."""

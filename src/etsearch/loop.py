@@ -1,0 +1,458 @@
+"""The search loop: expand, score, select, share; completed trajectories vote. Knows protocols only."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch import answers
+from etsearch.answers import Aggregation
+from etsearch.diversity import Embedder, cluster_texts
+from etsearch.engines.base import Generator
+from etsearch.errors import (
+    BadResponseError,
+    ConfigError,
+    ContextLengthError,
+    EngineError,
+    EtsearchError,
+    RewardError,
+)
+from etsearch.events import Completed, Event, Expanded, Finished, Listener, Scored, Selected
+from etsearch.prms.base import RewardModel
+from etsearch.result import DepthSummary, EndedTrajectory, Failure, SearchResult, Usage
+from etsearch.strategies.base import Frontier, Selection, Strategy
+from etsearch.tree import ROOT, SearchTree
+from etsearch.types import (
+    Continuation,
+    EndReason,
+    FinishReason,
+    GenerateRequest,
+    Problem,
+    Sampling,
+    Scores,
+    Step,
+    StopReason,
+    Trajectory,
+)
+
+MAX_ATTEMPTS: Final = 3
+"""Times a request is sent before its failure is final."""
+RETRY_DELAY_S: Final = 0.2
+"""Pause before the second attempt; it doubles with each."""
+
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Where a search is cut. The defaults are those of the ETS paper.
+
+    Attributes:
+        max_depth: steps of a trajectory.
+        max_step_tokens: tokens of a step.
+        max_tokens: tokens of a trajectory, the prompt not counted.
+    """
+
+    max_depth: int = 25
+    max_step_tokens: int = 256
+    max_tokens: int = 1024
+
+    def __post_init__(self) -> None:
+        for name in ("max_depth", "max_step_tokens", "max_tokens"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+@dataclass(frozen=True, slots=True)
+class SearchSettings:
+    """What a search needs beside its problem and its parts.
+
+    Attributes:
+        width: ``N``, continuations sampled at each depth, at least 1.
+        seed: of all randomness of the search; every expansion derives its own.
+        aggregation: how the rewards of a trajectory become the weight of its vote.
+        cluster_threshold: cosine distance at which clusters are cut, in (0, 2]; 0.05 in the paper.
+        patterns: how answers are stated; see ``etsearch.answers``.
+    """
+
+    width: int
+    seed: int = 0
+    aggregation: Aggregation = Aggregation.LAST
+    cluster_threshold: float = 0.05
+    sampling: Sampling = field(default_factory=Sampling)
+    limits: Limits = field(default_factory=Limits)
+    patterns: tuple[answers.Pattern, ...] = answers.DEFAULT_PATTERNS
+
+    def __post_init__(self) -> None:
+        if self.width < 1:
+            raise ConfigError(f"width is {self.width}; it must be at least 1")
+        if not self.sampling.temperature >= 0:
+            raise ConfigError(f"the sampling temperature is {self.sampling.temperature}; it must be at least 0")
+
+
+async def run_search(
+    problem: Problem,
+    *,
+    generator: Generator,
+    reward_model: RewardModel | None,
+    strategy: Strategy,
+    settings: SearchSettings,
+    embedder: Embedder | None = None,
+    on_event: Listener | None = None,
+) -> SearchResult:
+    """Searches for the answer to one problem.
+
+    Args:
+        problem: the question; its reference answer is not looked at.
+        generator: writes the steps.
+        reward_model: scores them; may be None for a strategy that needs no rewards under a majority vote.
+        strategy: chooses the branches.
+        settings: width, seed, limits and the like.
+        embedder: embeds last steps for a strategy that needs clusters.
+        on_event: called with every event, in the loop's own thread; it must return at once.
+
+    Raises:
+        ConfigError: an empty question, a part that the strategy needs and that is missing.
+    """
+    if not problem.question.strip():
+        raise ConfigError("the question is empty; give the text of a problem")
+    if reward_model is None and (strategy.needs_rewards or settings.aggregation is not Aggregation.MAJORITY):
+        raise ConfigError("this search needs a reward model; only best-of-N with aggregation 'majority' goes without")
+    if embedder is None and strategy.needs_clusters:
+        raise ConfigError("this strategy needs clusters; give an embedder, or lambda_d = 0")
+    return await _Search(problem, generator, reward_model, strategy, settings, embedder, on_event).run()
+
+
+@dataclass(slots=True)
+class _Child:
+    """A continuation with its rewards: of its own step, or of all steps of the trajectory that it ends."""
+
+    continuation: Continuation
+    end: EndReason | None
+    rewards: tuple[float, ...] = ()
+    failure: str | None = None
+
+
+@dataclass(slots=True)
+class _Expansion:
+    """What came of expanding one node: children, or the reason why there are none."""
+
+    children: list[_Child] = field(default_factory=list)
+    end: EndReason | None = None
+    failure: str | None = None
+
+
+class _Search:
+    """One search under way."""
+
+    def __init__(
+        self,
+        problem: Problem,
+        generator: Generator,
+        reward_model: RewardModel | None,
+        strategy: Strategy,
+        settings: SearchSettings,
+        embedder: Embedder | None,
+        on_event: Listener | None,
+    ) -> None:
+        self.generator, self.reward_model, self.strategy = generator, reward_model, strategy
+        self.settings, self.embedder = settings, embedder
+        self.emit: Callable[[Event], None] = on_event or (lambda _: None)
+        self.tree = SearchTree(problem.question, generator.encode_prompt(problem.question))
+        self.ended: dict[int, EndReason] = {}
+        self.failures: list[Failure] = []
+        self.depths: list[DepthSummary] = []
+        self.clock = _PhaseClock()
+        self.num_calls = self.prm_tokens = 0
+        self.kv_tokens = self.kv_tokens_paper = self.kv_tokens_unshared = self.peak_kv_tokens = 0
+
+    async def run(self) -> SearchResult:
+        with self.clock.phase("total"):
+            stop_reason = await self._grow()
+            trajectories = tuple(self._trajectory(node) for node in self.ended)
+            votes = self._vote(trajectories)
+        result = SearchResult(
+            question=self.tree.question,
+            answer=votes[0].answer if votes else None,
+            votes=votes,
+            trajectories=trajectories,
+            stop_reason=stop_reason,
+            usage=self._usage(),
+            engine=await self.generator.stats(),
+            depths=tuple(self.depths),
+            failures=tuple(self.failures),
+            width=self.settings.width,
+            seed=self.settings.seed,
+            tree=self.tree,
+        )
+        self.emit(Finished(result))
+        return result
+
+    async def _grow(self) -> StopReason:
+        """Grows the tree depth by depth and says why it stopped."""
+        expansions = {ROOT: self.settings.width}
+        for depth in range(1, self.settings.limits.max_depth + 1):
+            written = await self._write(depth, expansions)
+            frontier = [n for n in written if n not in self.ended]
+            self._count_kv(written, frontier)
+            remaining = self.settings.width - len(self.ended)
+            selection, clusters = Selection(()), None
+            if frontier and remaining > 0:
+                selection, clusters = await self._select(frontier, remaining)
+            self._summarise(depth, written, frontier, selection, clusters, max(0, remaining))
+            expansions = {n: w for n, w in zip(frontier, selection.widths, strict=False) if w > 0}
+            if not expansions:
+                return self._stop_reason(remaining)
+        raise AssertionError("the last depth leaves no open node")  # pragma: no cover
+
+    def _stop_reason(self, remaining: int) -> StopReason:
+        if EndReason.DEPTH in self.ended.values():
+            return StopReason.MAX_DEPTH
+        if self.ended and all(reason is EndReason.FAILED for reason in self.ended.values()):
+            return StopReason.FAILED
+        return StopReason.COMPLETED if remaining <= 0 else StopReason.EXHAUSTED
+
+    async def _write(self, depth: int, expansions: dict[int, int]) -> list[int]:
+        """Expands nodes and scores the new steps, all at once; returns the new nodes' ids."""
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = {n: group.create_task(self._expand(depth, n, width)) for n, width in expansions.items()}
+        except BaseExceptionGroup as errors:
+            raise errors.exceptions[0] from None
+        written: list[int] = []
+        for parent, task in tasks.items():
+            expansion = task.result()
+            if expansion.end:
+                self._end(depth, parent, expansion.end)
+            if expansion.failure:
+                self.failures.append(Failure(parent, "expand", expansion.failure))
+            written += [self._add(depth, parent, child) for child in expansion.children]
+        return written
+
+    async def _expand(self, depth: int, node: int, width: int) -> _Expansion:
+        prefix, limits = self.tree.prefix(node), self.settings.limits
+        used = len(prefix) - self.tree.prefix_tokens(ROOT)
+        request = GenerateRequest(
+            prefix=prefix,
+            num_continuations=width,
+            max_tokens=min(limits.max_step_tokens, limits.max_tokens - used),
+            stop=(self.generator.format.step_delimiter,),
+            seed=_derive_seed(self.settings.seed, node),
+            sampling=self.settings.sampling,
+        )
+        try:
+            with self.clock.phase("generate"):
+                continuations = await _retried(lambda: self._generate(request))
+        except ContextLengthError:
+            return _Expansion(end=EndReason.LENGTH)
+        except EngineError as error:
+            return _Expansion(end=EndReason.FAILED, failure=f"{type(error).__name__}: {error}")
+        self.num_calls += width
+        self.emit(Expanded(depth, node, tuple(continuations)))
+        children = [_Child(c, self._end_reason(c, depth, used)) for c in continuations]
+        await asyncio.gather(*(self._score(depth, node, i, child) for i, child in enumerate(children)))
+        return _Expansion(children)
+
+    async def _generate(self, request: GenerateRequest) -> list[Continuation]:
+        continuations = await self.generator.generate(request)
+        if len(continuations) != request.num_continuations:
+            raise BadResponseError(
+                f"the generator gave {len(continuations)} continuations; {request.num_continuations} were asked for"
+            )
+        return continuations
+
+    def _end_reason(self, continuation: Continuation, depth: int, used: int) -> EndReason | None:
+        """Why this step ends its trajectory; None if it stays open. Only the step's own text is looked at."""
+        limits = self.settings.limits
+        if continuation.finish_reason is FinishReason.END:
+            return EndReason.ANSWERED
+        if answers.extract(continuation.text, self.settings.patterns) is not None:
+            return EndReason.ANSWERED
+        if used + len(continuation.token_ids) >= limits.max_tokens:
+            return EndReason.LENGTH
+        return EndReason.DEPTH if depth == limits.max_depth else None
+
+    async def _score(self, depth: int, parent: int, index: int, child: _Child) -> None:
+        """Scores the new step, or a whole trajectory as it ends if the strategy needs no rewards before."""
+        first = depth - 1 if self.strategy.needs_rewards else 0
+        if self.reward_model is None or not (self.strategy.needs_rewards or child.end):
+            return
+        path, step = self.tree.trajectory(parent), child.continuation
+        if not step.text and not path.steps:
+            child.end, child.failure = EndReason.FAILED, "the generator ended the solution before its first step"
+            return
+        if not step.text and self.strategy.needs_rewards:
+            child.rewards = (self.tree.rewards_to(parent)[-1],)
+            return
+        steps = (*path.steps, Step(step.text, step.token_ids, step.log_probability))
+        trajectory = Trajectory(path.question, steps if step.text else path.steps)
+        try:
+            with self.clock.phase("score"):
+                scores = await _retried(lambda: self._rewards(trajectory, first))
+        except RewardError as error:
+            child.end, child.failure = EndReason.FAILED, f"{type(error).__name__}: {error}"
+            return
+        self.prm_tokens += scores.num_tokens
+        child.rewards = scores.rewards if step.text else (*scores.rewards, scores.rewards[-1])
+        self.emit(Scored(depth, parent, index, child.rewards[-1]))
+
+    async def _rewards(self, trajectory: Trajectory, first: int) -> Scores:
+        assert self.reward_model is not None
+        scores = await self.reward_model.score(trajectory, first)
+        expected = len(trajectory.steps) - first
+        if len(scores.rewards) != expected:
+            raise RewardError(f"the reward model gave {len(scores.rewards)} rewards for {expected} steps")
+        for offset, reward in enumerate(scores.rewards):
+            if not 0.0 <= reward <= 1.0:
+                raise RewardError(f"the reward of step {first + offset + 1} is {reward}; it must lie in [0, 1]")
+        return scores
+
+    def _add(self, depth: int, parent: int, child: _Child) -> int:
+        node = self.tree.add(parent, child.continuation)
+        path = self.tree.path(node)
+        for step, reward in zip(path[len(path) - len(child.rewards) :], child.rewards, strict=True):
+            if np.isnan(self.tree.rewards[step]):
+                self.tree.set_reward(step, reward)
+        if child.failure:
+            self.failures.append(Failure(node, "score", child.failure))
+        if child.end:
+            self._end(depth, node, child.end)
+        return node
+
+    def _end(self, depth: int, node: int, reason: EndReason) -> None:
+        self.ended[node] = reason
+        reward = self.tree.rewards_to(node)[-1] if node != ROOT else float("nan")
+        self.emit(Completed(depth, node, reason, self._answer(node), reward))
+
+    def _answer(self, node: int) -> str | None:
+        return answers.extract(self.tree.trajectory(node).text, self.settings.patterns)
+
+    async def _select(self, frontier: list[int], remaining: int) -> tuple[Selection, NDArray[np.int64] | None]:
+        clusters = await self._clusters(frontier) if self.strategy.needs_clusters else None
+        nodes = np.array(frontier, dtype=np.int64)
+        view = Frontier(
+            tree=self.tree,
+            nodes=nodes,
+            rewards=self.tree.rewards[nodes],
+            clusters=clusters,
+            completed=np.array(list(self.ended), dtype=np.int64),
+            total_width=self.settings.width,
+        )
+        with self.clock.phase("select"):
+            selection = self.strategy.select(view, remaining)
+        if len(selection.widths) != len(frontier) or min(selection.widths) < 0:
+            raise ConfigError(
+                f"{type(self.strategy).__name__}.select gave widths {selection.widths} for {len(frontier)} nodes; "
+                "it must give one for each, none negative"
+            )
+        return selection, clusters
+
+    async def _clusters(self, frontier: list[int]) -> NDArray[np.int64]:
+        assert self.embedder is not None
+        texts = [self.tree.continuation(node).text.strip() for node in frontier]
+        with self.clock.phase("embed"):
+            embeddings = await self.embedder.embed(texts)
+        with self.clock.phase("cluster"):
+            return cluster_texts(texts, embeddings, self.settings.cluster_threshold)
+
+    def _count_kv(self, written: list[int], frontier: list[int]) -> None:
+        held = self.tree.kv_tokens(written) if written else 0
+        self.kv_tokens += held
+        self.kv_tokens_unshared += self.tree.kv_tokens_unshared(written)
+        self.peak_kv_tokens = max(self.peak_kv_tokens, held)
+        if frontier:
+            self.kv_tokens_paper += self.tree.kv_tokens(frontier) - self.tree.prefix_tokens(ROOT)
+
+    def _summarise(
+        self,
+        depth: int,
+        written: list[int],
+        frontier: list[int],
+        selection: Selection,
+        clusters: NDArray[np.int64] | None,
+        remaining: int,
+    ) -> None:
+        summary = DepthSummary(
+            depth=depth,
+            num_sampled=len(written),
+            num_completed=sum(n in self.ended for n in written),
+            nodes=tuple(frontier),
+            widths=selection.widths or (0,) * len(frontier),
+            clusters=None if clusters is None else tuple(clusters.tolist()),
+            remaining_width=remaining,
+            kv_tokens=self.tree.kv_tokens(written) if written else 0,
+            figures=selection.figures,
+        )
+        self.depths.append(summary)
+        best = max(frontier, key=lambda n: np.nan_to_num(self.tree.rewards[n]), default=None)
+        self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text))
+
+    def _trajectory(self, node: int) -> EndedTrajectory:
+        reason, answer = self.ended[node], self._answer(node)
+        rewards = self.tree.rewards_to(node)
+        votes = answer is not None and reason is not EndReason.FAILED
+        weight = answers.weight(rewards, self.settings.aggregation) if votes else 0.0
+        steps = tuple(step.text for step in self.tree.trajectory(node).steps)
+        return EndedTrajectory(node, reason, answer, weight, steps, rewards)
+
+    def _vote(self, trajectories: tuple[EndedTrajectory, ...]) -> tuple[answers.Vote, ...]:
+        voters = [None if t.end_reason is EndReason.FAILED else t.answer for t in trajectories]
+        return tuple(answers.vote(voters, [t.weight for t in trajectories]))
+
+    def _usage(self) -> Usage:
+        return Usage(
+            num_calls=self.num_calls,
+            generated_tokens=int(self.tree.tokens[1:].sum()),
+            prm_tokens=self.prm_tokens,
+            kv_tokens=self.kv_tokens,
+            kv_tokens_paper=self.kv_tokens_paper,
+            kv_tokens_unshared=self.kv_tokens_unshared,
+            peak_kv_tokens=self.peak_kv_tokens,
+            seconds=self.clock.seconds,
+        )
+
+
+class _PhaseClock:
+    """Wall-clock seconds during which each phase had at least one activity under way."""
+
+    def __init__(self) -> None:
+        self.seconds = dict.fromkeys(("generate", "score", "embed", "cluster", "select", "total"), 0.0)
+        self._active: dict[str, int] = {}
+        self._since: dict[str, float] = {}
+
+    @contextmanager
+    def phase(self, name: str) -> Iterator[None]:
+        if not self._active.get(name):
+            self._since[name] = time.perf_counter()
+        self._active[name] = self._active.get(name, 0) + 1
+        try:
+            yield
+        finally:
+            self._active[name] -= 1
+            if not self._active[name]:
+                self.seconds[name] += time.perf_counter() - self._since[name]
+
+
+async def _retried(attempt: Callable[[], Awaitable[_T]]) -> _T:
+    """The result of an attempt; what may succeed later is tried again, a little later each time."""
+    for number in range(1, MAX_ATTEMPTS + 1):
+        try:
+            return await attempt()
+        except EtsearchError as error:
+            retryable = isinstance(error, RewardError) or getattr(error, "retryable", False)
+            if not retryable or number == MAX_ATTEMPTS:
+                raise
+        await asyncio.sleep(RETRY_DELAY_S * 2 ** (number - 1))
+    raise AssertionError  # pragma: no cover
+
+
+def _derive_seed(seed: int, node: int) -> int:
+    """A seed for the expansion of a node: the same for the same search seed and node, else unrelated."""
+    digest = hashlib.blake2b(f"{seed}/{node}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "big") >> 1

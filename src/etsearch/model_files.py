@@ -1,0 +1,97 @@
+"""What lies in a model's folder or file: whether it is one, how it is used, how long its context is."""
+
+import json
+import struct
+from pathlib import Path
+from typing import Any, Final
+
+from etsearch.engines.base import PromptFormat
+from etsearch.errors import ConfigError
+
+
+def checked_path(path: str | Path) -> Path:
+    path = Path(path).expanduser()
+    if not path.exists():
+        raise ConfigError(f"{path} does not exist; give an OpenVINO IR folder or a .gguf file")
+    if path.is_file() and path.suffix != ".gguf":
+        raise ConfigError(f"{path} is no .gguf file; give an OpenVINO IR folder or a .gguf file")
+    if path.is_dir() and not (path / "openvino_model.xml").exists():
+        raise ConfigError(
+            f"{path} holds no openvino_model.xml; export a Hugging Face model into it: "
+            f"optimum-cli export openvino --model MODEL --task text-generation-with-past {path}"
+        )
+    return path
+
+
+def unreadable(path: Path, reason: str) -> str:
+    return (
+        f"OpenVINO GenAI cannot read the model {path}; it needs an OpenVINO IR folder with the tokenizer, or a GGUF "
+        f"file of a Llama or Qwen architecture. It says: {' '.join(reason.split())}"
+    )
+
+
+def read_description(folder: Path, key: str) -> dict[str, Any] | None:
+    """The entry of a model folder's ``etsearch.json`` that says how the model is used; None if there is none."""
+    path = folder / "etsearch.json"
+    if not path.is_file():
+        return None
+    try:
+        entry = json.loads(path.read_text(encoding="utf-8")).get(key)
+    except (OSError, ValueError, AttributeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    if entry is not None and not isinstance(entry, dict):
+        raise ConfigError(f"{path}: {key!r} must be an object, not {entry!r}")
+    return entry
+
+
+def read_format(path: Path) -> PromptFormat | None:
+    """The prompt format in the folder's description; None if there is none."""
+    entry = read_description(path, "format")
+    if entry is None:
+        return None
+    try:
+        return PromptFormat(**entry)
+    except TypeError as error:
+        raise ConfigError(
+            f"{path / 'etsearch.json'}: 'format' takes template, step_delimiter, chat: {error}"
+        ) from error
+
+
+def context_length(path: Path) -> int | None:
+    """Tokens that the model was made for; None where its files do not tell."""
+    if path.is_file():
+        return _gguf_context_length(path)
+    config = path / "config.json"
+    if not config.is_file():
+        return None
+    try:
+        length = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{config} cannot be read: {error}") from error
+    return int(length) if length else None
+
+
+_GGUF_INTEGERS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 7: "?", 10: "Q", 11: "q"}
+_GGUF_REALS: Final = {6: "f", 12: "d"}
+_GGUF_STRING: Final = 8
+
+
+def _gguf_context_length(path: Path) -> int | None:
+    """``*.context_length`` among the header's first plain values, which is where writers put it."""
+    with path.open("rb") as file:
+        magic, _, _, count = struct.unpack("<4sIQQ", file.read(24))
+        for _ in range(count if magic == b"GGUF" else 0):
+            (size,) = struct.unpack("<Q", file.read(8))
+            name = file.read(size).decode("utf-8", "replace")
+            (kind,) = struct.unpack("<I", file.read(4))
+            if kind == _GGUF_STRING:
+                (size,) = struct.unpack("<Q", file.read(8))
+                file.seek(size, 1)
+                continue
+            code = _GGUF_INTEGERS.get(kind) or _GGUF_REALS.get(kind)
+            if code is None:  # an array: the vocabulary, which comes last
+                return None
+            (value,) = struct.unpack("<" + code, file.read(struct.calcsize(code)))
+            if name.endswith(".context_length"):
+                return int(value)
+    return None

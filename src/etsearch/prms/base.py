@@ -1,0 +1,21 @@
+"""What a process reward model is: the protocol that every one meets."""
+
+from typing import Protocol
+
+from etsearch.types import Scores, Trajectory
+
+
+class RewardModel(Protocol):
+    """Scores steps. One instance serves many searches at once and batches across them."""
+
+    async def score(self, trajectory: Trajectory, first: int) -> Scores:
+        """Rewards in [0, 1] of the steps ``first`` to last of a trajectory.
+
+        A step's reward depends on the question and on the steps up to it, never on later ones. Raises
+        RewardError if the model fails, and for ``first`` outside 0 … number of steps - 1.
+        """
+        ...
+
+    async def aclose(self) -> None:
+        """Stops the model. A second call does nothing."""
+        ...

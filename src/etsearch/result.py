@@ -1,0 +1,146 @@
+"""What a search returns."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from etsearch.answers import Vote
+from etsearch.tree import SearchTree
+from etsearch.types import EndReason, EngineStats, StopReason
+
+
+@dataclass(frozen=True, slots=True)
+class DepthSummary:
+    """One depth of a search.
+
+    Attributes:
+        depth: 1 for the first steps.
+        num_sampled: continuations sampled at this depth.
+        num_completed: trajectories that ended at this depth.
+        nodes: ids of the frontier, the nodes still open.
+        widths: expansion width of each of them; 0 where pruned.
+        clusters: cluster label of each of them; None where the strategy needs none.
+        remaining_width: what the widths share: N less one for each completed trajectory so far.
+        kv_tokens: KV tokens of all trajectories of this depth, prompt included, before pruning.
+        figures: what the strategy noted.
+    """
+
+    depth: int
+    num_sampled: int
+    num_completed: int
+    nodes: tuple[int, ...]
+    widths: tuple[int, ...]
+    clusters: tuple[int, ...] | None
+    remaining_width: int
+    kv_tokens: int
+    figures: Mapping[str, float | str]
+
+    @property
+    def num_kept(self) -> int:
+        return sum(width > 0 for width in self.widths)
+
+    @property
+    def num_clusters(self) -> int | None:
+        return None if self.clusters is None else len(set(self.clusters))
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What a search cost.
+
+    Attributes:
+        num_calls: sampled continuations.
+        generated_tokens: tokens written by the generator.
+        prm_tokens: tokens read by the reward model.
+        kv_tokens: summed over depths, KV tokens of the tree spanned by all trajectories of the depth before
+            pruning: each node counted once, prompt and trajectories that end there included.
+        kv_tokens_paper: the figure of the ETS paper's code: without the prompt and without ended trajectories.
+        kv_tokens_unshared: ``kv_tokens`` if every trajectory held its own copy of all its tokens.
+        peak_kv_tokens: the largest depth's share of ``kv_tokens``.
+        seconds: wall-clock by phase: ``generate`` and ``score`` while at least one such request was in flight
+            (they overlap), ``embed``, ``cluster``, ``select``, and ``total``.
+    """
+
+    num_calls: int
+    generated_tokens: int
+    prm_tokens: int
+    kv_tokens: int
+    kv_tokens_paper: int
+    kv_tokens_unshared: int
+    peak_kv_tokens: int
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, slots=True)
+class EndedTrajectory:
+    """A trajectory that ended, with its steps' texts and rewards (NaN where a step has none).
+
+    ``weight`` is what it votes with; 0 for one that does not vote, which has no answer or failed.
+    """
+
+    node: int
+    end_reason: EndReason
+    answer: str | None
+    weight: float
+    steps: tuple[str, ...]
+    rewards: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A request that failed for good: an expansion of ``node``, or the score of ``node``."""
+
+    node: int
+    request: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class SearchResult:
+    """The outcome of a search: the answer, how it was voted, the whole tree, and what it cost."""
+
+    question: str
+    answer: str | None
+    votes: tuple[Vote, ...]
+    trajectories: tuple[EndedTrajectory, ...]
+    stop_reason: StopReason
+    usage: Usage
+    engine: EngineStats
+    depths: tuple[DepthSummary, ...]
+    failures: tuple[Failure, ...]
+    width: int
+    seed: int
+    tree: SearchTree
+
+    @property
+    def best(self) -> EndedTrajectory | None:
+        """The heaviest trajectory among those that state the winning answer."""
+        if not self.votes:
+            return None
+        return max((self.trajectories[i] for i in self.votes[0].voters), key=lambda t: t.weight)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: all but the tree; a missing reward is None."""
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "votes": [asdict(v) for v in self.votes],
+            "width": self.width,
+            "seed": self.seed,
+            "stop_reason": str(self.stop_reason),
+            "trajectories": [_plain(asdict(t)) for t in self.trajectories],
+            "depths": [_depth_dict(d) for d in self.depths],
+            "failures": [asdict(f) for f in self.failures],
+            "usage": {**asdict(self.usage), "seconds": dict(self.usage.seconds)},
+            "engine": asdict(self.engine),
+        }
+
+
+def _depth_dict(depth: DepthSummary) -> dict[str, Any]:
+    return {**asdict(depth), "num_kept": depth.num_kept, "num_clusters": depth.num_clusters}
+
+
+def _plain(trajectory: dict[str, Any]) -> dict[str, Any]:
+    rewards = [None if math.isnan(r) else r for r in trajectory["rewards"]]
+    return {**trajectory, "rewards": rewards}

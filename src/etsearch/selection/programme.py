@@ -1,0 +1,259 @@
+"""The selection programme of ETS as data: a tree, its leaves, and what keeping them is worth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from etsearch.errors import ConfigError
+
+NO_PARENT: Final = -1
+"""The parent of a root."""
+
+
+@dataclass(frozen=True, eq=False, init=False)
+class Programme:
+    """Which leaves to keep, as an integer programme (ETS, arXiv:2502.13575, the programme of its section on search).
+
+    Over the non-empty sets S of leaves, maximise::
+
+        sum of weight over S / sum of weight
+        - lambda_b * cost of the nodes of S / cost of the nodes spanned by all leaves
+        + lambda_d * clusters covered by S / clusters
+
+    The nodes of S are its leaves and all their ancestors, each counted once (``V_S``; for all leaves ``V_A``).
+    With equal node costs this is the paper's programme; with token counts as costs it counts KV tokens.
+
+    The whole tree may be given: nodes outside the span of the leaves cost nothing. Nodes may come in any order
+    (a parent may follow its child) and a forest may have several roots. A leaf may be an ancestor of another
+    leaf; its node then costs once, whether it is kept itself or for what lies below it.
+
+    Attributes:
+        parent: ``[num_nodes]`` parent of each node, -1 for a root.
+        leaves: ``[num_leaves]`` node ids, each once.
+        weight: ``[num_leaves]`` weight ``W_i`` of each leaf, finite, at least 0, not all 0.
+        node_cost: ``[num_nodes]`` cost of each node, finite, at least 0, not all 0 in the span of the leaves.
+        cluster: ``[num_leaves]`` cluster of each leaf. Any integers or strings are accepted; kept as 0, 1, …
+            in their sorted order.
+        lambda_b: weight of the cost, finite, at least 0.
+        lambda_d: weight of diversity, finite, at least 0.
+
+    The arrays are copies and read-only.
+
+    Raises:
+        ConfigError: on construction, when one of the above does not hold; it names the node and the value.
+    """
+
+    parent: NDArray[np.int64]
+    leaves: NDArray[np.int64]
+    weight: NDArray[np.float64]
+    node_cost: NDArray[np.float64]
+    cluster: NDArray[np.int64]
+    lambda_b: float
+    lambda_d: float
+
+    def __init__(  # noqa: PLR0917 - the public form; callers name them
+        self,
+        parent: ArrayLike,
+        leaves: ArrayLike,
+        weight: ArrayLike,
+        node_cost: ArrayLike,
+        cluster: ArrayLike,
+        lambda_b: float,
+        lambda_d: float,
+    ) -> None:
+        fields = {
+            "parent": _integers("parent", parent),
+            "leaves": _integers("leaves", leaves),
+            "weight": _numbers("weight", weight),
+            "node_cost": _numbers("node_cost", node_cost),
+            "cluster": _dense_labels(cluster),
+            "lambda_b": _factor("lambda_b", lambda_b),
+            "lambda_d": _factor("lambda_d", lambda_d),
+        }
+        for name, value in fields.items():
+            if isinstance(value, np.ndarray):
+                value.flags.writeable = False
+            object.__setattr__(self, name, value)
+        self._check_lengths()
+        _check_forest(self.parent)
+        _check_leaves(self.leaves, self.num_nodes)
+        _check_values("weight", self.weight, lambda position: f"leaf node {self.leaves[position]}")
+        _check_values("node_cost", self.node_cost, lambda position: f"node {position}")
+        _check_total("the weights of the leaves", self.total_weight)
+        _check_total("the costs of the nodes spanned by the leaves", self.total_cost)
+
+    def _check_lengths(self) -> None:
+        if self.num_leaves == 0:
+            raise ConfigError("there are no leaves; give at least one (an empty frontier has nothing to select)")
+        for name, length, per, expected in (
+            ("weight", self.weight.size, "leaf", self.num_leaves),
+            ("cluster", self.cluster.size, "leaf", self.num_leaves),
+            ("node_cost", self.node_cost.size, "node", self.num_nodes),
+        ):
+            if length != expected:
+                raise ConfigError(f"{name} has {length} entries; give one for each {per}: {expected}")
+
+    @property
+    def num_nodes(self) -> int:
+        """Nodes of the tree given, outside the span of the leaves too."""
+        return self.parent.size
+
+    @property
+    def num_leaves(self) -> int:
+        return self.leaves.size
+
+    @cached_property
+    def num_clusters(self) -> int:
+        """``|C_A|``."""
+        return int(self.cluster.max()) + 1
+
+    @cached_property
+    def spanned(self) -> NDArray[np.bool_]:
+        """``[num_nodes]`` whether the node is a leaf or an ancestor of one (``V_A``)."""
+        return self._with_ancestors(self.leaves)
+
+    @cached_property
+    def total_weight(self) -> float:
+        with np.errstate(over="ignore"):
+            return float(self.weight.sum())
+
+    @cached_property
+    def total_cost(self) -> float:
+        """Cost of the nodes spanned by the leaves."""
+        with np.errstate(over="ignore"):
+            return float(self.node_cost[self.spanned].sum())
+
+    def kept_nodes(self, kept: ArrayLike) -> NDArray[np.bool_]:
+        """Which nodes stay when these leaves do: the leaves and all their ancestors (``V_S``).
+
+        Args:
+            kept: ``[num_leaves]`` bools.
+
+        Returns:
+            ``[num_nodes]`` bools.
+
+        Raises:
+            ConfigError: ``kept`` is not one bool for each leaf.
+        """
+        return self._with_ancestors(self.leaves[self._selection(kept)])
+
+    def objective(self, kept: ArrayLike) -> float:
+        """What keeping these leaves is worth. Every solver's objective is computed here, from ``kept``.
+
+        Args:
+            kept: ``[num_leaves]`` bools, at least one of them true.
+
+        Raises:
+            ConfigError: ``kept`` is not one bool for each leaf, or keeps none.
+        """
+        selection = self._selection(kept)
+        if not selection.any():
+            raise ConfigError(f"none of the {self.num_leaves} leaves is kept; keep at least one")
+        weight = self.weight[selection].sum() / self.total_weight
+        cost = self.node_cost[self.kept_nodes(selection)].sum() / self.total_cost
+        diversity = np.unique(self.cluster[selection]).size / self.num_clusters
+        return float(weight - self.lambda_b * cost + self.lambda_d * diversity)
+
+    def _selection(self, kept: ArrayLike) -> NDArray[np.bool_]:
+        selection = np.asarray(kept)
+        if selection.shape != (self.num_leaves,) or selection.dtype != np.bool_:
+            raise ConfigError(
+                f"kept has shape {selection.shape} and type {selection.dtype}; "
+                f"give one bool for each leaf: ({self.num_leaves},)"
+            )
+        return selection
+
+    def _with_ancestors(self, nodes: NDArray[np.int64]) -> NDArray[np.bool_]:
+        marked = np.zeros(self.num_nodes, dtype=np.bool_)
+        while nodes.size:
+            marked[nodes] = True
+            above = self.parent[nodes]
+            above = above[above != NO_PARENT]
+            nodes = np.unique(above[~marked[above]])
+        return marked
+
+
+def _array(name: str, values: ArrayLike) -> NDArray[np.generic]:
+    try:
+        array = np.array(values)
+    except ValueError as error:
+        raise ConfigError(f"{name} is not a flat list: {error}") from error
+    if array.ndim != 1:
+        raise ConfigError(f"{name} has shape {array.shape}; give a flat list (one dimension)")
+    return array
+
+
+def _integers(name: str, values: ArrayLike) -> NDArray[np.int64]:
+    array = _array(name, values)
+    if array.size and array.dtype.kind not in "iu":
+        raise ConfigError(f"{name} holds values of type {array.dtype}; node ids are whole numbers")
+    return array.astype(np.int64)
+
+
+def _numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    array = _array(name, values)
+    try:
+        return array.astype(np.float64)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{name} holds something that is no finite number: {error}") from error
+
+
+def _dense_labels(cluster: ArrayLike) -> NDArray[np.int64]:
+    labels = _array("cluster", cluster)
+    try:
+        dense: NDArray[np.int64] = np.unique(labels, return_inverse=True)[1].astype(np.int64)
+    except TypeError as error:
+        raise ConfigError(f"the cluster labels cannot be told apart ({error}); give integers or strings") from error
+    return dense
+
+
+def _factor(name: str, value: float) -> float:
+    try:
+        number = float(value)
+    except (TypeError, ValueError, OverflowError) as error:
+        raise ConfigError(f"{name} is {value!r}; it must be a number, finite and at least 0") from error
+    if not 0.0 <= number < np.inf:
+        raise ConfigError(f"{name} is {number}; it must be finite and at least 0 (0 switches its term off)")
+    return number
+
+
+def _check_forest(parent: NDArray[np.int64]) -> None:
+    num_nodes = parent.size
+    _check_ids("the parent of node {position}", parent, NO_PARENT, num_nodes, "-1 is a root")
+    ancestor = np.append(np.where(parent == NO_PARENT, num_nodes, parent), num_nodes)
+    for _ in range(num_nodes.bit_length()):  # 1, 2, 4, … generations up
+        ancestor = ancestor[ancestor]
+    on_cycle = np.flatnonzero(ancestor != num_nodes)
+    if on_cycle.size:
+        raise ConfigError(f"node {on_cycle[0]} never reaches a root: its parents go round in a circle; give a forest")
+
+
+def _check_leaves(leaves: NDArray[np.int64], num_nodes: int) -> None:
+    _check_ids("leaf {position}", leaves, 0, num_nodes, "leaves are node ids")
+    ids, counts = np.unique(leaves, return_counts=True)
+    if (counts > 1).any():
+        twice = ids[counts > 1][0]
+        raise ConfigError(f"node {twice} is given as a leaf {counts.max()} times; give each leaf once")
+
+
+def _check_ids(what: str, ids: NDArray[np.int64], lowest: int, num_nodes: int, note: str) -> None:
+    bad = np.flatnonzero((ids < lowest) | (ids >= num_nodes))
+    if bad.size:
+        subject = what.format(position=bad[0])
+        raise ConfigError(f"{subject} is {ids[bad[0]]}; it must lie in {lowest}..{num_nodes - 1} ({note})")
+
+
+def _check_values(name: str, values: NDArray[np.float64], owner: Callable[[int], str]) -> None:
+    bad = np.flatnonzero(~((values >= 0.0) & (values < np.inf)))
+    if bad.size:
+        position = int(bad[0])
+        raise ConfigError(f"the {name} of {owner(position)} is {values[position]}; it must be finite and at least 0")
+
+
+def _check_total(what: str, total: float) -> None:
+    if not 0.0 < total < np.inf:
+        raise ConfigError(f"{what} sum to {total}; the sum must be finite and above 0")

@@ -1,0 +1,47 @@
+"""What a solver answers."""
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch.errors import SolverError
+from etsearch.selection.programme import Programme
+
+
+class Status(StrEnum):
+    """How far a solver came. ``message`` says it to a person."""
+
+    OPTIMAL = "optimal"
+    FEASIBLE = "feasible"
+
+    @property
+    def message(self) -> str:
+        return {
+            Status.OPTIMAL: "No other set of leaves is worth more.",
+            Status.FEASIBLE: "The best set found within the time limit; a better one may exist. Try a longer limit.",
+        }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Solution:
+    """The leaves to keep.
+
+    ``kept`` is one bool per leaf, in the programme's order, at least one of them true. ``objective`` is
+    ``programme.objective(kept)``, never the solver's own figure.
+    """
+
+    kept: tuple[bool, ...]
+    objective: float
+    status: Status
+
+
+def evaluated(programme: Programme, kept: NDArray[np.bool_], status: Status) -> Solution:
+    """The solution that keeps these leaves. Raises SolverError when there is none among them."""
+    if not kept.any():
+        raise SolverError(
+            f"the solver kept none of {programme.num_leaves} leaves, though it must keep one: a defect in it or in "
+            "how it is called; please report it, and try another solver meanwhile"
+        )
+    return Solution(tuple(kept.tolist()), programme.objective(kept), status)

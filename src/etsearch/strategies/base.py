@@ -1,0 +1,71 @@
+"""What a strategy is: a pure function from a frontier to expansion widths."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch.tree import SearchTree
+
+
+@dataclass(frozen=True)
+class Frontier:
+    """All that a strategy may look at.
+
+    Attributes:
+        tree: the tree so far; read only.
+        nodes: ``[n]`` ids of the open nodes at this depth (the set A of the ETS paper), n at least 1.
+        rewards: ``[n]`` their rewards in [0, 1]; NaN throughout for a strategy that needs none.
+        clusters: ``[n]`` labels 0 … k-1 of their last steps; None unless the strategy asks for them.
+        completed: ids of the nodes at which trajectories have ended so far, at any depth.
+        total_width: the width N that the search began with.
+    """
+
+    tree: SearchTree
+    nodes: NDArray[np.int64]
+    rewards: NDArray[np.float64]
+    clusters: NDArray[np.int64] | None
+    completed: NDArray[np.int64]
+    total_width: int
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a strategy decides.
+
+    Attributes:
+        widths: ``[n]`` continuations to sample from each node of the frontier; 0 prunes it.
+        figures: numbers worth recording (objective of the programme, seconds of the solver …).
+    """
+
+    widths: tuple[int, ...]
+    figures: Mapping[str, float | str] = field(default_factory=dict)
+
+    @property
+    def num_kept(self) -> int:
+        return sum(width > 0 for width in self.widths)
+
+
+class Strategy(Protocol):
+    """Chooses the branches to keep and shares the width among them. Pure: no I/O, no state between calls."""
+
+    @property
+    def needs_rewards(self) -> bool:
+        """Whether every depth must be scored before ``select``; if not, trajectories are scored as they end."""
+        ...
+
+    @property
+    def needs_clusters(self) -> bool:
+        """Whether ``Frontier.clusters`` must be given."""
+        ...
+
+    def select(self, frontier: Frontier, width: int) -> Selection:
+        """Expansion widths for the frontier.
+
+        Args:
+            frontier: at least one open node.
+            width: what is left of the total width, at least 1: N less one for each completed trajectory.
+        """
+        ...

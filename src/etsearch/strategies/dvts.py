@@ -1,0 +1,54 @@
+"""Diverse verifier tree search: several independent greedy beams."""
+
+from dataclasses import dataclass
+from typing import final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch.allocation import check_rewards
+from etsearch.strategies.base import Frontier, Selection
+from etsearch.strategies.beam import best_first, number_kept, split_evenly
+from etsearch.tree import ROOT
+
+
+@final
+@dataclass(frozen=True)
+class DVTS:
+    """Splits the first steps into ``k`` subtrees and runs a beam of one inside each (Beeching et al., 2024).
+
+    Subtree j holds an even share, ``N / k``, of the first steps, in the order of their writing; below, its best
+    node by reward gets the subtree's whole width. A completed trajectory takes one off its own subtree's width.
+
+    Attributes:
+        keep: ``k`` (4 in the ETS paper's "fixed" variant); None for ``ceil(sqrt(N))``.
+    """
+
+    keep: int | None = None
+
+    needs_rewards = True
+    needs_clusters = False
+
+    def __post_init__(self) -> None:
+        number_kept(self.keep, 1)
+
+    def select(self, frontier: Frontier, width: int) -> Selection:  # noqa: ARG002 - each subtree has its own
+        rewards = check_rewards(frontier.rewards)  # type: ignore[arg-type]
+        shares = split_evenly(frontier.total_width, number_kept(self.keep, frontier.total_width))
+        subtree = _subtree(frontier, frontier.nodes, shares)
+        spent = np.bincount(_subtree(frontier, frontier.completed, shares), minlength=len(shares))
+        widths = np.zeros(len(rewards), dtype=np.int64)
+        served: set[int] = set()
+        for position in best_first(rewards).tolist():
+            tree = int(subtree[position])
+            if tree not in served:
+                served.add(tree)
+                widths[position] = max(0, shares[tree] - int(spent[tree]))
+        return Selection(tuple(widths.tolist()))
+
+
+def _subtree(frontier: Frontier, nodes: NDArray[np.int64], shares: list[int]) -> NDArray[np.int64]:
+    """Which subtree each node belongs to, by the place of its first step among all first steps ``[n]``."""
+    first_steps = frontier.tree.children(ROOT)
+    place = np.searchsorted(first_steps, frontier.tree.ancestor_at(nodes, 1))
+    return np.searchsorted(np.cumsum(shares), place, side="right")

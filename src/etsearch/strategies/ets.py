@@ -1,0 +1,89 @@
+"""ETS and ETS-KV: an integer programme chooses the branches, REBASE's rule shares the width among them."""
+
+import time
+from dataclasses import dataclass, field
+from typing import Literal, final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch.allocation import Rounding, share
+from etsearch.errors import ConfigError
+from etsearch.selection import Programme, solve
+from etsearch.strategies.base import Frontier, Selection
+
+NodeCost = Literal["uniform", "tokens"]
+
+
+@dataclass(frozen=True)
+class ETS:
+    """Keeps the subset of the frontier that best weighs reward, KV sharing and diversity (arXiv:2502.13575).
+
+    The weight of a node is ``W_i = ceil(N softmax(R / T_R)_i)``; the programme of ``etsearch.selection``
+    chooses the survivors S; the width is then shared over S alone. With ``lambda_d = 0`` this is ETS-KV.
+
+    Attributes:
+        lambda_b: weight of the KV-budget term, at least 0; the paper sweeps 1 to 2 (ETS), 0.75 to 1.25 (ETS-KV).
+        lambda_d: weight of the diversity term, at least 0; 1 in the paper, 1.4 to 1.5 in the released code.
+        balance_temperature: ``T_R``; 1.0 in the paper (default), 0.2 in the released code.
+        rounding: of the survivors' shares; ``ceil`` is the paper's, ``sequential`` the released code's.
+        node_cost: ``uniform`` counts nodes (paper), ``tokens`` counts the KV tokens they hold.
+        solver: ``highs`` or ``cbc``, see ``etsearch.selection``.
+        time_limit_s: of the solver, for one depth.
+    """
+
+    lambda_b: float = 1.0
+    lambda_d: float = 1.0
+    balance_temperature: float = 1.0
+    rounding: Rounding = "sequential"
+    node_cost: NodeCost = "uniform"
+    solver: str = "highs"
+    time_limit_s: float = 10.0
+
+    needs_rewards = True
+
+    def __post_init__(self) -> None:
+        share([0.0], 1, self.balance_temperature, self.rounding)
+        for name in ("lambda_b", "lambda_d"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least 0")
+        if self.node_cost not in ("uniform", "tokens"):
+            raise ConfigError(f"node_cost is {self.node_cost!r}; choose uniform or tokens")
+
+    @property
+    def needs_clusters(self) -> bool:
+        return self.lambda_d > 0
+
+    def programme(self, frontier: Frontier, width: int) -> Programme:
+        """The ETS programme of a frontier."""
+        tree, count = frontier.tree, len(frontier.nodes)
+        cost: NDArray[np.int64] = tree.tokens if self.node_cost == "tokens" else np.ones(len(tree), dtype=np.int64)
+        return Programme(
+            parent=tree.parent,
+            leaves=frontier.nodes,
+            weight=share(frontier.rewards.tolist(), width, self.balance_temperature, "ceil"),
+            node_cost=cost,
+            cluster=np.zeros(count, dtype=np.int64) if frontier.clusters is None else frontier.clusters,
+            lambda_b=self.lambda_b,
+            lambda_d=self.lambda_d,
+        )
+
+    def select(self, frontier: Frontier, width: int) -> Selection:
+        if self.needs_clusters and frontier.clusters is None:
+            raise ConfigError("lambda_d is above 0 but the frontier has no clusters; give the search an embedder")
+        start = time.perf_counter()
+        solution = solve(self.programme(frontier, width), solver=self.solver, time_limit_s=self.time_limit_s)
+        seconds = time.perf_counter() - start
+        survivors = np.flatnonzero(solution.kept)
+        widths = np.zeros(len(frontier.nodes), dtype=np.int64)
+        widths[survivors] = share(frontier.rewards[survivors].tolist(), width, self.balance_temperature, self.rounding)
+        figures = {"objective": solution.objective, "status": str(solution.status), "solver_s": seconds}
+        return Selection(tuple(widths.tolist()), figures)
+
+
+@final
+@dataclass(frozen=True)
+class ETSKV(ETS):
+    """ETS without the diversity term (``lambda_d = 0``): reward against KV alone."""
+
+    lambda_d: float = field(default=0.0, init=False)

@@ -1,0 +1,31 @@
+"""REBASE: the width follows the rewards."""
+
+from dataclasses import dataclass
+from typing import final
+
+from etsearch.allocation import Rounding, share
+from etsearch.strategies.base import Frontier, Selection
+
+
+@final
+@dataclass(frozen=True)
+class Rebase:
+    """Expands every node in proportion to ``softmax(R / T_R)`` (Wu et al., arXiv:2408.00724).
+
+    Attributes:
+        balance_temperature: ``T_R``; 0.2 in the paper.
+        rounding: see ``etsearch.allocation.share``; ``round`` is the paper's, ``sequential`` the released code's.
+    """
+
+    balance_temperature: float = 0.2
+    rounding: Rounding = "sequential"
+
+    needs_rewards = True
+    needs_clusters = False
+
+    def __post_init__(self) -> None:
+        share([0.0], 1, self.balance_temperature, self.rounding)
+
+    def select(self, frontier: Frontier, width: int) -> Selection:
+        rewards = frontier.rewards.tolist()
+        return Selection(tuple(share(rewards, width, self.balance_temperature, self.rounding)))

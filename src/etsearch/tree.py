@@ -1,0 +1,164 @@
+"""The search tree: every step that was written, each held once."""
+
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from etsearch.errors import ConfigError
+from etsearch.types import Continuation, FinishReason, Step, Trajectory
+
+ROOT: Final = 0
+"""Index of the root, whose tokens are the prompt."""
+NO_PARENT: Final = -1
+"""Parent of the root."""
+
+
+class SearchTree:
+    """Nodes in the order of their writing, so that a parent always comes before its children.
+
+    Node 0 is the root and holds the prompt; every other node is one step. Only ``add`` and ``set_reward``
+    change the tree; a node is never removed, pruned ones included.
+
+    Args:
+        question: the question, as the user put it.
+        prompt_ids: token ids of the question in the generator's format.
+    """
+
+    def __init__(self, question: str, prompt_ids: Sequence[int]) -> None:
+        self.question = question
+        self._parent = [NO_PARENT]
+        self._depth = [0]
+        self._reward = [float("nan")]
+        self._num_tokens = [len(prompt_ids)]
+        self._prefix_tokens = [len(prompt_ids)]
+        self._continuation = [Continuation(tuple(prompt_ids), "", FinishReason.STEP)]
+
+    def __len__(self) -> int:
+        return len(self._parent)
+
+    @property
+    def parent(self) -> NDArray[np.int64]:
+        """Parent of every node ``[nodes]``; ``NO_PARENT`` for the root."""
+        return np.array(self._parent, dtype=np.int64)
+
+    @property
+    def depth(self) -> NDArray[np.int64]:
+        """Steps from the root to every node ``[nodes]``."""
+        return np.array(self._depth, dtype=np.int64)
+
+    @property
+    def tokens(self) -> NDArray[np.int64]:
+        """Tokens that every node adds ``[nodes]``; the prompt's for the root."""
+        return np.array(self._num_tokens, dtype=np.int64)
+
+    @property
+    def rewards(self) -> NDArray[np.float64]:
+        """Reward of every node ``[nodes]``; NaN where there is none (the root, unscored steps)."""
+        return np.array(self._reward)
+
+    def add(self, parent: int, continuation: Continuation) -> int:
+        """Adds a step under ``parent`` and returns its id."""
+        self._check(parent)
+        self._parent.append(parent)
+        self._depth.append(self._depth[parent] + 1)
+        self._reward.append(float("nan"))
+        self._num_tokens.append(len(continuation.token_ids))
+        self._prefix_tokens.append(self._prefix_tokens[parent] + len(continuation.token_ids))
+        self._continuation.append(continuation)
+        return len(self) - 1
+
+    def set_reward(self, node: int, reward: float) -> None:
+        """Fixes the reward of a step; it is set once."""
+        self._check(node)
+        if node == ROOT or not np.isnan(self._reward[node]):
+            raise ConfigError(f"node {node} cannot take a reward: it is the root or has one already")
+        if not 0.0 <= reward <= 1.0:
+            raise ConfigError(f"the reward of node {node} is {reward}; it must lie in [0, 1]")
+        self._reward[node] = float(reward)
+
+    def continuation(self, node: int) -> Continuation:
+        """What the generator wrote at this node."""
+        self._check(node)
+        return self._continuation[node]
+
+    def path(self, node: int) -> list[int]:
+        """The steps from the root (left out) to ``node`` (included)."""
+        self._check(node)
+        path = []
+        while node != ROOT:
+            path.append(node)
+            node = self._parent[node]
+        return path[::-1]
+
+    def prefix(self, node: int) -> tuple[int, ...]:
+        """Token ids from the start of the prompt to the end of ``node``."""
+        ids = list(self._continuation[ROOT].token_ids)
+        for step in self.path(node):
+            ids.extend(self._continuation[step].token_ids)
+        return tuple(ids)
+
+    def prefix_tokens(self, node: int) -> int:
+        """Number of token ids in ``prefix(node)``."""
+        self._check(node)
+        return self._prefix_tokens[node]
+
+    def trajectory(self, node: int) -> Trajectory:
+        """The path to ``node`` as a process reward model reads it."""
+        steps = (self._continuation[n] for n in self.path(node))
+        return Trajectory(self.question, tuple(Step(c.text, c.token_ids, c.log_probability) for c in steps))
+
+    def rewards_to(self, node: int) -> tuple[float, ...]:
+        """Rewards of the steps on the path to ``node``."""
+        return tuple(self._reward[n] for n in self.path(node))
+
+    def span(self, nodes: Iterable[int]) -> NDArray[np.bool_]:
+        """The nodes and all their ancestors, the root included, as a mask ``[nodes]`` (V_A of the ETS paper)."""
+        parent = self.parent
+        mask = np.zeros(len(self), dtype=np.bool_)
+        level = np.unique(np.fromiter(nodes, dtype=np.int64))
+        while level.size:
+            mask[level] = True
+            above = np.unique(parent[level])
+            level = above[above != NO_PARENT]
+            level = level[~mask[level]]
+        return mask
+
+    def kv_tokens(self, nodes: Iterable[int]) -> int:
+        """Tokens whose key/value state the trajectories to ``nodes`` need, each node counted once, prompt included."""
+        return int(self.tokens[self.span(nodes)].sum())
+
+    def kv_tokens_unshared(self, nodes: Iterable[int]) -> int:
+        """The same if every trajectory held its own copy of all its tokens."""
+        return sum(self._prefix_tokens[node] for node in nodes)
+
+    def ancestor_at(self, nodes: NDArray[np.int64], depth: int) -> NDArray[np.int64]:
+        """The ancestor at ``depth`` of every node ``[n]``; none of them may lie above that depth."""
+        parent, depths = self.parent, self.depth
+        current = np.asarray(nodes, dtype=np.int64)
+        if np.any(depths[current] < depth):
+            raise ConfigError(f"a node lies above depth {depth}; its ancestor there does not exist")
+        while np.any(deeper := depths[current] > depth):
+            current = np.where(deeper, parent[current], current)
+        return current
+
+    def children(self, node: int) -> NDArray[np.int64]:
+        """Ids of the steps under ``node``, in the order of their writing."""
+        return np.flatnonzero(self.parent == node)
+
+    def check_integrity(self) -> None:
+        """Raises ConfigError if the arrays contradict one another: a defect of this package if they do."""
+        parent, depth = self.parent, self.depth
+        ids = np.arange(len(self))
+        if parent[ROOT] != NO_PARENT or np.any(parent[1:] < 0) or np.any(parent[1:] >= ids[1:]):
+            raise ConfigError("the tree is broken: a node does not come after its parent")
+        if np.any(depth[1:] != depth[parent[1:]] + 1):
+            raise ConfigError("the tree is broken: a depth is not its parent's plus one")
+        own = np.array([len(c.token_ids) for c in self._continuation])
+        if np.any(own != self.tokens):
+            raise ConfigError("the tree is broken: a token count is not that of the ids")
+
+    def _check(self, node: int) -> None:
+        if not 0 <= node < len(self):
+            raise ConfigError(f"node {node} does not exist; the tree has nodes 0 to {len(self) - 1}")

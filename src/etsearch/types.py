@@ -1,0 +1,140 @@
+"""The values that pass between the parts. All are frozen."""
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+
+class FinishReason(StrEnum):
+    """Why the generator stopped writing a continuation."""
+
+    STEP = "step"
+    """It wrote the step delimiter."""
+    END = "end"
+    """It ended the solution (end-of-sequence token)."""
+    LENGTH = "length"
+    """It reached the token limit of a step."""
+
+
+class EndReason(StrEnum):
+    """Why a trajectory ended."""
+
+    ANSWERED = "answered"
+    """The generator ended it, or its last step holds an answer."""
+    LENGTH = "length"
+    """It reached the token limit of a trajectory, or of the engine's context."""
+    DEPTH = "depth"
+    """It was still open at the depth limit."""
+    FAILED = "failed"
+    """An expansion or a score failed for good; the failure is in the result."""
+
+
+class StopReason(StrEnum):
+    """Why a search stopped. ``message`` says it to a person."""
+
+    COMPLETED = "completed"
+    MAX_DEPTH = "max_depth"
+    EXHAUSTED = "exhausted"
+    FAILED = "failed"
+
+    @property
+    def message(self) -> str:
+        return {
+            StopReason.COMPLETED: "The whole width was spent on completed trajectories.",
+            StopReason.MAX_DEPTH: "The depth limit was reached with trajectories still open. Try a larger max_depth.",
+            StopReason.EXHAUSTED: "No open trajectory was left, though width was.",
+            StopReason.FAILED: "Every open trajectory was lost to failures of the engine or the reward model.",
+        }[self]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A question, with the reference answer where one is known (never shown to a strategy)."""
+
+    question: str
+    answer: str | None = None
+    id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the generator samples. ``temperature`` is the sampling temperature (0 is greedy), never T_R."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """Asks for ``num_continuations`` continuations of one token-id prefix.
+
+    A continuation ends with the first of ``stop`` (kept in it), with the end-of-sequence token, or after
+    ``max_tokens`` tokens. The same request with the same ``seed`` asks for the same continuations.
+    """
+
+    prefix: tuple[int, ...]
+    num_continuations: int
+    max_tokens: int
+    stop: tuple[str, ...]
+    seed: int
+    sampling: Sampling = field(default_factory=Sampling)
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """What the generator wrote after a prefix: ids and their text, the stop string included.
+
+    ``token_ids`` never hold the end-of-sequence token. ``log_probability`` is the sum over the tokens, in
+    nats, under the sampling distribution; None where the engine gives none.
+    """
+
+    token_ids: tuple[int, ...]
+    text: str
+    finish_reason: FinishReason
+    log_probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of a solution as a process reward model reads it."""
+
+    text: str
+    token_ids: tuple[int, ...] = ()
+    log_probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trajectory:
+    """The path from the root to a node: the question and the steps so far."""
+
+    question: str
+    steps: tuple[Step, ...]
+
+    @property
+    def text(self) -> str:
+        return "".join(step.text for step in self.steps)
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Rewards in [0, 1], one a step asked for, and the tokens that the reward model read for them."""
+
+    rewards: tuple[float, ...]
+    num_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class EngineStats:
+    """An engine's own figures; None where it cannot tell. Peaks are since the engine started.
+
+    ``cache_use`` and ``peak_cache_use`` are shares of the KV cache in [0, 1]; ``cache_capacity_tokens`` is the
+    number of tokens it can hold.
+    """
+
+    cache_use: float | None = None
+    peak_cache_use: float | None = None
+    mean_cache_use: float | None = None
+    cache_capacity_tokens: int | None = None
+    prefix_hit_tokens: int | None = None
+    num_running: int | None = None
+    num_waiting: int | None = None
+    num_preemptions: int | None = None

@@ -1,0 +1,396 @@
+"""The embedded generator and reward model, with the shipped miniature models."""
+
+import asyncio
+import json
+import math
+import random
+import subprocess
+import sys
+import time
+from collections import Counter
+
+import pytest
+from tests.contract.tiny_models import QUESTION, STOP, model_path, request
+
+from etsearch import minimath
+from etsearch.engines._kv_room import KvRoom, Need, most_sequences
+from etsearch.engines.base import STEP_BY_STEP
+from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
+from etsearch.prms.label import LabelReader, LabelSpec
+from etsearch.prms.log_probability import LogProbabilityRewardModel
+from etsearch.types import FinishReason, GenerateRequest, Sampling, Step, Trajectory
+
+pytestmark = pytest.mark.model
+
+
+@pytest.fixture(scope="module")
+def shared():
+    from etsearch.engines.openvino import OpenVinoGenerator
+
+    generator = OpenVinoGenerator(model_path("policy"), check_text=minimath.check_question)
+    yield generator
+    asyncio.run(generator.aclose())
+
+
+@pytest.fixture(scope="module")
+def prm():
+    from etsearch.prms.openvino import OpenVinoRewardModel
+
+    model = OpenVinoRewardModel(model_path("prm"))
+    yield model
+    asyncio.run(model.aclose())
+
+
+def small(**settings):
+    from etsearch.engines.openvino import OpenVinoGenerator
+
+    return OpenVinoGenerator(model_path("policy"), **settings)
+
+
+def ids_of(continuations):
+    """What must be the same again; log probabilities move in the last digits with the batch."""
+    return [c.token_ids for c in continuations]
+
+
+def endless(generator, count=1, *, max_tokens=400, seed=0):
+    """A request that runs for a while: at a temperature this high the model seldom ends."""
+    return request(generator, count, max_tokens=max_tokens, stop=(), seed=seed, temperature=50.0)
+
+
+async def test_a_step_keeps_its_delimiter_and_its_ids_spell_its_text(shared):
+    continuations = await shared.generate(request(shared, 32))
+    assert len(continuations) == 32
+    assert {c.finish_reason for c in continuations} == {FinishReason.STEP}
+    for c in continuations:
+        assert c.text.endswith("\n")
+        assert c.text.count("\n") == 1
+        assert shared.encode(c.text) == list(c.token_ids)
+        assert c.log_probability < 0
+
+
+async def test_children_continue_their_parent_until_the_end(shared):
+    written = ()
+    for _ in range(12):
+        (c,) = await shared.generate(request(shared, after=written, temperature=0.0))
+        written += c.token_ids
+        if c.finish_reason is FinishReason.END:
+            break
+    (whole,) = await shared.generate(request(shared, max_tokens=300, stop=(), temperature=0.0))
+    assert whole.finish_reason is FinishReason.END
+    assert whole.token_ids == written
+    assert "<eos>" not in whole.text
+    assert whole.text.splitlines()[-1].startswith("The answer is ")
+
+
+async def test_the_token_limit(shared):
+    for c in await shared.generate(request(shared, 8, max_tokens=5)):
+        assert c.finish_reason is FinishReason.LENGTH
+        assert len(c.token_ids) == 5
+
+
+@pytest.mark.parametrize("stop", [(".\n",), ("gives 1", ".\n"), ("re 1", "ts: 1", ".\n")])
+async def test_a_delimiter_of_several_tokens_stays_whole(shared, stop):
+    for c in await shared.generate(request(shared, 24, stop=stop)):
+        ends = [c.text.find(s) + len(s) for s in stop if s in c.text]
+        assert c.finish_reason is FinishReason.STEP
+        assert min(ends) == len(c.text)
+        assert shared.encode(c.text) == list(c.token_ids)
+
+
+async def test_both_ways_of_stopping_give_the_same_greedy_step(shared):
+    one, several = [await shared.generate(request(shared, stop=s, temperature=0.0)) for s in (STOP, (".\n",))]
+    assert ids_of(one) == ids_of(several)
+
+
+async def test_a_seed_fixes_the_continuations_whatever_else_runs(shared):
+    ask = request(shared, 8, seed=5)
+    alone = await shared.generate(ask)
+    others = [shared.generate(request(shared, 3, seed=i, max_tokens=20)) for i in range(20)]
+    together, *_ = await asyncio.gather(shared.generate(ask), *others)
+    assert ids_of(together) == ids_of(alone)
+    assert ids_of(await shared.generate(request(shared, 8, seed=6))) != ids_of(alone)
+
+
+@pytest.mark.parametrize("stop", [STOP, (".\n",)])
+async def test_continuations_of_one_request_differ(shared, stop):
+    continuations = await shared.generate(request(shared, 32, stop=stop))
+    assert len({c.text for c in continuations}) > 4
+
+
+async def test_greedy_continuations_are_copies(shared):
+    continuations = await shared.generate(request(shared, 3, temperature=0.0))
+    assert len(continuations) == 3
+    assert len(set(continuations)) == 1
+
+
+async def test_sampling_is_from_the_whole_distribution(shared):
+    """The first token's frequencies fit its log probabilities, down to tokens far behind the fiftieth."""
+    count = 2000
+    continuations = await shared.generate(request(shared, count, max_tokens=1, stop=()))
+    seen = Counter(c.token_ids for c in continuations)
+    probability = {c.token_ids: math.exp(c.log_probability) for c in continuations}
+    assert sum(probability.values()) == pytest.approx(1, abs=0.05)
+    expected = {ids: count * p for ids, p in probability.items() if count * p >= 5}
+    chi_square = sum((seen[ids] - e) ** 2 / e for ids, e in expected.items())
+    assert chi_square < len(expected) + 5 * math.sqrt(2 * len(expected))
+    hot = await shared.generate(request(shared, count, max_tokens=1, stop=(), temperature=100.0))
+    assert len({c.token_ids for c in hot}) > 90  # of 99 tokens: no top-k of 50
+
+
+async def test_top_p_cuts_the_tail(shared):
+    ask = GenerateRequest(tuple(shared.encode_prompt(QUESTION)), 500, 1, (), 1, Sampling(1.0, top_p=0.5))
+    few = {c.token_ids: math.exp(c.log_probability) for c in await shared.generate(ask)}
+    assert sum(few.values()) - min(few.values()) <= 0.5
+
+
+async def test_many_callers_at_once(shared):
+    asked = [request(shared, 1 + i % 4, seed=i) for i in range(64)]
+    answers = await asyncio.gather(*map(shared.generate, asked))
+    assert [len(a) for a in answers] == [r.num_continuations for r in asked]
+    assert ids_of(answers[7]) == ids_of(await shared.generate(asked[7]))
+
+
+def test_callers_on_several_event_loops(shared):
+    ask = request(shared, 2, seed=3)
+    assert ids_of(asyncio.run(shared.generate(ask))) == ids_of(asyncio.run(shared.generate(ask)))
+
+
+async def test_more_continuations_than_the_batch_holds():
+    generator = small(max_num_seqs=16)
+    continuations = await generator.generate(request(generator, 50))
+    assert len(continuations) == 50
+    await generator.aclose()
+
+
+@pytest.mark.parametrize("stop", [STOP, (".\n",)])
+async def test_a_small_cache_loses_nothing(stop):
+    """Smaller than one request: it is split, and the others wait."""
+    generator = small(num_kv_blocks=8)
+    asked = [request(generator, 6, seed=i, stop=stop) for i in range(6)]
+    answers = await asyncio.gather(*map(generator.generate, asked))
+    stats = await generator.stats()
+    await generator.aclose()
+    assert [len(a) for a in answers] == [6] * 6
+    assert all(c.finish_reason is FinishReason.STEP for a in answers for c in a)
+    assert stats.cache_capacity_tokens == 8 * 32
+    assert stats.peak_cache_use > 0.5
+
+
+def test_room_counts_a_shared_prefix_once_it_is_computed():
+    prefix, room = tuple(range(70)), KvRoom(10)
+    first, second = Need.of(prefix, 2, 26), Need.of(prefix, 1, 27)
+    assert (first.growth, second.growth) == (2, 2)  # 6 tokens of the prefix's last block, and 26 or 27 more
+    assert most_sequences(10, 70, 26) == 8
+    room.take(first)
+    assert room.num_held == 4
+    assert room.has_room(second)
+    room.take(second)
+    assert room.num_held == 8
+    assert not room.has_room(Need.of(prefix, 3, 26))
+    room.computed(1000)
+    assert room.num_held == 6
+    assert room.has_room(Need.of(prefix, 4, 26))
+    room.give_back(first)
+    assert room.num_held == 4
+    room.give_back(second)
+    assert room.num_held == 0
+
+
+async def test_a_cancelled_request_leaves_and_frees():
+    generator = small()
+    task = asyncio.create_task(generator.generate(endless(generator, 32)))
+    while (await generator.stats()).num_running != 1:  # noqa: ASYNC110 - the engine tells nobody
+        await asyncio.sleep(0.01)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    started = time.monotonic()
+    (c,) = await generator.generate(request(generator))
+    assert c.finish_reason is FinishReason.STEP
+    assert time.monotonic() - started < 5
+    stats = await generator.stats()
+    assert (stats.num_running, stats.num_waiting, stats.cache_use) == (0, 0, 0.0)
+    await generator.aclose()
+
+
+async def test_closing_ends_what_is_in_flight():
+    generator = small()
+    tasks = [asyncio.create_task(generator.generate(endless(generator, 4, seed=i))) for i in range(8)]
+    await asyncio.sleep(0.2)
+    await generator.aclose()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(a, EngineError) and "closed" in str(a) for a in answers)
+    await generator.aclose()
+    with pytest.raises(EngineError, match="closed"):
+        await generator.generate(request(generator))
+
+
+async def test_figures(shared):
+    await shared.generate(request(shared, 16))
+    stats = await shared.stats()
+    assert stats.cache_capacity_tokens > 100_000
+    assert 0 < stats.mean_cache_use <= stats.peak_cache_use < 1
+    assert (stats.cache_use, stats.num_running, stats.num_waiting) == (0.0, 0, 0)
+
+
+async def test_a_prefix_beyond_the_context(shared):
+    with pytest.raises(ContextLengthError, match="512"):
+        await shared.generate(request(shared, after=shared.encode("1" * 480)))
+
+
+@pytest.mark.parametrize(
+    "change", [{"count": 0}, {"max_tokens": 0}, {"stop": ("",)}, {"after": (99,)}, {"temperature": -1.0}]
+)
+async def test_a_request_that_makes_no_sense(shared, change):
+    with pytest.raises(ConfigError):
+        await shared.generate(request(shared, **change))
+
+
+def test_text_and_ids(shared):
+    rng = random.Random(0)
+    for problem in minimath.world.problems("test", 50):
+        text = minimath.language.PROMPT.format(question=problem.question)
+        assert shared.encode(text) == shared.encode_prompt(problem.question)
+        steps = "".join(f"{s}\n" for s in minimath.world.solution(problem, rng))
+        assert shared._tokenizer.decode(shared.encode(text + steps)) == text + steps
+    assert shared.encode("") == []
+    with pytest.raises(ConfigError, match="zebras"):
+        shared.encode_prompt("There are 3 zebras. How many zebras are there?")
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: p / "missing", "does not exist"),
+        (lambda p: p, r"openvino_model\.xml"),
+        (lambda p: p / "model.bin", "no .gguf file"),
+        (lambda p: p / "bad.gguf", "cannot read the model"),
+        (lambda p: p / "broken", "cannot read the model"),
+    ],
+)
+def test_models_that_cannot_be_loaded(tmp_path, make, message):
+    from etsearch.engines.openvino import OpenVinoGenerator
+
+    model_path("policy")
+    (tmp_path / "model.bin").write_bytes(b"")
+    (tmp_path / "bad.gguf").write_bytes(b"no model")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "openvino_model.xml").write_text("<net/>")
+    with pytest.raises(ConfigError, match=message):
+        OpenVinoGenerator(make(tmp_path))
+
+
+def test_the_format_comes_from_the_folder(shared, tmp_path):
+    from etsearch.engines.openvino import OpenVinoGenerator
+
+    assert shared.format == minimath.FORMAT
+    for file in model_path("policy").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    (tmp_path / "etsearch.json").unlink()
+    generator = OpenVinoGenerator(tmp_path)
+    assert generator.format == STEP_BY_STEP
+    assert generator.encode_prompt("{}")  # no chat template: plain text
+    asyncio.run(generator.aclose())
+    (tmp_path / "etsearch.json").write_text(json.dumps({"format": {"templat": ""}}))
+    with pytest.raises(ConfigError, match="step_delimiter"):
+        OpenVinoGenerator(tmp_path)
+
+
+def test_an_interpreter_that_never_closes_it_still_ends():
+    script = f"""
+import asyncio
+from etsearch.engines.openvino import OpenVinoGenerator
+from etsearch.types import GenerateRequest
+async def main():
+    generator = OpenVinoGenerator({str(model_path("policy"))!r})
+    asyncio.create_task(generator.generate(GenerateRequest((64, 4), 64, 400, (), 0)))
+    await asyncio.sleep(0.2)
+    return generator
+kept = asyncio.run(main())
+"""
+    assert subprocess.run([sys.executable, "-c", script], timeout=60, check=False).returncode == 0
+
+
+def trajectories(count):
+    rng = random.Random(0)
+    for problem in minimath.world.problems("test", count):
+        yield Trajectory(problem.question, tuple(Step(f"{s}\n") for s in minimath.world.solution(problem, rng)))
+
+
+async def test_batched_rewards_equal_single_ones(prm):
+    asked = list(trajectories(24))
+    single = [await prm.score(t, 0) for t in asked]
+    batched = await asyncio.gather(*(prm.score(t, 0) for t in asked))
+    for one, many, trajectory in zip(single, batched, asked, strict=True):
+        assert len(one.rewards) == len(trajectory.steps)
+        assert all(0 <= r <= 1 for r in one.rewards)
+        assert many.rewards == pytest.approx(one.rewards, abs=1e-5)
+        assert many.num_tokens == one.num_tokens > 20
+
+
+async def test_a_reward_depends_on_the_steps_before_only(prm):
+    trajectory = max(trajectories(12), key=lambda t: len(t.steps))
+    whole = (await prm.score(trajectory, 0)).rewards
+    for last in range(1, len(trajectory.steps)):
+        part = await prm.score(Trajectory(trajectory.question, trajectory.steps[:last]), last - 1)
+        assert part.rewards == pytest.approx(whole[last - 1 : last], abs=1e-5)
+
+
+async def test_first_outside_the_steps(prm):
+    trajectory = next(trajectories(1))
+    for first in (-1, len(trajectory.steps)):
+        with pytest.raises(RewardError, match="first"):
+            await prm.score(trajectory, first)
+        with pytest.raises(RewardError, match="first"):
+            await LogProbabilityRewardModel().score(trajectory, first)
+
+
+async def test_closing_the_reward_model():
+    from etsearch.prms.openvino import OpenVinoRewardModel
+
+    model = OpenVinoRewardModel(model_path("prm"), max_batch=1)
+    tasks = [asyncio.create_task(model.score(t, 0)) for t in trajectories(40)]
+    await asyncio.sleep(0.05)
+    await model.aclose()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert any(isinstance(a, RewardError) for a in answers)
+    await model.aclose()
+    with pytest.raises(RewardError, match="closed"):
+        await model.score(next(trajectories(1)), 0)
+
+
+async def test_logits_that_are_no_numbers(prm, monkeypatch):
+    real = prm._scorer._network.label_logits
+    monkeypatch.setattr(prm._scorer._network, "label_logits", lambda *a: real(*a) * math.nan)
+    with pytest.raises(RewardError, match="no numbers"):
+        await prm.score(next(trajectories(1)), 0)
+
+
+def test_a_reward_model_needs_a_spec_with_single_token_labels(tmp_path):
+    from etsearch.prms.openvino import OpenVinoRewardModel
+
+    for file in model_path("prm").iterdir():
+        (tmp_path / file.name).symlink_to(file)
+    with pytest.raises(ConfigError, match="'10'"):
+        OpenVinoRewardModel(tmp_path, spec=LabelSpec(minimath.language.PROMPT, "\n", "10", "-"))
+    (tmp_path / "etsearch.json").unlink()
+    with pytest.raises(ConfigError, match="label_prm"):
+        OpenVinoRewardModel(tmp_path)
+
+
+def test_positions_are_counted_not_searched_for():
+    reader = LabelReader(LabelSpec("{question}", "!", "+", "-"), lambda text, _: [ord(c) for c in text])
+    trajectory = Trajectory("a", (Step(" b!c \n"), Step("!"), Step("d")))
+    reading = reader.read(trajectory, 0)
+    assert "".join(map(chr, reading.ids)) == "ab!c!!!d!"
+    assert reading.positions == (4, 6, 8)
+    assert reader.read(trajectory, 2).positions == (8,)
+
+
+async def test_log_probability_rewards():
+    steps = (Step("a", (1, 2), math.log(0.25)), Step("b", (3,), math.log(0.5)), Step("c", (4,), 0.0))
+    scores = await LogProbabilityRewardModel().score(Trajectory("q", steps), 1)
+    assert scores.rewards == pytest.approx((0.5, 0.125**0.25))
+    assert scores.num_tokens == 0
+    with pytest.raises(RewardError, match="step 1"):
+        await LogProbabilityRewardModel().score(Trajectory("q", (*steps[:1], Step("x", (1,)))), 0)

@@ -1,0 +1,121 @@
+"""One suite over all strategies, engines and reward models that need no installed model."""
+
+import asyncio
+
+import numpy as np
+import pytest
+
+from etsearch import minimath
+from etsearch.diversity import EMBEDDERS
+from etsearch.engines import GENERATORS
+from etsearch.engines.scripted import ScriptedGenerator
+from etsearch.errors import ConfigError, EngineError, RewardError
+from etsearch.loop import SearchSettings, run_search
+from etsearch.prms import REWARD_MODELS
+from etsearch.strategies import STRATEGIES
+from etsearch.types import FinishReason, GenerateRequest, Step, Trajectory
+
+PROBLEM = minimath.example(3)
+
+
+@pytest.fixture
+def generator():
+    return GENERATORS.create("scripted")
+
+
+@pytest.fixture
+def reward_model():
+    return REWARD_MODELS.create("scripted")
+
+
+@pytest.mark.parametrize("name", [e.name for e in STRATEGIES.entries()])
+async def test_every_strategy_solves_a_problem(name, generator, reward_model):
+    result = await run_search(
+        PROBLEM,
+        generator=generator,
+        reward_model=reward_model,
+        strategy=STRATEGIES.create(name),
+        settings=SearchSettings(32, seed=1),
+        embedder=EMBEDDERS.create("lexical"),
+    )
+    assert result.answer == PROBLEM.answer
+    assert len(result.trajectories) == 32
+
+
+def request(generator, **changes):
+    prefix = tuple(generator.encode_prompt(PROBLEM.question))
+    values = {"prefix": prefix, "num_continuations": 3, "max_tokens": 200, "stop": ("\n",), "seed": 5} | changes
+    return GenerateRequest(**values)
+
+
+async def test_generator_gives_what_was_asked_for(generator):
+    continuations = await generator.generate(request(generator))
+    assert len(continuations) == 3
+    for continuation in continuations:
+        assert continuation.finish_reason is FinishReason.STEP
+        assert continuation.text.endswith("\n")
+        assert list(continuation.token_ids) == generator.encode(continuation.text)
+
+
+async def test_generator_keeps_its_seed(generator):
+    first = await generator.generate(request(generator))
+    again = await generator.generate(request(generator))
+    other = await generator.generate(request(generator, seed=6, num_continuations=8))
+    assert first == again
+    assert {c.text for c in other} != {c.text for c in first}
+
+
+async def test_generator_obeys_the_token_limit(generator):
+    for continuation in await generator.generate(request(generator, max_tokens=4)):
+        assert len(continuation.token_ids) == 4
+        assert continuation.finish_reason is FinishReason.LENGTH
+
+
+async def test_generator_refuses_words_it_cannot_read(generator):
+    with pytest.raises(ConfigError, match="does not know 'zebras'"):
+        generator.encode_prompt("Of zebras there are 3. How many zebras are there?")
+
+
+async def test_a_closed_generator_says_so():
+    generator = ScriptedGenerator(lambda _s, _r: "x")
+    await generator.aclose()
+    await generator.aclose()
+    with pytest.raises(EngineError, match="closed"):
+        await generator.generate(request(generator))
+
+
+def steps(*texts):
+    return Trajectory(PROBLEM.question, tuple(Step(t) for t in texts))
+
+
+async def test_reward_model_scores_each_step_by_its_prefix(reward_model):
+    texts = ["The cups number 1 more than the pens: 2 + 1 = 3.\n", "The answer is 3."]
+    whole = await reward_model.score(steps(*texts), 0)
+    assert len(whole.rewards) == 2
+    assert all(0 <= r <= 1 for r in whole.rewards)
+    assert whole.num_tokens > 0
+    assert (await reward_model.score(steps(*texts[:1]), 0)).rewards == whole.rewards[:1]
+    assert (await reward_model.score(steps(*texts), 1)).rewards == whole.rewards[1:]
+
+
+@pytest.mark.parametrize("first", [-1, 2, 9])
+async def test_reward_model_refuses_steps_that_are_not_there(reward_model, first):
+    with pytest.raises(RewardError, match=f"first is {first}"):
+        await reward_model.score(steps("a\n", "b\n"), first)
+
+
+async def test_reward_model_serves_many_at_once(reward_model):
+    alone = await reward_model.score(steps("The answer is 3."), 0)
+    together = await asyncio.gather(*(reward_model.score(steps("The answer is 3."), 0) for _ in range(20)))
+    assert all(scores == alone for scores in together)
+
+
+@pytest.mark.parametrize("name", [e.name for e in EMBEDDERS.entries()])
+async def test_embedders_give_one_usable_row_a_text(name):
+    embedder = EMBEDDERS.create(name)
+    texts = ["3 + 4 = 7", "", "3 + 4 = 8", "3 + 4 = 7"]
+    rows = await embedder.embed(texts)
+    assert rows.shape[0] == 4
+    assert np.all(np.isfinite(rows))
+    assert np.all(np.linalg.norm(rows, axis=1) > 0)
+    assert np.array_equal(rows[0], rows[3])

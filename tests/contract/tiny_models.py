@@ -1,0 +1,24 @@
+"""The shipped miniature models, loaded for tests, and requests to put to them."""
+
+import pytest
+
+from etsearch import minimath
+from etsearch.types import GenerateRequest, Sampling
+
+QUESTION = minimath.example(3).question
+STOP = (minimath.FORMAT.step_delimiter,)
+
+
+def model_path(model):
+    """The folder of a shipped model; skips where it or OpenVINO GenAI is missing."""
+    pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
+    path = minimath.model_path(model)
+    if not (path / "openvino_model.xml").exists():
+        pytest.skip(f"{path} holds no model; training/ makes it")
+    return path
+
+
+def request(generator, count=1, *, after=(), max_tokens=40, stop=STOP, seed=0, question=QUESTION, temperature=1.0):
+    """Asks for ``count`` continuations of a question's prompt and the ids after it."""
+    prefix = (*generator.encode_prompt(question), *after)
+    return GenerateRequest(prefix, count, max_tokens, stop, seed, Sampling(temperature))

@@ -1,0 +1,87 @@
+"""HiGHS against CBC, the reduced programme against the whole one, and cases worked by hand."""
+
+import pytest
+
+from etsearch.selection import Programme, Status, highs, solve
+from etsearch.selection.reduction import Units
+from etsearch.selection.synthetic import synthetic_programme
+
+SETTINGS = [
+    # leaves, seed, T_R, costs, lambda_b, lambda_d: the paper's, the released and the KV-only ones
+    (64, 0, 1.0, "uniform", 1.0, 1.0),
+    (64, 1, 0.2, "uniform", 1.0, 1.4),
+    (64, 2, 1.0, "tokens", 2.0, 1.0),
+    (64, 3, 0.2, "uniform", 1.25, 0.0),
+    (128, 4, 0.2, "tokens", 1.5, 1.0),
+    (128, 5, 1.0, "uniform", 2.0, 1.0),
+    (256, 6, 0.2, "uniform", 1.0, 1.45),
+    (256, 7, 1.0, "uniform", 1.5, 1.0),
+    (256, 8, 0.2, "tokens", 2.0, 1.0),
+]
+
+
+def programme(setting):
+    width, seed, balance_temperature, costs, lambda_b, lambda_d = setting
+    return synthetic_programme(
+        width, seed, balance_temperature=balance_temperature, costs=costs, lambda_b=lambda_b, lambda_d=lambda_d
+    )
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting)))
+def test_highs_and_cbc_agree(setting):
+    pytest.importorskip("pulp", reason="the extra 'cbc' is not installed")
+    p = programme(setting)
+    ours, papers = solve(p, solver="highs"), solve(p, solver="cbc", time_limit_s=60.0)
+    assert (ours.status, papers.status) == (Status.OPTIMAL, Status.OPTIMAL)
+    assert ours.objective == pytest.approx(papers.objective, abs=1e-9)
+
+
+@pytest.mark.parametrize("setting", [*SETTINGS, (1024, 9, 0.2, "uniform", 2.0, 1.0)], ids=str)
+def test_the_reduction_keeps_the_optimum(setting):
+    p = programme(setting)
+    units = Units.of(p)
+    kept, status = highs._run(units, highs.OBJECTIVE_SCALE, 60.0)
+    assert status is Status.OPTIMAL
+    assert solve(p).objective == pytest.approx(p.objective(units.kept_leaves(kept)), abs=1e-9)
+
+
+# Worked by hand. Root 0; inner nodes 1 and 2; leaves 3 and 4 under 1, leaf 5 under 2. Weights 2, 1, 1; leaves 3 and
+# 4 share a cluster. Sum of weights 4, two clusters. Uniform costs: 6 nodes. Token costs: 100 for the prompt, 10 and
+# 40 for the inner nodes, 10, 10 and 30 for the leaves, together 200.
+UNIFORM = [1, 1, 1, 1, 1, 1]
+TOKENS = [100, 10, 40, 10, 10, 30]
+#                    nodes  tokens  weight  clusters
+# {3}                  3     120      2/4     1/2
+# {4}                  3     120      1/4     1/2
+# {5}                  3     170      1/4     1/2
+# {3, 4}               4     130      3/4     1/2
+# {3, 5}, {4, 5}       5     190     3/4, 2/4  1
+# {3, 4, 5}            6     200       1       1
+
+
+@pytest.mark.parametrize("solver", ["highs", "cbc", "exhaustive"])
+@pytest.mark.parametrize(
+    ("case", "kept", "objective"),
+    [
+        # {3}: 1/2 - 3/6 + 1/2 = 1/2; {3,4}: 3/4 - 4/6 + 1/2 = 7/12; {3,5}: 3/4 - 5/6 + 1 = 11/12; all: 1 - 1 + 1 = 1
+        ((UNIFORM, 1.0, 1.0), (True, True, True), 1.0),
+        # {3}: 1/2 - 7/8 + 1/2 = 1/8; {3,4}: 3/4 - 7/6 + 1/2 = 1/12; {3,5}: 3/4 - 35/24 + 1 = 7/24; all: 2 - 7/4 = 1/4
+        ((UNIFORM, 1.75, 1.0), (True, False, True), 7 / 24),
+        # {3}: 1/2 - 5/4 + 1/2 = -1/4; {3,4}: 3/4 - 5/3 + 1/2 = -5/12; {3,5}: 3/4 - 25/12 + 1 = -1/3; all: -1/2
+        ((UNIFORM, 2.5, 1.0), (True, False, False), -1 / 4),
+        # ETS-KV. {3}: 1/2 - 3/6 = 0; {3,4}: 3/4 - 4/6 = 1/12; {3,5}: 3/4 - 5/6 = -1/12; all: 0
+        ((UNIFORM, 1.0, 0.0), (True, True, False), 1 / 12),
+        # {3}: 1/2 - 3/2 + 1/2 = -1/2; {3,4}: 3/4 - 13/8 + 1/2 = -3/8; {3,5}: 3/4 - 19/8 + 1 = -5/8; all: -1/2
+        ((TOKENS, 2.5, 1.0), (True, True, False), -3 / 8),
+        # ETS-KV. {3}: 1/2 - 6/10 = -1/10; {3,4}: 3/4 - 13/20 = 1/10; {3,5}: 3/4 - 19/20 = -1/5; all: 0
+        ((TOKENS, 1.0, 0.0), (True, True, False), 1 / 10),
+    ],
+)
+def test_cases_worked_by_hand(solver, case, kept, objective):
+    costs, lambda_b, lambda_d = case
+    if solver == "cbc":
+        pytest.importorskip("pulp", reason="the extra 'cbc' is not installed")
+    p = Programme([-1, 0, 0, 1, 1, 2], [3, 4, 5], [2, 1, 1], costs, ["a", "a", "b"], lambda_b, lambda_d)
+    solution = solve(p, solver=solver)
+    assert solution.kept == kept
+    assert solution.objective == pytest.approx(objective, abs=1e-12)

@@ -1,0 +1,154 @@
+"""What holds for every selection programme."""
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from etsearch.selection import Programme, Status, solve
+from etsearch.selection.reduction import reduced
+
+CLOSE = 1e-9
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""Time is not what is tested, and the machine may be busy."""
+THOROUGH = settings(PATIENT, max_examples=200)
+
+
+@st.composite
+def fields(draw, max_leaves=8):
+    """The arguments of a programme over a small tree, sometimes a forest, sometimes with leaves above leaves."""
+    num_nodes = draw(st.integers(1, 20))
+    lowest = draw(st.sampled_from([0, 0, 0, -1]))
+    parent = [-1, *(draw(st.integers(lowest, node - 1)) for node in range(1, num_nodes))]
+    tips = sorted(set(range(num_nodes)) - set(parent))
+    candidates = draw(st.sampled_from([tips, range(num_nodes)]))
+    leaves = draw(st.lists(st.sampled_from(candidates), min_size=1, max_size=max_leaves, unique=True))
+    number = draw(st.sampled_from([st.integers(0, 9), st.floats(0.0, 1e4)]))
+    weight = [draw(number) for _ in leaves]
+    weight[0] += 1
+    token_costs = [draw(st.integers(0, 60)) for _ in range(num_nodes)]
+    token_costs[leaves[0]] += 1
+    return {
+        "parent": parent,
+        "leaves": leaves,
+        "weight": weight,
+        "node_cost": draw(st.sampled_from([[1.0] * num_nodes, token_costs])),
+        "cluster": [draw(st.integers(0, len(leaves) - 1)) for _ in leaves],
+        "lambda_b": draw(st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]) | st.floats(0.0, 5.0)),
+        "lambda_d": draw(st.sampled_from([0.0, 1.0, 1.5, 5.0]) | st.floats(0.0, 5.0)),
+    }
+
+
+def by_definition(*, parent, leaves, weight, node_cost, cluster, lambda_b, lambda_d, kept):
+    """The objective, as METHODS defines it, without arrays."""
+
+    def path(node):
+        return {node} | path(parent[node]) if node != -1 else set()
+
+    def nodes_of(chosen):
+        return set().union(*(path(node) for node in chosen))
+
+    chosen = [i for i in range(len(leaves)) if kept[i]]
+    cost = sum(node_cost[v] for v in nodes_of(leaves[i] for i in chosen)) / sum(node_cost[v] for v in nodes_of(leaves))
+    diversity = len({cluster[i] for i in chosen}) / len(set(cluster))
+    return sum(weight[i] for i in chosen) / sum(weight) - lambda_b * cost + lambda_d * diversity
+
+
+def cost_share(programme, kept):
+    return programme.node_cost[programme.kept_nodes(kept)].sum() / programme.total_cost
+
+
+@PATIENT
+@given(fields(), st.data())
+def test_the_objective_is_its_definition(arguments, data):
+    num_leaves = len(arguments["leaves"])
+    kept = data.draw(st.lists(st.booleans(), min_size=num_leaves, max_size=num_leaves).filter(any))
+    assert Programme(**arguments).objective(kept) == pytest.approx(by_definition(**arguments, kept=kept), abs=CLOSE)
+
+
+@THOROUGH
+@given(fields())
+def test_highs_is_as_good_as_trying_every_set(arguments):
+    programme = Programme(**arguments)
+    solution = solve(programme)
+    assert solution.status is Status.OPTIMAL
+    assert any(solution.kept)
+    assert solution.objective == pytest.approx(solve(programme, solver="exhaustive").objective, abs=CLOSE)
+    assert solution.objective == pytest.approx(by_definition(**arguments, kept=solution.kept), abs=CLOSE)
+
+
+@PATIENT
+@given(fields(max_leaves=6))
+def test_the_exhaustive_solver_is_as_good_as_its_definition(arguments):
+    num_leaves = len(arguments["leaves"])
+    sets = [[bool(bits >> i & 1) for i in range(num_leaves)] for bits in range(1, 2**num_leaves)]
+    best = max(by_definition(**arguments, kept=kept) for kept in sets)
+    assert solve(Programme(**arguments), solver="exhaustive").objective == pytest.approx(best, abs=CLOSE)
+
+
+@PATIENT
+@given(fields(), st.randoms(use_true_random=False))
+def test_the_order_of_leaves_does_not_matter(arguments, random):
+    order = list(range(len(arguments["leaves"])))
+    random.shuffle(order)
+    shuffled = arguments | {name: [arguments[name][i] for i in order] for name in ("leaves", "weight", "cluster")}
+    assert solve(Programme(**shuffled)).objective == pytest.approx(solve(Programme(**arguments)).objective, abs=CLOSE)
+
+
+@PATIENT
+@given(fields(), st.randoms(use_true_random=False))
+def test_the_numbering_of_nodes_does_not_matter(arguments, random):
+    number = list(range(len(arguments["parent"])))
+    random.shuffle(number)
+    parent, node_cost = [0] * len(number), [0.0] * len(number)
+    for old, new in enumerate(number):
+        above = arguments["parent"][old]
+        parent[new] = -1 if above == -1 else number[above]
+        node_cost[new] = arguments["node_cost"][old]
+    leaves = [number[node] for node in arguments["leaves"]]
+    renumbered = Programme(**arguments | {"parent": parent, "node_cost": node_cost, "leaves": leaves})
+    assert solve(renumbered).objective == pytest.approx(solve(Programme(**arguments)).objective, abs=CLOSE)
+
+
+@PATIENT
+@given(fields(), st.lists(st.integers(0, 19), max_size=6))
+def test_branches_outside_the_span_do_not_matter(arguments, above):
+    num_nodes = len(arguments["parent"])
+    wider = arguments | {
+        "parent": arguments["parent"] + [node % num_nodes for node in above],
+        "node_cost": [*arguments["node_cost"], *(100.0 for _ in above)],
+    }
+    assert solve(Programme(**wider)) == solve(Programme(**arguments))
+
+
+@PATIENT
+@given(fields(), st.floats(0.05, 3.0))
+def test_the_kept_cost_falls_as_its_weight_rises(arguments, step):
+    cheap = Programme(**arguments)
+    dear = Programme(**arguments | {"lambda_b": arguments["lambda_b"] + step})
+    kept_cheap, kept_dear = cost_share(cheap, solve(cheap).kept), cost_share(dear, solve(dear).kept)
+    assert kept_dear <= kept_cheap + 1e-6
+    assert kept_cheap <= 1.0 + 1e-12
+
+
+@PATIENT
+@given(fields())
+def test_more_diversity_covers_no_fewer_clusters(arguments):
+    def covered(lambda_d):
+        programme = Programme(**arguments | {"lambda_d": lambda_d})
+        return np.unique(programme.cluster[list(solve(programme).kept)]).size
+
+    assert covered(arguments["lambda_d"] + 0.5) >= covered(arguments["lambda_d"])
+
+
+@THOROUGH
+@given(fields())
+def test_the_reduction_keeps_its_promises(arguments):
+    """What the solver's model rests on: the ground is unit 0, pairs are open, no other unit pays for itself."""
+    units = reduced(Programme(**arguments))
+    assert units.parent[0] == 0
+    assert ((units.parent >= 0) & (units.parent < units.num_units)).all()
+    assert (units.parent[1:] != np.arange(1, units.num_units)).all()
+    assert (units.covering_unit > 0).all()
+    assert (units.gain[1:] < 0.0).all()
+    assert units.holds_leaf.any()

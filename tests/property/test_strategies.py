@@ -1,0 +1,87 @@
+"""What holds of every strategy on any frontier."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from etsearch.strategies import STRATEGIES
+from etsearch.strategies.base import Frontier
+from etsearch.tree import ROOT, SearchTree
+from etsearch.types import Continuation, FinishReason
+
+NAMES = [entry.name for entry in STRATEGIES.entries()]
+SEARCHES = [name for name in NAMES if name != "best_of_n"]
+
+
+@st.composite
+def frontiers(draw):
+    """A frontier of a two-level tree, as after two depths of a search of some width."""
+    width = draw(st.integers(2, 24))
+    tree = SearchTree("q", [0] * draw(st.integers(1, 20)))
+    first = [tree.add(ROOT, _step(draw)) for _ in range(width)]
+    survivors = draw(st.lists(st.sampled_from(first), min_size=1, max_size=width, unique=True))
+    nodes = [tree.add(draw(st.sampled_from(survivors)), _step(draw)) for _ in range(width)]
+    num_open = draw(st.integers(1, width))
+    completed = nodes[num_open:]
+    return Frontier(
+        tree=tree,
+        nodes=np.array(nodes[:num_open]),
+        rewards=np.array(draw(st.lists(st.floats(0, 1), min_size=num_open, max_size=num_open))),
+        clusters=np.unique(
+            draw(st.lists(st.integers(0, 5), min_size=num_open, max_size=num_open)), return_inverse=True
+        )[1],
+        completed=np.array(completed, dtype=np.int64),
+        total_width=width,
+    )
+
+
+def _step(draw):
+    return Continuation((1,) * draw(st.integers(1, 30)), "s\n", FinishReason.STEP)
+
+
+@pytest.mark.parametrize("name", SEARCHES)
+@settings(max_examples=40, deadline=None)
+@given(frontiers())
+def test_the_width_is_shared_and_never_exceeded(name, frontier):
+    width = frontier.total_width - len(frontier.completed)
+    selection = STRATEGIES.create(name).select(frontier, width)
+    assert len(selection.widths) == len(frontier.nodes)
+    assert min(selection.widths) >= 0
+    if name == "dvts":  # a subtree whose branches have all ended leaves its share unused
+        assert sum(selection.widths) <= width
+    else:
+        assert sum(selection.widths) == width
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(max_examples=20, deadline=None)
+@given(frontiers())
+def test_select_is_a_pure_function(name, frontier):
+    strategy = STRATEGIES.create(name)
+    width = frontier.total_width - len(frontier.completed)
+    before = frontier.rewards.copy(), len(frontier.tree)
+    assert strategy.select(frontier, width).widths == strategy.select(frontier, width).widths
+    assert np.array_equal(before[0], frontier.rewards)
+    assert before[1] == len(frontier.tree)
+
+
+@settings(max_examples=40, deadline=None)
+@given(frontiers())
+def test_ets_spans_no_more_than_rebase(frontier):
+    width = frontier.total_width - len(frontier.completed)
+    kept = {}
+    for name in ("rebase(balance_temperature=1, rounding=ceil)", "ets(lambda_b=1.5)"):
+        widths = STRATEGIES.create(name).select(frontier, width).widths
+        kept[name] = frontier.tree.kv_tokens(frontier.nodes[np.array(widths) > 0].tolist())
+    rebase, ets = kept.values()
+    assert ets <= rebase
+
+
+@settings(max_examples=40, deadline=None)
+@given(frontiers())
+def test_without_prices_ets_is_rebase(frontier):
+    width = frontier.total_width - len(frontier.completed)
+    ets = STRATEGIES.create("ets(lambda_b=0, balance_temperature=0.2)").select(frontier, width)
+    rebase = STRATEGIES.create("rebase(balance_temperature=0.2)").select(frontier, width)
+    assert ets.widths == rebase.widths

@@ -1,0 +1,152 @@
+"""What each strategy selects on small frontiers worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from etsearch.errors import ConfigError
+from etsearch.strategies import DVTS, ETS, ETSKV, STRATEGIES, BeamSearch, BestOfN, Rebase
+from etsearch.strategies.base import Frontier
+from etsearch.tree import ROOT, SearchTree
+from etsearch.types import Continuation, FinishReason
+
+
+def grow(children: dict[int, int], tokens: int = 10) -> SearchTree:
+    """A tree with ``children[parent]`` steps under each parent, in this order; every step has the same tokens."""
+    tree = SearchTree("q", [0] * tokens)
+    for parent, count in children.items():
+        for _ in range(count):
+            tree.add(parent, Continuation((1,) * tokens, "s\n", FinishReason.STEP))
+    return tree
+
+
+def frontier(tree, nodes, rewards, *, clusters=None, completed=(), total_width=8):
+    return Frontier(
+        tree=tree,
+        nodes=np.array(nodes),
+        rewards=np.array(rewards, dtype=float),
+        clusters=None if clusters is None else np.array(clusters),
+        completed=np.array(completed, dtype=np.int64),
+        total_width=total_width,
+    )
+
+
+REWARDS = [0.1, 0.9, 0.3, 0.8, 0.2, 0.7, 0.4, 0.6]
+
+
+def test_best_of_n_lets_every_branch_go_on():
+    view = frontier(grow({ROOT: 8}), range(1, 9), [math.nan] * 8)
+    assert BestOfN().select(view, 8).widths == (1,) * 8
+
+
+@pytest.mark.parametrize(
+    ("keep", "width", "expected"),
+    [
+        (4, 8, (0, 2, 0, 2, 0, 2, 0, 2)),
+        (2, 8, (0, 4, 0, 4, 0, 0, 0, 0)),
+        (None, 8, (0, 3, 0, 3, 0, 2, 0, 0)),  # ceil(sqrt(8)) = 3 survivors; 8 = 3 + 3 + 2, the better ones first
+        (4, 6, (0, 2, 0, 2, 0, 1, 0, 1)),  # two have completed: six to share among four
+        (4, 3, (0, 1, 0, 1, 0, 1, 0, 0)),  # never more survivors than width
+        (1, 8, (0, 8, 0, 0, 0, 0, 0, 0)),
+    ],
+)
+def test_beam(keep, width, expected):
+    view = frontier(grow({ROOT: 8}), range(1, 9), REWARDS)
+    assert BeamSearch(keep).select(view, width).widths == expected
+
+
+def test_dvts_keeps_the_best_of_each_subtree():
+    # Two subtrees of four first steps each: 1-4 and 5-8. The best of the first is node 2, of the second node 6.
+    view = frontier(grow({ROOT: 8}), range(1, 9), REWARDS)
+    assert DVTS(keep=2).select(view, 8).widths == (0, 4, 0, 0, 0, 4, 0, 0)
+
+
+def test_dvts_subtrees_stay_apart_below():
+    # Depth 2: 9-12 under node 2 (subtree 0), 13-16 under node 6 (subtree 1). All of subtree 0 beats subtree 1.
+    tree = grow({ROOT: 8, 2: 4, 6: 4})
+    view = frontier(tree, range(9, 17), [0.9, 0.8, 0.95, 0.7, 0.1, 0.3, 0.2, 0.1])
+    assert DVTS(keep=2).select(view, 8).widths == (0, 0, 4, 0, 0, 4, 0, 0)
+
+
+def test_dvts_takes_completed_trajectories_off_their_own_subtree():
+    tree = grow({ROOT: 8, 2: 4, 6: 4})
+    view = frontier(tree, [9, 10, 11, 14, 15, 16], [0.9, 0.8, 0.95, 0.3, 0.2, 0.1], completed=[12, 13])
+    assert DVTS(keep=2).select(view, 6).widths == (0, 0, 3, 3, 0, 0)
+
+
+def test_rebase_follows_the_rewards():
+    # exp(ln 4 · R / T_R) for R = 1, 0.5, 0 at T_R = 1 / ln 4 … masses 4 : 2 : 1.
+    view = frontier(grow({ROOT: 3}), [1, 2, 3], [1.0, 0.5, 0.0])
+    assert Rebase(balance_temperature=1 / math.log(4)).select(view, 7).widths == (4, 2, 1)
+
+
+def test_ets_kv_prunes_what_costs_more_than_it_brings():
+    # Equal rewards: every weight is 2 of 8. Nodes 3-5 share their parent 1, node 6 stands alone under 2.
+    # V_A = root, 1, 2, 3, 4, 5, 6 = 7 nodes. Keeping 6 as well as 3-5 brings 2/8 and costs 2/7 · lambda_b:
+    # at lambda_b = 1 it goes (0.25 < 0.286). Each of 3-5 brings 0.25 and costs 1/7 = 0.143: they stay.
+    tree = grow({ROOT: 2, 1: 3, 2: 1})
+    view = frontier(tree, [3, 4, 5, 6], [0.5] * 4)
+    selection = ETSKV(lambda_b=1.0).select(view, 8)
+    assert selection.widths == (3, 3, 2, 0)
+    assert selection.figures["objective"] == pytest.approx(6 / 8 - 5 / 7)
+
+
+def test_diversity_keeps_a_branch_that_kv_alone_would_prune():
+    # As above; node 6 alone forms a second cluster: it brings 0.25 + lambda_d / 2 now.
+    tree = grow({ROOT: 2, 1: 3, 2: 1})
+    view = frontier(tree, [3, 4, 5, 6], [0.5] * 4, clusters=[0, 0, 0, 1])
+    assert ETS(lambda_b=1.0, lambda_d=1.0).select(view, 8).widths == (2, 2, 2, 2)
+
+
+def test_token_costs_count_tokens():
+    # Node 2's branch costs far fewer tokens than its number of nodes suggests, so it stays at the same lambda_b.
+    tree = SearchTree("q", [0] * 10)
+    for parent, size in ((0, 40), (0, 1), (1, 40), (1, 40), (1, 40), (2, 1)):
+        tree.add(parent, Continuation((1,) * size, "s\n", FinishReason.STEP))
+    view = frontier(tree, [3, 4, 5, 6], [0.5] * 4)
+    assert ETSKV(node_cost="uniform").select(view, 8).widths[3] == 0
+    assert ETSKV(node_cost="tokens").select(view, 8).widths[3] > 0
+
+
+def test_ets_without_clusters_says_what_is_missing():
+    view = frontier(grow({ROOT: 2}), [1, 2], [0.5, 0.5])
+    with pytest.raises(ConfigError, match="give the search an embedder"):
+        ETS(lambda_d=1.0).select(view, 4)
+
+
+@pytest.mark.parametrize(
+    ("specification", "message"),
+    [
+        ("beam(keep=0)", "keep is 0"),
+        ("beam(keep=x)", "'keep' of the strategy 'beam' is 'x'"),
+        ("rebase(lambda_b=1)", "has no setting 'lambda_b'; its settings: balance_temperature, rounding"),
+        ("rebase(balance_temperature=-1)", "balance temperature is -1.0"),
+        ("rebase(rounding=floor)", "'rounding' of the strategy 'rebase' is 'floor'"),
+        ("ets(lambda_b=-0.5)", "lambda_b is -0.5"),
+        ("ets(lambda_d=inf)", "lambda_d is inf"),
+        ("ets(node_cost=bytes)", "node_cost"),
+        ("ets_kv(lambda_d=1)", "has no setting 'lambda_d'"),
+        ("astar", "no strategy called 'astar'; choose one of best_of_n, beam, dvts, rebase, ets_kv, ets"),
+        ("ets(lambda_b)", "'lambda_b' in 'ets"),
+        ("ets(", "is no specification"),
+    ],
+)
+def test_bad_specifications_are_named(specification, message):
+    with pytest.raises(ConfigError, match=message.replace("(", r"\(")):
+        STRATEGIES.create(specification)
+
+
+@pytest.mark.parametrize(
+    ("specification", "expected"),
+    [
+        ("beam", BeamSearch(None)),
+        ("beam(keep=4)", BeamSearch(4)),
+        ("beam(keep=none)", BeamSearch(None)),
+        ("rebase(balance_temperature=1, rounding=round)", Rebase(1.0, "round")),
+        ("ets-kv(lambda_b=0.75)", ETSKV(lambda_b=0.75)),
+        ("ets", ETS(lambda_b=1.0, lambda_d=1.0, balance_temperature=1.0)),
+    ],
+)
+def test_specifications(specification, expected):
+    assert STRATEGIES.create(specification) == expected

@@ -1,0 +1,205 @@
+"""Trains the policy of the miniature world from nothing: ``python training/policy.py --minutes 60``.
+
+With several cores, one worker each is faster than one with several threads:
+``OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 training/policy.py --minutes 60``.
+
+Every problem is seen once. The loss is taken on the solution alone. A curriculum starts with few operations.
+Muon (Jordan et al., 2024) for the matrices, AdamW for the rest; cosine decay. A checkpoint is written every
+few minutes and the run continues from it.
+"""
+
+import argparse
+import json
+import math
+import os
+import random
+import time
+from pathlib import Path
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+import tokenizer
+from etsearch.minimath import language, world
+from model import Llama, Shape
+
+BATCH = 96
+"""Sequences a step."""
+BUFFER = 24
+"""Batches drawn at a time and sorted by length, so that a batch wastes little on padding."""
+
+
+def example(rng: random.Random, level: int) -> tuple[list[int], int]:
+    """Token ids of a training problem with its solution, and the number of prompt tokens."""
+    while True:
+        problem = world.generate(rng, level)
+        if problem.split == "train":
+            break
+    prompt = tokenizer.encode(language.PROMPT.format(question=problem.question))
+    steps = tokenizer.encode("\n".join(world.solution(problem, rng)))
+    return [*prompt, *steps, tokenizer.END], len(prompt)
+
+
+def level_weights(progress: float) -> list[float]:
+    """The curriculum: levels come in one after the other over the first 40 %, then all count alike."""
+    reach = 2 + 10 * progress
+    return [min(1.0, max(0.0, reach - level)) for level in range(world.MAX_LEVEL)]
+
+
+def batches(rng: random.Random, progress: float, size: int) -> list[tuple[Tensor, Tensor]]:
+    """Right-padded ids ``[batch, length]`` and the mask of the tokens to predict, sorted by length."""
+    levels = rng.choices(range(1, world.MAX_LEVEL + 1), level_weights(progress), k=size * BUFFER)
+    examples = sorted((example(rng, level) for level in levels), key=lambda e: len(e[0]))
+    out = [pad(examples[i : i + size]) for i in range(0, len(examples), size)]
+    rng.shuffle(out)
+    return out
+
+
+def pad(examples: list[tuple[list[int], int]]) -> tuple[Tensor, Tensor]:
+    length = max(len(ids) for ids, _ in examples)
+    ids = torch.full((len(examples), length), tokenizer.PAD)
+    mask = torch.zeros((len(examples), length), dtype=torch.bool)
+    for row, (tokens, prompt) in enumerate(examples):
+        ids[row, : len(tokens)] = torch.tensor(tokens)
+        mask[row, prompt : len(tokens)] = True
+    return ids, mask
+
+
+class Muon(torch.optim.Optimizer):
+    """Momentum whose update is made orthogonal by five Newton-Schulz iterations.
+
+    ``torch.optim.Muon`` iterates in bfloat16, which a CPU without bfloat16 arithmetic emulates slowly; this one
+    stays in float32 and treats all matrices of one shape as a batch.
+    """
+
+    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
+        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self) -> None:  # type: ignore[override]
+        for group in self.param_groups:
+            by_shape: dict[torch.Size, list[nn.Parameter]] = {}
+            for p in group["params"]:
+                by_shape.setdefault(p.shape, []).append(p)
+            for shape, params in by_shape.items():
+                grads = torch.stack([p.grad for p in params])
+                buffer = self.state[params[0]].setdefault("momentum", torch.zeros_like(grads))
+                buffer.lerp_(grads, 1 - group["momentum"])
+                update = orthogonal(grads.lerp(buffer, group["momentum"]))
+                scale = group["lr"] * max(1.0, shape[0] / shape[1]) ** 0.5
+                for p, u in zip(params, update, strict=True):
+                    p.mul_(1 - group["lr"] * group["weight_decay"]).add_(u, alpha=-scale)
+
+
+def orthogonal(g: Tensor) -> Tensor:
+    """The nearest semi-orthogonal matrices to a batch of matrices, nearly (quintic Newton-Schulz)."""
+    a, b, c = 3.4445, -4.7750, 2.0315
+    tall = g.shape[1] > g.shape[2]
+    x = g.transpose(1, 2) if tall else g
+    x = x / (x.norm(dim=(1, 2), keepdim=True) + 1e-7)
+    for _ in range(5):
+        gram = x @ x.transpose(1, 2)
+        x = a * x + (b * gram + c * gram @ gram) @ x
+    return x.transpose(1, 2) if tall else x
+
+
+def optimizers(model: Llama, muon_lr: float, adam_lr: float) -> list[torch.optim.Optimizer]:
+    matrices = [p for n, p in model.named_parameters() if p.dim() == 2 and "embed" not in n]
+    others = [p for n, p in model.named_parameters() if p.dim() != 2 or "embed" in n]
+    adam = torch.optim.AdamW(others, lr=adam_lr, betas=(0.9, 0.98), weight_decay=0.0)
+    return [Muon(matrices, lr=muon_lr), adam]
+
+
+def schedule(progress: float) -> float:
+    """Factor on the learning rates: flat for the first 30 %, then a cosine down to 2 %."""
+    if progress < 0.3:
+        return min(1.0, 0.05 + progress / 0.005)
+    return 0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - 0.3) / 0.7)))
+
+
+def same_everywhere(value: float) -> float:
+    """The first worker's value, in all workers."""
+    if dist.is_initialized():
+        tensor = torch.tensor(value, dtype=torch.float64)
+        dist.broadcast(tensor, 0)
+        return tensor.item()
+    return value
+
+
+def average_gradients(model: Llama) -> None:
+    """The mean over all workers in place of each worker's gradients."""
+    if dist.is_initialized():
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        flat = torch.cat([g.flatten() for g in grads])
+        dist.all_reduce(flat)
+        for grad, mean in zip(grads, flat.div_(dist.get_world_size()).split([g.numel() for g in grads]), strict=True):
+            grad.copy_(mean.view_as(grad))
+
+
+def train(out: Path, minutes: float, seed: int, shape: Shape, muon_lr: float, adam_lr: float, init: Path | None) -> None:
+    rank, num_workers = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
+    if num_workers > 1:
+        dist.init_process_group("gloo")
+    torch.manual_seed(seed)
+    model = Llama(shape)
+    opts = optimizers(model, muon_lr, adam_lr)
+    elapsed = num_steps = num_tokens = 0.0
+    checkpoint = out / "policy.pt"
+    if init and not checkpoint.exists():
+        model.load_state_dict(torch.load(init)["model"])
+    if checkpoint.exists():
+        state = torch.load(checkpoint)
+        model.load_state_dict(state["model"])
+        for opt, saved in zip(opts, state["optimizers"], strict=True):
+            opt.load_state_dict(saved)
+        elapsed, num_steps, num_tokens = state["elapsed"], state["steps"], state["tokens"]
+    rng = random.Random(f"policy {seed} {num_steps} {rank}")
+    base = [opt.param_groups[0]["lr"] if not checkpoint.exists() else lr for opt, lr in zip(opts, (muon_lr, adam_lr))]
+    out.mkdir(parents=True, exist_ok=True)
+    clock, saved_at, losses = time.monotonic() - elapsed, elapsed, []
+    while elapsed < minutes * 60:
+        for ids, mask in batches(rng, elapsed / (minutes * 60), BATCH // num_workers):
+            elapsed = same_everywhere(time.monotonic() - clock)
+            for opt, lr in zip(opts, base, strict=True):
+                opt.param_groups[0]["lr"] = lr * schedule(elapsed / (minutes * 60))
+            hidden = model(ids[:, :-1])[mask[:, 1:]]
+            loss = F.cross_entropy(model.logits(hidden), ids[:, 1:][mask[:, 1:]])
+            for opt in opts:
+                opt.zero_grad(set_to_none=True)
+            loss.backward()
+            average_gradients(model)
+            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            for opt in opts:
+                opt.step()
+            num_steps += 1
+            num_tokens += num_workers * int((ids != tokenizer.PAD).sum())
+            losses.append(loss.item())
+            if num_steps % 50 == 0 and rank == 0:
+                line = {"step": num_steps, "s": round(elapsed), "tokens": num_tokens, "loss": sum(losses) / len(losses)}
+                print(json.dumps(line), flush=True)
+                losses = []
+            if rank == 0 and (elapsed - saved_at > 120 or elapsed >= minutes * 60):
+                saved_at = elapsed
+                state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts], "shape": shape.as_dict()}
+                state |= {"elapsed": elapsed, "steps": num_steps, "tokens": num_tokens}
+                torch.save(state, checkpoint.with_suffix(".tmp"))
+                checkpoint.with_suffix(".tmp").replace(checkpoint)
+            if elapsed >= minutes * 60:
+                break
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("training/runs"))
+    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--hidden", type=int, default=128)
+    parser.add_argument("--layers", type=int, default=4)
+    parser.add_argument("--muon-lr", type=float, default=0.02)
+    parser.add_argument("--adam-lr", type=float, default=3e-3)
+    parser.add_argument("--init", type=Path, help="weights to start from, instead of random ones")
+    args = parser.parse_args()
+    shape = Shape(len(tokenizer.TOKENS), args.hidden, 3 * args.hidden, args.layers, max(args.hidden // 32, 1))
+    train(args.out, args.minutes, args.seed, shape, args.muon_lr, args.adam_lr, args.init)

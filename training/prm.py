@@ -1,0 +1,165 @@
+"""Makes the process reward model as Math-Shepherd does (Wang et al., arXiv:2312.08935): labels from rollouts.
+
+``python training/prm.py rollouts`` samples solutions of training problems from the policy and completes each prefix
+of their steps several times. A step is good if any completion reaches the right answer (hard estimation); nothing but
+the final answer is looked at, so the recipe holds for worlds without a checker. It writes as it goes and continues.
+
+``python training/prm.py train`` starts from the policy's weights and learns to tell good steps from bad ones: at the
+newline that ends a step, ``+`` against ``-``.
+
+``python training/prm.py evaluate`` gives the step-level AUC against the checker, on held-out problems.
+"""
+
+import argparse
+import json
+import math
+import random
+from pathlib import Path
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+import tokenizer
+from etsearch.minimath import language, world
+from etsearch.minimath.checker import right_steps
+from evaluate import MAX_TOKENS, is_right
+from model import Llama
+from sampler import load, sample_all
+
+SHARD = 100
+"""Problems between two writes."""
+BATCH = 64
+
+
+def prompt_of(problem: world.WordProblem) -> list[int]:
+    return tokenizer.encode(language.PROMPT.format(question=problem.question))
+
+
+def lines_of(ids: list[int]) -> list[str]:
+    """The steps of a sampled solution; a text that was cut keeps what it has."""
+    return [line for line in tokenizer.decode(ids).split("\n") if line]
+
+
+def prefix_ids(problem: world.WordProblem, steps: list[str]) -> list[int]:
+    return [*prompt_of(problem), *tokenizer.encode("".join(f"{s}\n" for s in steps))]
+
+
+def label_shard(policy: Llama, problems: list[world.WordProblem], solutions: int, rollouts: int, seed: int) -> list[dict]:
+    """Solutions of problems with a label, 0 or 1, for each step."""
+    sampled = sample_all(policy, [prompt_of(p) for p in problems], solutions, MAX_TOKENS, seed)
+    paths = {(i, tuple(lines_of(ids))) for i, some in enumerate(sampled) for ids in some}
+    open_prefixes = sorted({(i, path[:n]) for i, path in paths for n in range(1, len(path))})
+    starts = [prefix_ids(problems[i], list(steps)) for i, steps in open_prefixes]
+    completions = sample_all(policy, starts, rollouts, MAX_TOKENS, seed + 1)
+    is_good = {
+        prefix: any(is_right(problems[prefix[0]], tokenizer.decode(ids)) for ids in some)
+        for prefix, some in zip(open_prefixes, completions, strict=True)
+    }
+    rows = []
+    for i, path in sorted(paths):
+        labels = [is_good[i, path[:n]] for n in range(1, len(path))] + [is_right(problems[i], path[-1])]
+        rows.append({"question": problems[i].question, "steps": path, "labels": [int(x) for x in labels]})
+    return rows
+
+
+def make_rollouts(args: argparse.Namespace) -> None:
+    policy = load(args.out / "policy.pt")
+    problems = list(world.problems("train", args.problems, seed=args.seed + 1))
+    path = args.out / "rollouts.jsonl"
+    done = len({json.loads(line)["question"] for line in path.open()}) if path.exists() else 0
+    for start in range(SHARD * (done // SHARD), len(problems), SHARD):
+        rows = label_shard(policy, problems[start : start + SHARD], args.solutions, args.rollouts, args.seed + start)
+        with path.open("a") as file:
+            file.writelines(json.dumps(row) + "\n" for row in rows)
+        good = [label for row in rows for label in row["labels"]]
+        print(json.dumps({"problems": start + SHARD, "steps": len(good), "good": sum(good) / len(good)}), flush=True)
+
+
+def batch_of(rows: list[dict]) -> tuple[Tensor, Tensor, Tensor]:
+    """Right-padded ids, the mask of the newlines that end steps, and the labels of those in order."""
+    encoded = []
+    for row in rows:
+        prompt = tokenizer.encode(language.PROMPT.format(question=row["question"]))
+        encoded.append((prompt, tokenizer.encode("".join(f"{s}\n" for s in row["steps"]))))
+    ids = torch.full((len(rows), max(len(p) + len(s) for p, s in encoded)), tokenizer.PAD)
+    mask = torch.zeros_like(ids, dtype=torch.bool)
+    for line, (prompt, steps) in enumerate(encoded):
+        ids[line, : len(prompt) + len(steps)] = torch.tensor(prompt + steps)
+        mask[line, len(prompt) :] = ids[line, len(prompt) :] == tokenizer.NEWLINE
+    return ids, mask, torch.tensor([label for row in rows for label in row["labels"]])
+
+
+def score(model: Llama, ids: Tensor, mask: Tensor) -> Tensor:
+    """Log odds of a good step at each newline ``[steps]``."""
+    logits = model.logits(model(ids)[mask])
+    return logits[:, tokenizer.GOOD] - logits[:, tokenizer.BAD]
+
+
+def train(args: argparse.Namespace) -> None:
+    model = load(args.out / "policy.pt").train()
+    rows = [json.loads(line) for line in (args.out / "rollouts.jsonl").open()]
+    rng = random.Random(f"prm {args.seed}")
+    optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.05)
+    total = args.epochs * math.ceil(len(rows) / BATCH)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, args.lr, total_steps=total, pct_start=0.05)
+    step, losses = 0, []
+    for _ in range(args.epochs):
+        for chosen in shuffled_batches(rows, rng):
+            ids, mask, labels = batch_of(chosen)
+            loss = F.binary_cross_entropy_with_logits(score(model, ids, mask), labels.float())
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+            optimizer.step()
+            schedule.step()
+            step += 1
+            losses.append(loss.item())
+            if step % 50 == 0:
+                print(json.dumps({"step": step, "of": total, "loss": sum(losses) / len(losses)}), flush=True)
+                losses = []
+    torch.save({"model": model.state_dict(), "shape": model.shape.as_dict(), "rows": len(rows)}, args.out / "prm.pt")
+
+
+def shuffled_batches(rows: list[dict], rng: random.Random) -> list[list[dict]]:
+    """Batches of like length in random order."""
+    order = sorted(rows, key=lambda r: len(r["question"]) + sum(map(len, r["steps"])) + rng.uniform(-30, 30))
+    batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
+    rng.shuffle(batches)
+    return batches
+
+
+@torch.inference_mode()
+def evaluate(args: argparse.Namespace) -> None:
+    policy, model = load(args.out / "policy.pt"), load(args.out / "prm.pt")
+    problems = list(world.problems("validation", args.problems, seed=args.seed))
+    sampled = sample_all(policy, [prompt_of(p) for p in problems], 4, MAX_TOKENS, args.seed)
+    scores, truths = [], []
+    for problem, some in zip(problems, sampled, strict=True):
+        for steps in map(lines_of, some):
+            ids, mask, _ = batch_of([{"question": problem.question, "steps": steps, "labels": []}])
+            scores += score(model, ids, mask).tolist()
+            truths += right_steps(problem, steps)
+    print(json.dumps({"problems": len(problems), "steps": len(truths), "right": sum(truths) / len(truths), "auc": auc(scores, truths)}))
+
+
+def auc(scores: list[float], truths: list[bool]) -> float:
+    """Chance that a right step scores above a wrong one; ties count half."""
+    ranks = torch.tensor(scores).argsort().argsort().double() + 1
+    right = torch.tensor(truths)
+    num_right, num_wrong = int(right.sum()), int((~right).sum())
+    return float((ranks[right].sum() - num_right * (num_right + 1) / 2) / (num_right * num_wrong))
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("rollouts", "train", "evaluate"))
+    parser.add_argument("--out", type=Path, default=Path("training/runs"))
+    parser.add_argument("--problems", type=int, default=2000)
+    parser.add_argument("--solutions", type=int, default=4)
+    parser.add_argument("--rollouts", type=int, default=8)
+    parser.add_argument("--epochs", type=int, default=5)
+    parser.add_argument("--lr", type=float, default=1e-3)
+    parser.add_argument("--seed", type=int, default=0)
+    arguments = parser.parse_args()
+    {"rollouts": make_rollouts, "train": train, "evaluate": evaluate}[arguments.part](arguments)
