@@ -6,8 +6,9 @@ from collections.abc import Callable
 from etsearch import Problem, SearchResult
 from etsearch.diversity.lexical import LexicalEmbedder
 from etsearch.engines.scripted import ScriptedGenerator
-from etsearch.loop import SearchSettings, run_search
+from etsearch.loop import run_search
 from etsearch.prms.scripted import ScriptedRewardModel
+from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
 
 PROBLEM = Problem("Count to the end.", answer="7")

@@ -41,9 +41,8 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, cos: Tensor, sin: Tensor, cache: "LayerCache | None") -> Tensor:
         batch, length, size = x.shape
-        q, k, v = (
-            p(x).view(batch, length, self.num_heads, -1).transpose(1, 2) for p in (self.q_proj, self.k_proj, self.v_proj)
-        )
+        projections = self.q_proj, self.k_proj, self.v_proj
+        q, k, v = (p(x).view(batch, length, self.num_heads, -1).transpose(1, 2) for p in projections)
         q, k = rotate(q, cos, sin), rotate(k, cos, sin)
         if cache is None:
             out = F.scaled_dot_product_attention(q, k, v, is_causal=True)

@@ -29,6 +29,7 @@ BATCH = 96
 """Sequences a step."""
 BUFFER = 24
 """Batches drawn at a time and sorted by length, so that a batch wastes little on padding."""
+SAVE_EVERY_S = 120
 
 
 def example(rng: random.Random, level: int) -> tuple[list[int], int]:
@@ -74,8 +75,8 @@ class Muon(torch.optim.Optimizer):
     stays in float32 and treats all matrices of one shape as a batch.
     """
 
-    def __init__(self, params: list[nn.Parameter], lr: float, momentum: float = 0.95, weight_decay: float = 0.01) -> None:
-        super().__init__(params, {"lr": lr, "momentum": momentum, "weight_decay": weight_decay})
+    def __init__(self, params: list[nn.Parameter], lr: float) -> None:
+        super().__init__(params, {"lr": lr, "momentum": 0.95, "weight_decay": 0.01})
 
     @torch.no_grad()
     def step(self) -> None:  # type: ignore[override]
@@ -138,59 +139,72 @@ def average_gradients(model: Llama) -> None:
             grad.copy_(mean.view_as(grad))
 
 
-def train(out: Path, minutes: float, seed: int, shape: Shape, muon_lr: float, adam_lr: float, init: Path | None) -> None:
+class Run:
+    """A training run that can be left and continued: ``out/policy.pt`` holds all of it but the drawing of examples."""
+
+    def __init__(self, out: Path, seed: int, shape: Shape, lrs: tuple[float, float]) -> None:
+        torch.manual_seed(seed)
+        self.checkpoint, self.shape, self.lrs = out / "policy.pt", shape, lrs
+        self.model = Llama(shape)
+        self.optimizers = optimizers(self.model, *lrs)
+        self.elapsed = self.num_steps = self.num_tokens = 0.0
+        if self.checkpoint.exists():
+            state = torch.load(self.checkpoint)
+            self.model.load_state_dict(state["model"])
+            for optimizer, saved in zip(self.optimizers, state["optimizers"], strict=True):
+                optimizer.load_state_dict(saved)
+            self.elapsed, self.num_steps, self.num_tokens = state["elapsed"], state["steps"], state["tokens"]
+
+    def save(self) -> None:
+        state = {
+            "model": self.model.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "shape": self.shape.as_dict(),
+            "elapsed": self.elapsed,
+            "steps": self.num_steps,
+            "tokens": self.num_tokens,
+        }
+        torch.save(state, self.checkpoint.with_suffix(".tmp"))
+        self.checkpoint.with_suffix(".tmp").replace(self.checkpoint)
+
+    def step(self, ids: Tensor, mask: Tensor, progress: float) -> float:
+        """One update on this worker's share of a batch; returns its loss."""
+        hidden = self.model(ids[:, :-1])[mask[:, 1:]]
+        loss = F.cross_entropy(self.model.logits(hidden), ids[:, 1:][mask[:, 1:]])
+        for optimizer, lr in zip(self.optimizers, self.lrs, strict=True):
+            optimizer.param_groups[0]["lr"] = lr * schedule(progress)
+            optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        average_gradients(self.model)
+        nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
+        for optimizer in self.optimizers:
+            optimizer.step()
+        return loss.item()
+
+
+def train(run: Run, minutes: float, seed: int) -> None:
     rank, num_workers = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
-    if num_workers > 1:
-        dist.init_process_group("gloo")
-    torch.manual_seed(seed)
-    model = Llama(shape)
-    opts = optimizers(model, muon_lr, adam_lr)
-    elapsed = num_steps = num_tokens = 0.0
-    checkpoint = out / "policy.pt"
-    if init and not checkpoint.exists():
-        model.load_state_dict(torch.load(init)["model"])
-    if checkpoint.exists():
-        state = torch.load(checkpoint)
-        model.load_state_dict(state["model"])
-        for opt, saved in zip(opts, state["optimizers"], strict=True):
-            opt.load_state_dict(saved)
-        elapsed, num_steps, num_tokens = state["elapsed"], state["steps"], state["tokens"]
-    rng = random.Random(f"policy {seed} {num_steps} {rank}")
-    base = [opt.param_groups[0]["lr"] if not checkpoint.exists() else lr for opt, lr in zip(opts, (muon_lr, adam_lr))]
-    out.mkdir(parents=True, exist_ok=True)
-    clock, saved_at, losses = time.monotonic() - elapsed, elapsed, []
-    while elapsed < minutes * 60:
-        for ids, mask in batches(rng, elapsed / (minutes * 60), BATCH // num_workers):
-            elapsed = same_everywhere(time.monotonic() - clock)
-            for opt, lr in zip(opts, base, strict=True):
-                opt.param_groups[0]["lr"] = lr * schedule(elapsed / (minutes * 60))
-            hidden = model(ids[:, :-1])[mask[:, 1:]]
-            loss = F.cross_entropy(model.logits(hidden), ids[:, 1:][mask[:, 1:]])
-            for opt in opts:
-                opt.zero_grad(set_to_none=True)
-            loss.backward()
-            average_gradients(model)
-            nn.utils.clip_grad_norm_(model.parameters(), 1.0)
-            for opt in opts:
-                opt.step()
-            num_steps += 1
-            num_tokens += num_workers * int((ids != tokenizer.PAD).sum())
-            losses.append(loss.item())
-            if num_steps % 50 == 0 and rank == 0:
-                line = {"step": num_steps, "s": round(elapsed), "tokens": num_tokens, "loss": sum(losses) / len(losses)}
-                print(json.dumps(line), flush=True)
+    rng = random.Random(f"policy {seed} {run.num_steps} {rank}")
+    clock, saved_at, losses = time.monotonic() - run.elapsed, run.elapsed, []
+    while run.elapsed < minutes * 60:
+        for ids, mask in batches(rng, run.elapsed / (minutes * 60), BATCH // num_workers):
+            run.elapsed = same_everywhere(time.monotonic() - clock)
+            losses.append(run.step(ids, mask, run.elapsed / (minutes * 60)))
+            run.num_steps += 1
+            run.num_tokens += num_workers * int((ids != tokenizer.PAD).sum())
+            is_over = run.elapsed >= minutes * 60
+            if rank == 0 and run.num_steps % 50 == 0:
+                line = {"step": run.num_steps, "s": round(run.elapsed), "tokens": run.num_tokens}
+                print(json.dumps(line | {"loss": sum(losses) / len(losses)}), flush=True)
                 losses = []
-            if rank == 0 and (elapsed - saved_at > 120 or elapsed >= minutes * 60):
-                saved_at = elapsed
-                state = {"model": model.state_dict(), "optimizers": [o.state_dict() for o in opts], "shape": shape.as_dict()}
-                state |= {"elapsed": elapsed, "steps": num_steps, "tokens": num_tokens}
-                torch.save(state, checkpoint.with_suffix(".tmp"))
-                checkpoint.with_suffix(".tmp").replace(checkpoint)
-            if elapsed >= minutes * 60:
+            if rank == 0 and (is_over or run.elapsed - saved_at > SAVE_EVERY_S):
+                saved_at = run.elapsed
+                run.save()
+            if is_over:
                 break
 
 
-if __name__ == "__main__":
+def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("training/runs"))
     parser.add_argument("--minutes", type=float, default=60)
@@ -199,7 +213,13 @@ if __name__ == "__main__":
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--muon-lr", type=float, default=0.02)
     parser.add_argument("--adam-lr", type=float, default=3e-3)
-    parser.add_argument("--init", type=Path, help="weights to start from, instead of random ones")
     args = parser.parse_args()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        dist.init_process_group("gloo")
+    args.out.mkdir(parents=True, exist_ok=True)
     shape = Shape(len(tokenizer.TOKENS), args.hidden, 3 * args.hidden, args.layers, max(args.hidden // 32, 1))
-    train(args.out, args.minutes, args.seed, shape, args.muon_lr, args.adam_lr, args.init)
+    train(Run(args.out, args.seed, shape, (args.muon_lr, args.adam_lr)), args.minutes, args.seed)
+
+
+if __name__ == "__main__":
+    main()

@@ -45,7 +45,9 @@ def prefix_ids(problem: world.WordProblem, steps: list[str]) -> list[int]:
     return [*prompt_of(problem), *tokenizer.encode("".join(f"{s}\n" for s in steps))]
 
 
-def label_shard(policy: Llama, problems: list[world.WordProblem], solutions: int, rollouts: int, seed: int) -> list[dict]:
+def label_shard(
+    policy: Llama, problems: list[world.WordProblem], solutions: int, rollouts: int, seed: int
+) -> list[dict]:
     """Solutions of problems with a label, 0 or 1, for each step."""
     sampled = sample_all(policy, [prompt_of(p) for p in problems], solutions, MAX_TOKENS, seed)
     paths = {(i, tuple(lines_of(ids))) for i, some in enumerate(sampled) for ids in some}
@@ -140,7 +142,8 @@ def evaluate(args: argparse.Namespace) -> None:
             ids, mask, _ = batch_of([{"question": problem.question, "steps": steps, "labels": []}])
             scores += score(model, ids, mask).tolist()
             truths += right_steps(problem, steps)
-    print(json.dumps({"problems": len(problems), "steps": len(truths), "right": sum(truths) / len(truths), "auc": auc(scores, truths)}))
+    result = {"problems": len(problems), "steps": len(truths), "right": sum(truths) / len(truths)}
+    print(json.dumps(result | {"auc": auc(scores, truths)}))
 
 
 def auc(scores: list[float], truths: list[bool]) -> float:

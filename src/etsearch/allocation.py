@@ -12,9 +12,7 @@ from etsearch.errors import ConfigError
 Rounding = Literal["sequential", "ceil", "round"]
 
 
-def share(
-    rewards: Sequence[float], width: int, temperature: float, rounding: Rounding = "sequential"
-) -> list[int]:
+def share(rewards: Sequence[float], width: int, temperature: float, rounding: Rounding = "sequential") -> list[int]:
     """Expansion widths ``W_i`` in proportion to ``softmax(R / T_R)`` (REBASE; ETS, equation for W).
 
     Args:
@@ -80,4 +78,4 @@ def _sequential(mass: NDArray[np.float64], width: int) -> list[int]:
         fraction = falling[position] / remaining_mass[position] if remaining_mass[position] > 0 else 1.0
         widths[node] = min(remaining, _ceil(remaining * fraction))
         remaining -= int(widths[node])
-    return widths.tolist()  # type: ignore[no-any-return]
+    return widths.tolist()

@@ -10,9 +10,10 @@ from etsearch.diversity import EMBEDDERS, Embedder
 from etsearch.engines import GENERATORS, Generator
 from etsearch.errors import ConfigError
 from etsearch.events import Listener
-from etsearch.loop import Limits, SearchSettings, run_search
+from etsearch.loop import run_search
 from etsearch.prms import REWARD_MODELS, RewardModel
 from etsearch.result import SearchResult
+from etsearch.settings import Limits, SearchSettings
 from etsearch.strategies import STRATEGIES, Strategy
 from etsearch.types import Problem, Sampling
 

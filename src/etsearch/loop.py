@@ -2,9 +2,7 @@
 
 import asyncio
 import hashlib
-import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -13,6 +11,7 @@ from numpy.typing import NDArray
 
 from etsearch import answers
 from etsearch.answers import Aggregation
+from etsearch.clock import PhaseClock
 from etsearch.diversity import Embedder, cluster_texts
 from etsearch.engines.base import Generator
 from etsearch.errors import (
@@ -26,6 +25,7 @@ from etsearch.errors import (
 from etsearch.events import Completed, Event, Expanded, Finished, Listener, Scored, Selected
 from etsearch.prms.base import RewardModel
 from etsearch.result import DepthSummary, EndedTrajectory, Failure, SearchResult, Usage
+from etsearch.settings import SearchSettings
 from etsearch.strategies.base import Frontier, Selection, Strategy
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import (
@@ -34,7 +34,6 @@ from etsearch.types import (
     FinishReason,
     GenerateRequest,
     Problem,
-    Sampling,
     Scores,
     Step,
     StopReason,
@@ -47,53 +46,6 @@ RETRY_DELAY_S: Final = 0.2
 """Pause before the second attempt; it doubles with each."""
 
 _T = TypeVar("_T")
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """Where a search is cut. The defaults are those of the ETS paper.
-
-    Attributes:
-        max_depth: steps of a trajectory.
-        max_step_tokens: tokens of a step.
-        max_tokens: tokens of a trajectory, the prompt not counted.
-    """
-
-    max_depth: int = 25
-    max_step_tokens: int = 256
-    max_tokens: int = 1024
-
-    def __post_init__(self) -> None:
-        for name in ("max_depth", "max_step_tokens", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
-
-
-@dataclass(frozen=True, slots=True)
-class SearchSettings:
-    """What a search needs beside its problem and its parts.
-
-    Attributes:
-        width: ``N``, continuations sampled at each depth, at least 1.
-        seed: of all randomness of the search; every expansion derives its own.
-        aggregation: how the rewards of a trajectory become the weight of its vote.
-        cluster_threshold: cosine distance at which clusters are cut, in (0, 2]; 0.05 in the paper.
-        patterns: how answers are stated; see ``etsearch.answers``.
-    """
-
-    width: int
-    seed: int = 0
-    aggregation: Aggregation = Aggregation.LAST
-    cluster_threshold: float = 0.05
-    sampling: Sampling = field(default_factory=Sampling)
-    limits: Limits = field(default_factory=Limits)
-    patterns: tuple[answers.Pattern, ...] = answers.DEFAULT_PATTERNS
-
-    def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigError(f"width is {self.width}; it must be at least 1")
-        if not self.sampling.temperature >= 0:
-            raise ConfigError(f"the sampling temperature is {self.sampling.temperature}; it must be at least 0")
 
 
 async def run_search(
@@ -168,7 +120,7 @@ class _Search:
         self.ended: dict[int, EndReason] = {}
         self.failures: list[Failure] = []
         self.depths: list[DepthSummary] = []
-        self.clock = _PhaseClock()
+        self.clock = PhaseClock()
         self.num_calls = self.prm_tokens = 0
         self.kv_tokens = self.kv_tokens_paper = self.kv_tokens_unshared = self.peak_kv_tokens = 0
 
@@ -416,27 +368,6 @@ class _Search:
             peak_kv_tokens=self.peak_kv_tokens,
             seconds=self.clock.seconds,
         )
-
-
-class _PhaseClock:
-    """Wall-clock seconds during which each phase had at least one activity under way."""
-
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(("generate", "score", "embed", "cluster", "select", "total"), 0.0)
-        self._active: dict[str, int] = {}
-        self._since: dict[str, float] = {}
-
-    @contextmanager
-    def phase(self, name: str) -> Iterator[None]:
-        if not self._active.get(name):
-            self._since[name] = time.perf_counter()
-        self._active[name] = self._active.get(name, 0) + 1
-        try:
-            yield
-        finally:
-            self._active[name] -= 1
-            if not self._active[name]:
-                self.seconds[name] += time.perf_counter() - self._since[name]
 
 
 async def _retried(attempt: Callable[[], Awaitable[_T]]) -> _T:

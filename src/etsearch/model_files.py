@@ -5,8 +5,8 @@ import struct
 from pathlib import Path
 from typing import Any, Final
 
-from etsearch.engines.base import PromptFormat
 from etsearch.errors import ConfigError
+from etsearch.types import PromptFormat
 
 
 def checked_path(path: str | Path) -> Path:

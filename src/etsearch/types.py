@@ -1,7 +1,10 @@
 """The values that pass between the parts. All are frozen."""
 
+import math
 from dataclasses import dataclass, field
 from enum import StrEnum
+
+from etsearch.errors import ConfigError
 
 
 class FinishReason(StrEnum):
@@ -56,11 +59,42 @@ class Problem:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptFormat:
+    """How a question is put to a model and how its steps are told apart.
+
+    ``template`` holds ``{question}`` once; ``step_delimiter`` ends a step and stays in it. With ``chat`` the
+    filled template is the user's turn of the model's own chat template.
+    """
+
+    template: str
+    step_delimiter: str
+    chat: bool = False
+
+    def __post_init__(self) -> None:
+        if self.template.count("{question}") != 1:
+            raise ConfigError(f"the prompt template must hold '{{question}}' once; it is {self.template!r}")
+        if not self.step_delimiter:
+            raise ConfigError("the step delimiter is empty; give the text that ends a step, such as '\\n\\n'")
+
+    def prompt(self, question: str) -> str:
+        return self.template.replace("{question}", question.strip())
+
+
+@dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the generator samples. ``temperature`` is the sampling temperature (0 is greedy), never T_R."""
+    """How the generator samples.
+
+    ``temperature`` is the sampling temperature, at least 0 (greedy), never T_R; ``top_p`` lies in (0, 1].
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.temperature < math.inf:
+            raise ConfigError(f"the sampling temperature is {self.temperature}; it must be finite and at least 0")
+        if not 0 < self.top_p <= 1:
+            raise ConfigError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
 
 
 @dataclass(frozen=True, slots=True)

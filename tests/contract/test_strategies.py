@@ -10,8 +10,9 @@ from etsearch.diversity import EMBEDDERS
 from etsearch.engines import GENERATORS
 from etsearch.engines.scripted import ScriptedGenerator
 from etsearch.errors import ConfigError, EngineError, RewardError
-from etsearch.loop import SearchSettings, run_search
+from etsearch.loop import run_search
 from etsearch.prms import REWARD_MODELS
+from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
 from etsearch.types import FinishReason, GenerateRequest, Step, Trajectory
 
@@ -73,7 +74,7 @@ async def test_generator_obeys_the_token_limit(generator):
 
 async def test_generator_refuses_words_it_cannot_read(generator):
     with pytest.raises(ConfigError, match="does not know 'zebras'"):
-        generator.encode_prompt("Of zebras there are 3. How many zebras are there?")
+        generator.encode_prompt("There are 3 zebras. How many zebras are there?")
 
 
 async def test_a_closed_generator_says_so():
@@ -89,7 +90,7 @@ def steps(*texts):
 
 
 async def test_reward_model_scores_each_step_by_its_prefix(reward_model):
-    texts = ["The cups number 1 more than the pens: 2 + 1 = 3.\n", "The answer is 3."]
+    texts = ["The cups number 1 more than the pens: 2 + 1 = 3 cups.\n", "The answer is 3."]
     whole = await reward_model.score(steps(*texts), 0)
     assert len(whole.rewards) == 2
     assert all(0 <= r <= 1 for r in whole.rewards)

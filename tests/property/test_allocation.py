@@ -1,4 +1,5 @@
 import math
+from itertools import pairwise
 
 import numpy as np
 from hypothesis import given
@@ -38,7 +39,7 @@ def test_within_one_of_the_exact_share_or_more(values, width, temperature, round
 def test_a_better_reward_never_gets_less(values, width, temperature, rounding):
     given_out = share(values, width, temperature, rounding)
     ranked = sorted(zip(values, given_out, strict=True), key=lambda pair: -pair[0])
-    for (better, more), (worse, less) in zip(ranked, ranked[1:], strict=False):
+    for (better, more), (worse, less) in pairwise(ranked):
         assert more >= less or better == worse
 
 

@@ -17,6 +17,7 @@ from etsearch.answers import (
     Pattern,
     Reading,
     Vote,
+    _algebra,
     equivalence,
     equivalent,
     extract,
@@ -234,7 +235,7 @@ DIFFERENT_BY_ALGEBRA = [
 
 @pytest.fixture
 def no_algebra(monkeypatch):
-    monkeypatch.setattr(equivalence, "_by_algebra", lambda x, y: pytest.fail(f"algebra was asked for {x!r} and {y!r}"))
+    monkeypatch.setattr(_algebra, "same", lambda x, y: pytest.fail(f"algebra was asked for {x!r} and {y!r}"))
     equivalence._equivalent.cache_clear()
     yield
     equivalence._equivalent.cache_clear()
@@ -281,38 +282,38 @@ def test_different_by_algebra(a, b):
     ],
 )
 def test_nonsense_is_different_and_raises_nothing(a, b, monkeypatch):
-    monkeypatch.setattr(equivalence, "CPU_LIMIT_S", 0.3)
+    monkeypatch.setattr(_algebra, "CPU_LIMIT_S", 0.3)
     assert not equivalent(a, b)
     assert equivalent(a, a)
 
 
 @pytest.mark.parametrize("giant", ["9^{9^9}", "7^{7^{7^{7}}}", r"1 - 10^{10^{10}}"])
 def test_an_answer_that_cannot_be_computed_ends_in_time_and_the_next_one_is_compared(giant, monkeypatch, caplog):
-    monkeypatch.setattr(equivalence, "CPU_LIMIT_S", 0.3)
-    with caplog.at_level(logging.WARNING, "etsearch.answers.equivalence"):
+    monkeypatch.setattr(_algebra, "CPU_LIMIT_S", 0.3)
+    with caplog.at_level(logging.WARNING, "etsearch.answers._algebra"):
         assert not equivalent(giant, "1")
     assert "gave up" in caplog.text
     caplog.clear()
     for other in ("2", "3", "4"):
         assert not equivalent(giant, other)
     assert not caplog.records, "it cost its limit again"
-    monkeypatch.setattr(equivalence, "CPU_LIMIT_S", 30.0)
+    monkeypatch.setattr(_algebra, "CPU_LIMIT_S", 30.0)
     assert equivalent(r"\sqrt{8}", r"2\sqrt{2}")
 
 
 def test_a_child_that_dies_is_replaced():
     assert equivalent("a + b", "b + a")
-    equivalence._algebra._process.kill()
+    _algebra._process._process.kill()
     assert equivalent("a + c", "c + a")
 
 
 def test_without_algebra_strings_decide_and_it_is_logged(monkeypatch, caplog):
-    monkeypatch.setattr(equivalence, "_algebra", equivalence._Algebra())
-    monkeypatch.setattr(equivalence.sys, "executable", str(Path("no", "such", "python")))
-    equivalence._reading.cache_clear()
+    monkeypatch.setattr(_algebra, "_process", _algebra._Process())
+    monkeypatch.setattr(_algebra.sys, "executable", str(Path("no", "such", "python")))
+    _algebra._reading.cache_clear()
     assert not equivalent("d + e", "e + d")
     assert "math-verify could not be started" in caplog.text
-    equivalence._reading.cache_clear()
+    _algebra._reading.cache_clear()
     equivalence._equivalent.cache_clear()
 
 

@@ -12,8 +12,8 @@ from etsearch.minimath.checker import read_step, right_steps
 from etsearch.minimath.world import Fact, WordProblem
 
 QUESTION = (
-    "The pens number 3 more than the cups. Of cups there are 7. The count of hats is half the pens. "
-    "Of keys there are as many as the hats and the cups. The dogs number 4. How many keys are there?"
+    "The pens number 3 more than the cups. There are 7 cups. The count of hats is half the pens. "
+    "Of keys there are as many as the hats and the cups. We have 4 dogs. How many keys are there?"
 )
 
 
@@ -24,7 +24,7 @@ def test_set() -> list[WordProblem]:
 
 def test_the_test_set_never_changes(test_set):
     digest = hashlib.sha256("\n".join(p.question for p in test_set).encode()).hexdigest()
-    assert digest == "7b0a3833c4be31c307523cfdc813b128e72394c3a66a9d380552fa70483234ac"
+    assert digest == "e947d09b07bb8ec98945c12e0dc1661c2e1aedf18b2f02eacef5415829189b3e"
 
 
 def test_levels_come_in_turn(test_set):
@@ -72,27 +72,30 @@ def test_solutions_vary_in_order_and_wording():
 @pytest.mark.parametrize(
     ("steps", "expected"),
     [
-        (["The pens number 3 more than the cups: 7 + 3 = 10."], [True]),
-        (["Of pens there are 3 more than the cups, so 7 + 3 = 10."], [True]),
-        (["The pens number 3 more than the cups: 7 + 3 = 11."], [False]),
-        (["The pens number 4 more than the cups: 7 + 4 = 11."], [False]),
-        (["The pens number 3 fewer than the cups: 7 - 3 = 4."], [False]),
-        (["The pens number 3 more than the dogs: 4 + 3 = 7."], [False]),
-        (["The pens number 3 more than the cups: 3 + 7 = 10."], [False]),
-        (["The count of hats is half the pens: 10 / 2 = 5."], [False]),  # the pens are not known yet
+        (["The pens number 3 more than the cups: 7 + 3 = 10 pens."], [True]),
+        (["Of pens there are 3 more than the cups, so 7 + 3 = 10 pens."], [True]),
+        (["The pens number 3 more than the cups: 7 + 3 = 11 pens."], [False]),
+        (["The pens number 4 more than the cups: 7 + 4 = 11 pens."], [False]),
+        (["The pens number 3 fewer than the cups: 7 - 3 = 4 pens."], [False]),
+        (["The pens number 3 more than the dogs: 4 + 3 = 7 pens."], [False]),
+        (["The pens number 3 more than the cups: 3 + 7 = 10 pens."], [False]),
+        (["The count of hats is half the pens: 10 / 2 = 5 hats."], [False]),  # the pens are not known yet
         (["The answer is 12."], [False]),  # nothing has been computed
         (["no step at all"], [False]),
         (
             [
-                "The pens number 3 more than the cups: 7 + 3 = 10.",
-                "The hats number half the pens, so 10 / 2 = 5.",
-                "Of keys there are as many as the cups and the hats: 7 + 5 = 12.",
+                "The pens number 3 more than the cups: 7 + 3 = 10 pens.",
+                "The hats number half the pens, so 10 / 2 = 5 hats.",
+                "Of keys there are as many as the cups and the hats: 7 + 5 = 12 keys.",
                 "The answer is 12.",
             ],
             [True] * 4,
         ),
         (
-            ["The pens number 3 more than the cups: 7 + 3 = 9.", "The hats number half the pens: 10 / 2 = 5."],
+            [
+                "The pens number 3 more than the cups: 7 + 3 = 9 pens.",
+                "The hats number half the pens: 10 / 2 = 5 hats.",
+            ],
             [False, False],
         ),
     ],
@@ -104,7 +107,7 @@ def test_the_checker(steps, expected):
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("Of cups there are 7.", "asks for no quantity"),
+        ("There are 7 cups.", "asks for no quantity"),
         ("Cups: 7. How many cups are there?", "not a sentence"),
         ("", "asks for no quantity"),
     ],
@@ -127,7 +130,7 @@ def test_levels_out_of_range_are_refused(level):
 
 
 def test_unknown_words_are_named_once_and_whole():
-    text = "Of zebras there are 3. The zebras number 2 more than the purple cups. How many cups are there?"
+    text = "There are 3 zebras. The zebras number 2 more than the purple cups. How many cups are there?"
     assert language.unknown_words(text) == ["zebras", "purple"]
     with pytest.raises(ConfigError, match="does not know 'zebras', 'purple'"):
         minimath.check_question(text)

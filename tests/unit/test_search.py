@@ -4,17 +4,18 @@ import asyncio
 import math
 
 import pytest
+from tests.worlds import NUM_STEPS, PROBLEM, judge, run, write
 
 from etsearch import Aggregation, Limits, Problem, Sampling
 from etsearch.engines.scripted import ScriptedGenerator
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, EngineOverloadedError, RewardError
 from etsearch.events import Completed, Expanded, Finished, Scored, Selected
-from etsearch.loop import SearchSettings, run_search
+from etsearch.loop import run_search
 from etsearch.prms.scripted import ScriptedRewardModel
+from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES, BestOfN, Rebase
 from etsearch.tree import ROOT
 from etsearch.types import EndReason, StopReason
-from tests.worlds import NUM_STEPS, PROBLEM, judge, run, write
 
 SEARCHES = [e.name for e in STRATEGIES.entries()]
 
@@ -303,22 +304,20 @@ async def test_a_strategy_that_breaks_its_contract_is_named():
 
 
 @pytest.mark.parametrize(
-    ("arguments", "message"),
+    ("kind", "arguments", "message"),
     [
-        ({"width": 0}, "width is 0"),
-        ({"limits": {"max_depth": 0}}, "max_depth is 0"),
-        ({"limits": {"max_step_tokens": -1}}, "max_step_tokens is -1"),
-        ({"sampling": -1.0}, "temperature is -1.0"),
+        (SearchSettings, {"width": 0}, "width is 0"),
+        (Limits, {"max_depth": 0}, "max_depth is 0"),
+        (Limits, {"max_step_tokens": -1}, "max_step_tokens is -1"),
+        (Sampling, {"temperature": -1.0}, "temperature is -1.0"),
+        (Sampling, {"temperature": math.nan}, "temperature is nan"),
+        (Sampling, {"top_p": 0.0}, r"top_p is 0\.0"),
+        (Sampling, {"top_p": 1.5}, r"top_p is 1\.5"),
     ],
 )
-def test_bad_settings_are_named(arguments, message):
+def test_bad_settings_are_named(kind, arguments, message):
     with pytest.raises(ConfigError, match=message):
-        if "limits" in arguments:
-            Limits(**arguments["limits"])
-        elif "sampling" in arguments:
-            SearchSettings(4, sampling=Sampling(arguments["sampling"]))
-        else:
-            SearchSettings(**arguments)
+        kind(**arguments)
 
 
 async def test_an_empty_question_is_refused():

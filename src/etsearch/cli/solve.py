@@ -14,9 +14,10 @@ from etsearch.cli.live import LiveView
 from etsearch.cli.show import show, show_comparison
 from etsearch.diversity import EMBEDDERS
 from etsearch.errors import ConfigError
-from etsearch.loop import Limits, SearchSettings, run_search
+from etsearch.loop import run_search
 from etsearch.registry import parse
 from etsearch.result import SearchResult
+from etsearch.settings import Limits, SearchSettings
 from etsearch.strategies import STRATEGIES, Strategy
 from etsearch.types import Problem, Sampling
 
@@ -25,7 +26,7 @@ _DEFAULT_LIMITS = Limits()
 
 def solve(
     question: Annotated[str, typer.Argument(help="The problem; '-' reads it from standard input.")] = "",
-    example: Annotated[bool, typer.Option("--example", help="Solve an example problem of the miniature world.")] = False,
+    example: Annotated[bool, typer.Option("--example", help="Solve a problem of the miniature world.")] = False,
     number: Annotated[int, typer.Option(help=f"Which example, 1 to {minimath.EXAMPLES}.")] = 1,
     strategy: Annotated[str, typer.Option(help="See 'ets strategies'; settings as in 'beam(keep=4)'.")] = "ets",
     compare: Annotated[str, typer.Option(help="Several strategies side by side, such as 'rebase,ets'.")] = "",

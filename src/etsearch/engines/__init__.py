@@ -1,6 +1,6 @@
 """Generators: what writes the steps."""
 
-from etsearch.engines.base import STEP_BY_STEP, Generator, PromptFormat
+from etsearch.engines.base import STEP_BY_STEP, Generator
 from etsearch.registry import Entry, Registry
 
 __all__ = ["GENERATORS", "STEP_BY_STEP", "Generator", "PromptFormat"]
@@ -12,9 +12,7 @@ _LOCAL = {"extra": "local", "module": "openvino_genai"}
 _CACHE = ("cache_gb", "num_kv_blocks", "max_num_seqs")
 
 
-def _openvino(
-    path: str, cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs: int = 256
-) -> Generator:
+def _openvino(path: str, cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs: int = 256) -> Generator:
     from etsearch.engines.openvino import OpenVinoGenerator  # noqa: PLC0415
 
     return OpenVinoGenerator(path, cache_gb=cache_gb, num_kv_blocks=num_kv_blocks, max_num_seqs=max_num_seqs)

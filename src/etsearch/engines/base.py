@@ -1,33 +1,8 @@
 """What a generator is: the protocol that every engine meets."""
 
-from dataclasses import dataclass
 from typing import Final, Protocol
 
-from etsearch.errors import ConfigError
-from etsearch.types import Continuation, EngineStats, GenerateRequest
-
-
-@dataclass(frozen=True, slots=True)
-class PromptFormat:
-    """How a question is put to a model and how its steps are told apart.
-
-    ``template`` holds ``{question}`` once; ``step_delimiter`` ends a step and stays in it. With ``chat`` the
-    filled template is the user's turn of the model's own chat template.
-    """
-
-    template: str
-    step_delimiter: str
-    chat: bool = False
-
-    def __post_init__(self) -> None:
-        if self.template.count("{question}") != 1:
-            raise ConfigError(f"the prompt template must hold '{{question}}' once; it is {self.template!r}")
-        if not self.step_delimiter:
-            raise ConfigError("the step delimiter is empty; give the text that ends a step, such as '\\n\\n'")
-
-    def prompt(self, question: str) -> str:
-        return self.template.replace("{question}", question.strip())
-
+from etsearch.types import Continuation, EngineStats, GenerateRequest, PromptFormat
 
 STEP_BY_STEP: Final = PromptFormat(
     "Solve the following problem step by step. Put one step in each paragraph, with a blank line between "

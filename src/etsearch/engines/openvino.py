@@ -32,10 +32,10 @@ from etsearch.engines._openvino_thread import (
     Watched,
     Work,
 )
-from etsearch.engines.base import STEP_BY_STEP, PromptFormat
+from etsearch.engines.base import STEP_BY_STEP
 from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
 from etsearch.model_files import checked_path, context_length, read_format, unreadable
-from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, PromptFormat
 
 _TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, stop=(), seed=0)
 
@@ -155,8 +155,6 @@ class OpenVinoGenerator:
             raise ConfigError(f"the prefix must hold token ids from 0 to {len(self._texts) - 1}, one at least")
         if not all(request.stop):
             raise ConfigError("a stop string is empty")
-        if not (request.sampling.temperature >= 0 and 0 < request.sampling.top_p <= 1):
-            raise ConfigError(f"temperature must be at least 0 and top_p in (0, 1]; they are {request.sampling}")
         needed = len(request.prefix) + request.max_tokens
         if needed > self._context_tokens:
             raise ContextLengthError(

@@ -5,22 +5,21 @@ import random
 from collections.abc import Callable, Sequence
 from typing import final
 
-from etsearch.engines.base import PromptFormat
 from etsearch.errors import EngineError
-from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, PromptFormat
 
 Writer = Callable[[str, random.Random], str]
 
 
 @final
 class ScriptedGenerator:
-    """Calls ``write(text_so_far, rng)`` for every continuation; the same request gives the same texts.
+    r"""Calls ``write(text_so_far, rng)`` for every continuation; the same request gives the same texts.
 
     A text that ends with the step delimiter is a step; any other ends the solution. A token is a character.
 
     Args:
         write: writes the text that follows the prompt and the steps so far; may raise EngineError.
-        format: how a question is put; by default ``"{question}\\n"`` with one step a line.
+        format: how a question is put; by default ``"{question}\n"`` with one step a line.
         delay_s: seconds to wait before answering a request.
         check_text: called with every question; raises ConfigError on one that the script cannot read.
     """

@@ -4,10 +4,9 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from etsearch.engines.base import PromptFormat
 from etsearch.errors import ConfigError
 from etsearch.minimath import checker, language, scripted, world
-from etsearch.types import Problem
+from etsearch.types import Problem, PromptFormat
 
 __all__ = ["EXAMPLES", "FORMAT", "check_question", "checker", "example", "language", "model_path", "scripted", "world"]
 

@@ -34,7 +34,7 @@ RELATIONS: Final[dict[str, str]] = {
 """What is said of it, by kind of fact."""
 QUESTIONS: Final = ("How many{x} are there?", "What is the count of{x}?", "Find the count of{x}.")
 COMPUTATIONS: Final = (": {a} {op} {b} = {c}{x}.", ", so {a} {op} {b} = {c}{x}.")
-"""The two ways to end a step, after the fact that it follows from; a value stands before its name, as in a given fact."""
+"""The two ways to end a step, after its fact; a value stands before its name, as in a given fact."""
 ANSWER: Final = "The answer is {v}."
 OPERATOR: Final = {"more": "+", "fewer": "-", "times": "*", "half": "/", "sum": "+"}
 """The operation that a fact of each kind calls for."""
@@ -65,7 +65,8 @@ def pattern(template: str) -> re.Pattern[str]:
         if index % 2 == 0:
             out += re.escape(piece)
         else:
-            out += (" " if piece in "xyz" else "") + (f"(?P={piece})" if piece in seen else f"(?P<{piece}>{groups[piece]})")
+            out += " " if piece in "xyz" else ""
+            out += f"(?P={piece})" if piece in seen else f"(?P<{piece}>{groups[piece]})"
             seen.add(piece)
     return re.compile(out)
 

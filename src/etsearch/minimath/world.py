@@ -170,9 +170,9 @@ def _distractors(rng: random.Random, facts: list[Fact], count: int) -> list[Fact
     extra: list[Fact] = []
     names = rng.sample([n for n in language.NAMES if n not in values], count)
     for name in names:
-        fact = _operation(rng, name, sorted(values), sorted(values)) if rng.random() < 0.6 else None
-        if fact is None or fact.value(values) is None:
-            fact = Fact("given", name, (), rng.randint(2, 20))
+        drawn = _operation(rng, name, sorted(values), sorted(values)) if rng.random() < 0.6 else None
+        is_usable = drawn is not None and drawn.value(values) is not None
+        fact = drawn if drawn and is_usable else Fact("given", name, (), rng.randint(2, 20))
         extra.append(fact)
         values[name] = fact.value(values) or 0
     return extra
@@ -215,7 +215,8 @@ def solution(problem: WordProblem, rng: random.Random) -> list[str]:
 
 @cache
 def _fact_patterns() -> list[tuple[str, re.Pattern[str]]]:
-    return [(kind, language.pattern(t)) for kind in ("given", *language.RELATIONS) for t in language.fact_templates(kind)]
+    kinds = ("given", *language.RELATIONS)
+    return [(kind, language.pattern(t)) for kind in kinds for t in language.fact_templates(kind)]
 
 
 def parse(question: str) -> WordProblem:

@@ -55,7 +55,7 @@ class Programme:
     lambda_b: float
     lambda_d: float
 
-    def __init__(  # noqa: PLR0917 - the public form; callers name them
+    def __init__(
         self,
         parent: ArrayLike,
         leaves: ArrayLike,

@@ -77,7 +77,11 @@ class ETS:
         survivors = np.flatnonzero(solution.kept)
         widths = np.zeros(len(frontier.nodes), dtype=np.int64)
         widths[survivors] = share(frontier.rewards[survivors].tolist(), width, self.balance_temperature, self.rounding)
-        figures = {"objective": solution.objective, "status": str(solution.status), "solver_s": seconds}
+        figures: dict[str, float | str] = {
+            "objective": solution.objective,
+            "status": str(solution.status),
+            "solver_s": seconds,
+        }
         return Selection(tuple(widths.tolist()), figures)
 
 

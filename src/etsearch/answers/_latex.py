@@ -1,0 +1,127 @@
+r"""Answers as plain LaTeX in one spelling, and the plain numbers among them, exactly."""
+
+import re
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import lru_cache
+from typing import Final
+
+MAX_CHARACTERS: Final = 400
+"""Longer answers are compared as strings only."""
+
+_TEXT = r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}"
+_UNIT = (
+    r"(?:(?=[a-z]*[aeiou])(?!and\b)[a-z]{3,}|cm|mm|km|kg|ft|in|mi|ml|hrs?|oz|lbs?|sq)\b\.?"
+    r"(?:[ /]+(?!and\b|or\b)[a-z]+\.?)*(?:\s*\^\s*\{?\d\}?)?"
+)
+_REWRITES: Final = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"\\(?:left|right|[Bb]ig[lr]?|displaystyle)(?![A-Za-z])", ""),
+        (r",\\!\s*(?=\d{3}(?!\d))", ","),
+        (r"(?<=\d)(?:\\,|\{,\})(?=\d{3}(?!\d))", ","),
+        (r"\\!", ""),
+        (r"\\[,;:> ]|~|\\q?quad(?![A-Za-z])", " "),
+        (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\frac\s*(\d|\\pi)\s*(\d)", r"\\frac{\1}{\2}"),
+        (r"\\frac\s*(\d|\\pi)\s*\{", r"\\frac{\1}{"),
+        (r"(\\frac\s*\{[^{}]*\})\s*(\d)", r"\1{\2}"),
+        (r"\\sqrt\s*(\d)", r"\\sqrt{\1}"),
+        (r"(?<![\\A-Za-z])sqrt\s*\(([^()]*)\)|√\s*(\d+)", r"\\sqrt{\1\2}"),
+        (r"(?<![\\A-Za-z])pi(?![A-Za-z])|π", r"\\pi "),
+        (r"∞", r"\\infty "),
+        (r"²", "^2"),
+        (r"³", "^3"),
+        (r"\b([ap])\.\s?m\b", r"\1m"),
+        (r"×", r"\\times "),
+        (r"[−–]", "-"),
+        (r"\*\*", "^"),
+        (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|°", ""),
+        (r"\\?\$", ""),
+        (r"\\%", "%"),
+        (rf"(?<=[\d}}%)])\s*(?!\\\w+\s*\{{\s*(?i:[ap]\.?m)\b){_TEXT}(?:\s*\^\s*\{{?\d\}}?)?\s*\Z", ""),
+        (_TEXT, r"\1"),
+        (r"\A\s*\(\s*([A-Za-z])\s*\)\s*\Z", r"\1"),
+        (r"\s+", " "),
+        (r"[\s.]+\Z|\A\s+", ""),
+    )
+)
+"""Applied in this order. A space stays where it may keep two things apart, so that the result can still be parsed."""
+_TRAILING_UNIT = re.compile(rf"\s+{_UNIT}\s*\Z", re.IGNORECASE)
+_THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)")
+_BRACKETS = re.compile(r"[(\[{]")
+_LOOSE_SPACE = re.compile(r"(?<!\d) | (?!\d)")
+_DELIMITERS: Final = ((r"\(", r"\)"), (r"\[", r"\]"))
+
+
+@lru_cache(maxsize=1 << 14)
+def tidy(answer: str) -> str:
+    """The answer in plain LaTeX that can still be parsed."""
+    tidy = answer.strip()
+    if len(tidy) > 4 * MAX_CHARACTERS:
+        return tidy
+    for opening, closing in _DELIMITERS:
+        if tidy.startswith(opening) and tidy.endswith(closing):
+            tidy = tidy[len(opening) : -len(closing)]
+    for pattern, replacement in _REWRITES:
+        tidy = pattern.sub(replacement, tidy)
+    if not _BRACKETS.search(tidy):
+        tidy = _THOUSANDS.sub(lambda match: match.group().replace(",", ""), tidy)
+    bare = _TRAILING_UNIT.sub("", tidy)
+    return tidy if number(bare) is None else bare
+
+
+def key(tidy: str) -> str:
+    """What is compared as a string: no spaces but those that keep two numbers apart."""
+    return _LOOSE_SPACE.sub("", tidy)
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A plain number: its exact value as written, and its decimal places and significant digits if it is a decimal."""
+
+    value: Fraction
+    is_percent: bool
+    places: int
+    digits: int
+
+    def equals(self, other: "Number") -> bool:
+        if self.is_percent == other.is_percent:
+            return self.value == other.value or self.rounds(other) or other.rounds(self)
+        percent, plain = (self, other) if self.is_percent else (other, self)
+        return plain.value in (percent.value, percent.value / 100)
+
+    def rounds(self, fraction: "Number") -> bool:
+        """Whether this is a decimal of at least six digits to which ``fraction`` can be rounded or cut."""
+        is_precise = self.digits >= 6 and not fraction.digits
+        return is_precise and abs(self.value - fraction.value) < Fraction(1, 10**self.places)
+
+
+_SLASH = re.compile(r"(\d+) ?/ ?(\d+)(?= ?%?\Z)")
+_NUMBER = re.compile(
+    r"(?P<sign>[-+]?) ?(?:(?P<decimal>\d+\.?|\d*\.\d+)"
+    r"|(?P<lead>\d*)\.(?P<once>\d*)\\(?:overline|bar) ?\{ ?(?P<again>\d+) ?\}"
+    r"|(?P<whole>\d+)? ?\\frac ?\{ ?(?P<minus>-?) ?(?P<top>\d+) ?\} ?\{ ?(?P<bottom>\d+) ?\}) ?(?P<percent>%?)",
+    re.ASCII,
+)
+
+
+@lru_cache(maxsize=1 << 14)
+def number(tidy: str) -> Number | None:
+    r"""The plain number that a tidy answer is, if it is one: ``-3``, ``.5``, ``1/3``, ``1\frac{4}{5}``, ``12%``."""
+    match = _NUMBER.fullmatch(_SLASH.sub(r"\\frac{\1}{\2}", tidy)) if len(tidy) <= MAX_CHARACTERS else None
+    if match is None:
+        return None
+    sign, is_percent = -1 if match["sign"] == "-" else 1, bool(match["percent"])
+    if match["decimal"]:
+        whole, _, places = match["decimal"].partition(".")
+        digits = len((whole + places).lstrip("0")) if places else 0
+        return Number(sign * Fraction(int(whole + places), 10 ** len(places)), is_percent, len(places), digits)
+    if match["again"]:
+        once, again = match["lead"] + match["once"], match["again"]
+        repeating = int(once + again) - int(once or 0)
+        return Number(sign * Fraction(repeating, 10 ** len(match["once"]) * (10 ** len(again) - 1)), is_percent, 0, 0)
+    if int(match["bottom"]) == 0 or (match["whole"] and match["minus"]):
+        return None
+    value = int(match["whole"] or 0) + Fraction(int(match["minus"] + match["top"]), int(match["bottom"]))
+    return Number(sign * value, is_percent, 0, 0)
