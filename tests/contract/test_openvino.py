@@ -173,7 +173,7 @@ async def test_a_small_cache_loses_nothing(stop):
     assert [len(a) for a in answers] == [6] * 6
     assert all(c.finish_reason is FinishReason.STEP for a in answers for c in a)
     assert stats.cache_capacity_tokens == 8 * 32
-    assert stats.peak_cache_use > 0.5
+    assert stats.peak_cache_use >= 0.5
 
 
 def test_room_counts_a_shared_prefix_once_it_is_computed():
@@ -213,13 +213,15 @@ async def test_a_cancelled_request_leaves_and_frees():
     await generator.aclose()
 
 
-async def test_closing_ends_what_is_in_flight():
+async def test_closing_ends_what_is_in_flight(capfd):
     generator = small()
     tasks = [asyncio.create_task(generator.generate(endless(generator, 4, seed=i))) for i in range(8)]
-    await asyncio.sleep(0.2)
+    while (await generator.stats()).num_running != 8:  # noqa: ASYNC110 - the engine tells nobody
+        await asyncio.sleep(0.001)
     await generator.aclose()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert all(isinstance(a, EngineError) and "closed" in str(a) for a in answers)
+    assert "leaked" not in capfd.readouterr().err
     await generator.aclose()
     with pytest.raises(EngineError, match="closed"):
         await generator.generate(request(generator))

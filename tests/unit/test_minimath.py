@@ -61,12 +61,14 @@ def test_every_problem_is_read_back_and_solved(test_set):
 
 
 def test_solutions_vary_in_order_and_wording():
-    problem = next(p for p in world.problems("validation", 30) if p.level == 5)
     rng = random.Random(0)
-    solutions = [world.solution(problem, rng) for _ in range(50)]
-    orders = {tuple(read_step(s).fact.name for s in steps[:-1]) for steps in solutions}
-    assert len({tuple(s) for s in solutions}) == 50
-    assert len(orders) > 1
+    num_orders = []
+    for problem in world.problems("validation", 60):
+        solutions = [world.solution(problem, rng) for _ in range(50)]
+        num_orders.append(len({tuple(read_step(s).fact.name for s in steps[:-1]) for steps in solutions}))
+        if problem.level > 3:
+            assert len({tuple(steps) for steps in solutions}) == 50
+    assert max(num_orders) > 1
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from etsearch.engines.base import STEP_BY_STEP, Generator
 from etsearch.registry import Entry, Registry
 
-__all__ = ["GENERATORS", "STEP_BY_STEP", "Generator", "PromptFormat"]
+__all__ = ["GENERATORS", "STEP_BY_STEP", "Generator"]
 
 GENERATORS: Registry[Generator] = Registry("generator")
 """All generators by name. Add one of your own with ``GENERATORS.register``."""

@@ -204,11 +204,16 @@ class PipelineThread:
             if self._jobs:
                 self._step()
                 self._settle()
-            if not self._jobs and self._pipeline.has_non_finished_requests():
-                self._step()  # lets go of what was cancelled, which leaves at a step only
+            self._let_go()
         self._jobs += self._waiting
         self._fail_all(_closed())
+        self._let_go()
         self._pipeline = None
+
+    def _let_go(self) -> None:
+        """What was cancelled leaves the pipeline at a step only."""
+        if not self._jobs and self._pipeline.has_non_finished_requests():
+            self._step()
 
     def _step(self) -> None:
         leaving, self._leaving = self._leaving, []
