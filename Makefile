@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-all lint types imports readme check bench clean
+.PHONY: demo test test-slow lint types imports check bench models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -21,8 +21,8 @@ demo: $(BIN)/ets  ## a fresh environment, the package, one search on an example 
 test: $(VENV)/.dev  ## the default suite
 	$(BIN)/python -m pytest
 
-test-all: $(VENV)/.dev  ## the slow tests too
-	$(BIN)/python -m pytest -m "not live"
+test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
+	$(BIN)/python -m pytest -m "slow and not live"
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -38,6 +38,9 @@ check: lint types imports test  ## all that must pass before a commit
 
 bench: $(VENV)/.dev  ## selection: HiGHS against PuLP/CBC on the same programmes
 	$(BIN)/python benchmarks/selection.py
+
+models:  ## the miniature models from nothing, in an environment of their own (two hours on two cores)
+	training/make-models
 
 clean:
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -27,7 +27,7 @@ from evaluate import MAX_TOKENS, is_right
 from model import Llama
 from sampler import load, sample_all
 
-SHARD = 100
+SHARD = 50
 """Problems between two writes."""
 BATCH = 64
 
@@ -66,16 +66,23 @@ def label_shard(
 
 
 def make_rollouts(args: argparse.Namespace) -> None:
+    """Labels this worker's share of the problems, shard by shard; shards that are there already are left out."""
     policy = load(args.out / "policy.pt")
     problems = list(world.problems("train", args.problems, seed=args.seed + 1))
-    path = args.out / "rollouts.jsonl"
-    done = len({json.loads(line)["question"] for line in path.open()}) if path.exists() else 0
-    for start in range(SHARD * (done // SHARD), len(problems), SHARD):
+    path = args.out / f"rollouts-{args.worker}.jsonl"
+    done = {json.loads(line)["shard"] for line in path.open()} if path.exists() else set()
+    for shard, start in enumerate(range(0, len(problems), SHARD)):
+        if shard % args.workers != args.worker - 1 or shard in done:
+            continue
         rows = label_shard(policy, problems[start : start + SHARD], args.solutions, args.rollouts, args.seed + start)
         with path.open("a") as file:
-            file.writelines(json.dumps(row) + "\n" for row in rows)
+            file.writelines(json.dumps({"shard": shard, **row}) + "\n" for row in rows)
         good = [label for row in rows for label in row["labels"]]
-        print(json.dumps({"problems": start + SHARD, "steps": len(good), "good": sum(good) / len(good)}), flush=True)
+        print(json.dumps({"shard": shard, "steps": len(good), "good": sum(good) / len(good)}), flush=True)
+
+
+def read_rollouts(out: Path) -> list[dict]:
+    return [json.loads(line) for path in sorted(out.glob("rollouts-*.jsonl")) for line in path.open()]
 
 
 def batch_of(rows: list[dict]) -> tuple[Tensor, Tensor, Tensor]:
@@ -100,7 +107,7 @@ def score(model: Llama, ids: Tensor, mask: Tensor) -> Tensor:
 
 def train(args: argparse.Namespace) -> None:
     model = load(args.out / "policy.pt").train()
-    rows = [json.loads(line) for line in (args.out / "rollouts.jsonl").open()]
+    rows = read_rollouts(args.out)
     rng = random.Random(f"prm {args.seed}")
     optimizer = torch.optim.AdamW(model.parameters(), lr=args.lr, betas=(0.9, 0.98), weight_decay=0.05)
     total = args.epochs * math.ceil(len(rows) / BATCH)
@@ -164,5 +171,7 @@ if __name__ == "__main__":
     parser.add_argument("--epochs", type=int, default=5)
     parser.add_argument("--lr", type=float, default=1e-3)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--worker", type=int, default=1, help="of the rollouts: which share to take, from 1")
+    parser.add_argument("--workers", type=int, default=1)
     arguments = parser.parse_args()
     {"rollouts": make_rollouts, "train": train, "evaluate": evaluate}[arguments.part](arguments)

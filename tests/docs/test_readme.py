@@ -1,0 +1,72 @@
+"""Every block of the README does what it says."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(
+    r"^```(\w+)\n(.*?)^```$", (ROOT / "README.md").read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL
+)
+PYTHON = [text for language, text in BLOCKS if language == "python"]
+COMMANDS = [
+    shlex.split(line, comments=True)
+    for language, text in BLOCKS
+    for line in text.splitlines()
+    if language == "bash" and shlex.split(line, comments=True)
+]
+
+
+def test_every_block_is_of_a_kind_that_is_run():
+    assert {language for language, _ in BLOCKS} == {"bash", "python"}
+    assert {command[0] for command in COMMANDS} == {"make", "pip", "ets"}
+
+
+@pytest.mark.parametrize("code", PYTHON)
+def test_python(code):
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "None" not in done.stdout
+    assert "is wrong" not in done.stdout
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ets"], ids=" ".join)
+def test_ets(command):
+    pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
+    done = subprocess.run(
+        [sys.executable, "-m", "etsearch", *command[1:]], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "make"], ids=" ".join)
+def test_make_knows_its_targets(command):
+    """What they do is run by continuous integration as it stands."""
+    make = shutil.which("make")
+    assert make, "make is not installed"
+    done = subprocess.run([make, "-n", *command[1:]], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert f"make {command[1]}" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "pip"], ids=" ".join)
+def test_extras_exist(command):
+    import tomllib
+
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    for extra in re.findall(r"etsearch\[(\w+)\]", " ".join(command)):
+        assert extra in project["optional-dependencies"]
+
+
+def test_links_lead_somewhere():
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(
+        r"`(docs/[\w./-]+|benchmarks/)`", README
+    ):
+        assert (ROOT / target).exists(), target
