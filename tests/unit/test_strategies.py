@@ -124,6 +124,8 @@ def test_ets_without_clusters_says_what_is_missing():
         ("rebase(balance_temperature=-1)", "balance temperature is -1.0"),
         ("rebase(rounding=floor)", "'rounding' of the strategy 'rebase' is 'floor'"),
         ("ets(lambda_b=-0.5)", "lambda_b is -0.5"),
+        ("ets(solver=gurobi)", "the solver is .gurobi.; choose one of highs, cbc"),
+        ("ets(time_limit_s=0)", "time_limit_s is 0"),
         ("ets(lambda_d=inf)", "lambda_d is inf"),
         ("ets(node_cost=bytes)", "node_cost"),
         ("ets_kv(lambda_d=1)", "has no setting 'lambda_d'"),

@@ -2,6 +2,6 @@
 
 from etsearch.selection.programme import Programme
 from etsearch.selection.solution import Solution, Status
-from etsearch.selection.solvers import SOLVERS, solve
+from etsearch.selection.solvers import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, solve
 
-__all__ = ["SOLVERS", "Programme", "Solution", "Status", "solve"]
+__all__ = ["DEFAULT_SOLVER", "DEFAULT_TIME_LIMIT_S", "SOLVERS", "Programme", "Solution", "Status", "solve"]

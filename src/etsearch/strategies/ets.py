@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from etsearch.allocation import Rounding, share
 from etsearch.errors import ConfigError
-from etsearch.selection import Programme, solve
+from etsearch.selection import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, Programme, solve
 from etsearch.strategies.base import Frontier, Selection
 
 NodeCost = Literal["uniform", "tokens"]
@@ -37,8 +37,8 @@ class ETS:
     balance_temperature: float = 1.0
     rounding: Rounding = "sequential"
     node_cost: NodeCost = "uniform"
-    solver: str = "highs"
-    time_limit_s: float = 10.0
+    solver: str = DEFAULT_SOLVER
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S
 
     needs_rewards = True
 
@@ -49,6 +49,10 @@ class ETS:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least 0")
         if self.node_cost not in ("uniform", "tokens"):
             raise ConfigError(f"node_cost is {self.node_cost!r}; choose uniform or tokens")
+        if self.solver not in SOLVERS:
+            raise ConfigError(f"the solver is {self.solver!r}; choose one of {', '.join(SOLVERS)}")
+        if not self.time_limit_s > 0:
+            raise ConfigError(f"time_limit_s is {self.time_limit_s}; it must be above 0")
 
     @property
     def needs_clusters(self) -> bool:
