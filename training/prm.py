@@ -11,6 +11,7 @@ newline that ends a step, ``+`` against ``-``.
 """
 
 import argparse
+import hashlib
 import json
 import math
 import random
@@ -36,13 +37,28 @@ def prompt_of(problem: world.WordProblem) -> list[int]:
     return tokenizer.encode(language.PROMPT.format(question=problem.question))
 
 
-def lines_of(ids: list[int]) -> list[str]:
-    """The steps of a sampled solution; a text that was cut keeps what it has."""
-    return [line for line in tokenizer.decode(ids).split("\n") if line]
+Steps = tuple[tuple[int, ...], ...]
+"""The steps of a solution as the policy sampled them, token ids without the newline.
+
+Ids, because a sampled step need not be text that is read as the same tokens again.
+"""
 
 
-def prefix_ids(problem: world.WordProblem, steps: list[str]) -> list[int]:
-    return [*prompt_of(problem), *tokenizer.encode("".join(f"{s}\n" for s in steps))]
+def steps_of(ids: list[int]) -> Steps:
+    """The steps of a sampled solution; one that was cut keeps what it has."""
+    steps, step = [], []
+    for token in [*ids, tokenizer.NEWLINE]:
+        if token != tokenizer.NEWLINE:
+            step.append(token)
+        elif step:
+            steps.append(tuple(step))
+            step = []
+    return tuple(steps)
+
+
+def joined(steps: Steps) -> list[int]:
+    """The ids of steps, each with its newline."""
+    return [token for step in steps for token in (*step, tokenizer.NEWLINE)]
 
 
 def label_shard(
@@ -50,9 +66,9 @@ def label_shard(
 ) -> list[dict]:
     """Solutions of problems with a label, 0 or 1, for each step."""
     sampled = sample_all(policy, [prompt_of(p) for p in problems], solutions, MAX_TOKENS, seed)
-    paths = {(i, tuple(lines_of(ids))) for i, some in enumerate(sampled) for ids in some}
+    paths = {(i, steps) for i, some in enumerate(sampled) for ids in some if (steps := steps_of(ids))}
     open_prefixes = sorted({(i, path[:n]) for i, path in paths for n in range(1, len(path))})
-    starts = [prefix_ids(problems[i], list(steps)) for i, steps in open_prefixes]
+    starts = [[*prompt_of(problems[i]), *joined(steps)] for i, steps in open_prefixes]
     completions = sample_all(policy, starts, rollouts, MAX_TOKENS, seed + 1)
     is_good = {
         prefix: any(is_right(problems[prefix[0]], tokenizer.decode(ids)) for ids in some)
@@ -60,29 +76,36 @@ def label_shard(
     }
     rows = []
     for i, path in sorted(paths):
-        labels = [is_good[i, path[:n]] for n in range(1, len(path))] + [is_right(problems[i], path[-1])]
+        labels = [is_good[i, path[:n]] for n in range(1, len(path))]
+        labels.append(is_right(problems[i], tokenizer.decode(list(path[-1]))))
         rows.append({"question": problems[i].question, "steps": path, "labels": [int(x) for x in labels]})
     return rows
 
 
+def rollouts_folder(out: Path) -> Path:
+    """Where the rollouts of this policy are: those of another one, or of another world, are never taken for them."""
+    digest = hashlib.sha256((out / "policy.pt").read_bytes() + repr(tokenizer.TOKENS).encode()).hexdigest()
+    return out / f"rollouts-{digest[:12]}"
+
+
 def make_rollouts(args: argparse.Namespace) -> None:
-    """Labels this worker's share of the problems, shard by shard; shards that are there already are left out."""
-    policy = load(args.out / "policy.pt")
+    """Labels this worker's share of the problems, a file a shard; shards that are there already are left out."""
+    policy, folder = load(args.out / "policy.pt"), rollouts_folder(args.out)
+    folder.mkdir(exist_ok=True)
     problems = list(world.problems("train", args.problems, seed=args.seed + 1))
-    path = args.out / f"rollouts-{args.worker}.jsonl"
-    done = {json.loads(line)["shard"] for line in path.open()} if path.exists() else set()
     for shard, start in enumerate(range(0, len(problems), SHARD)):
-        if shard % args.workers != args.worker - 1 or shard in done:
+        path = folder / f"{shard:04d}.jsonl"
+        if shard % args.workers != args.worker - 1 or path.exists():
             continue
         rows = label_shard(policy, problems[start : start + SHARD], args.solutions, args.rollouts, args.seed + start)
-        with path.open("a") as file:
-            file.writelines(json.dumps({"shard": shard, **row}) + "\n" for row in rows)
+        path.with_suffix(".tmp").write_text("".join(json.dumps(row) + "\n" for row in rows))
+        path.with_suffix(".tmp").replace(path)
         good = [label for row in rows for label in row["labels"]]
         print(json.dumps({"shard": shard, "steps": len(good), "good": sum(good) / len(good)}), flush=True)
 
 
 def read_rollouts(out: Path) -> list[dict]:
-    return [json.loads(line) for path in sorted(out.glob("rollouts-*.jsonl")) for line in path.open()]
+    return [json.loads(line) for path in sorted(rollouts_folder(out).glob("*.jsonl")) for line in path.open()]
 
 
 def batch_of(rows: list[dict]) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +113,7 @@ def batch_of(rows: list[dict]) -> tuple[Tensor, Tensor, Tensor]:
     encoded = []
     for row in rows:
         prompt = tokenizer.encode(language.PROMPT.format(question=row["question"]))
-        encoded.append((prompt, tokenizer.encode("".join(f"{s}\n" for s in row["steps"]))))
+        encoded.append((prompt, joined(row["steps"])))
     ids = torch.full((len(rows), max(len(p) + len(s) for p, s in encoded)), tokenizer.PAD)
     mask = torch.zeros_like(ids, dtype=torch.bool)
     for line, (prompt, steps) in enumerate(encoded):
@@ -132,7 +155,7 @@ def train(args: argparse.Namespace) -> None:
 
 def shuffled_batches(rows: list[dict], rng: random.Random) -> list[list[dict]]:
     """Batches of like length in random order."""
-    order = sorted(rows, key=lambda r: len(r["question"]) + sum(map(len, r["steps"])) + rng.uniform(-30, 30))
+    order = sorted(rows, key=lambda r: len(r["question"]) / 5 + sum(map(len, r["steps"])) + rng.uniform(-6, 6))
     batches = [order[i : i + BATCH] for i in range(0, len(order), BATCH)]
     rng.shuffle(batches)
     return batches
@@ -145,10 +168,10 @@ def evaluate(args: argparse.Namespace) -> None:
     sampled = sample_all(policy, [prompt_of(p) for p in problems], 4, MAX_TOKENS, args.seed)
     scores, truths = [], []
     for problem, some in zip(problems, sampled, strict=True):
-        for steps in map(lines_of, some):
+        for steps in filter(None, map(steps_of, some)):
             ids, mask, _ = batch_of([{"question": problem.question, "steps": steps, "labels": []}])
             scores += score(model, ids, mask).tolist()
-            truths += right_steps(problem, steps)
+            truths += right_steps(problem, [tokenizer.decode(list(step)) for step in steps])
     result = {"problems": len(problems), "steps": len(truths), "right": sum(truths) / len(truths)}
     print(json.dumps(result | {"auc": auc(scores, truths)}))
 

@@ -41,20 +41,24 @@ def share(rewards: Sequence[float], width: int, temperature: float, rounding: Ro
         return _sequential(mass, width)
     exact = width * mass / mass.sum()
     if rounding == "ceil":
-        return [_ceil(x) for x in exact.tolist()]
+        return [max(1, _ceil(x)) if x > 0 else 0 for x in exact.tolist()]
     if rounding == "round":
         return np.floor(exact + 0.5 + _SLACK).astype(int).tolist()  # type: ignore[no-any-return]
     raise ConfigError(f"rounding is {rounding!r}; choose one of {', '.join(get_args(Rounding))}")
 
 
-def check_rewards(rewards: Sequence[float]) -> NDArray[np.float64]:
-    """The rewards as an array; a ConfigError names the first that is NaN or outside [0, 1], or their absence."""
+def check_rewards(rewards: Sequence[float], nodes: Sequence[int] | None = None) -> NDArray[np.float64]:
+    """The rewards as an array; a ConfigError names the first that is NaN or outside [0, 1], or their absence.
+
+    ``nodes`` are the ids of their nodes, for the message; by default their positions.
+    """
     values = np.asarray(rewards, dtype=np.float64)
     if values.ndim != 1 or values.size == 0:
         raise ConfigError(f"rewards have shape {values.shape}; give one reward for each node, at least one")
     bad = np.flatnonzero(~((values >= 0.0) & (values <= 1.0)))
     if bad.size:
-        raise ConfigError(f"the reward of node {bad[0]} is {values[bad[0]]}; rewards must lie in [0, 1]")
+        node = bad[0] if nodes is None else nodes[bad[0]]
+        raise ConfigError(f"the reward of node {node} is {values[bad[0]]}; rewards must lie in [0, 1]")
     return values
 
 

@@ -32,6 +32,7 @@ async def search(
     sampling: Sampling | None = None,
     limits: Limits | None = None,
     patterns: tuple[Pattern, ...] = DEFAULT_PATTERNS,
+    cut_votes: bool = True,
     on_event: Listener | None = None,
 ) -> SearchResult:
     """Searches for the answer to one problem.
@@ -49,6 +50,7 @@ async def search(
         sampling: how the generator samples; temperature 1 by default.
         limits: depth and token limits.
         patterns: how answers are stated.
+        cut_votes: whether a trajectory that a limit cut votes, if it states an answer.
         on_event: called with every event of the search.
 
     Parts given by name are made for this search and closed after it; objects stay open.
@@ -65,6 +67,7 @@ async def search(
         sampling=sampling or Sampling(),
         limits=limits or Limits(),
         patterns=patterns,
+        cut_votes=cut_votes,
     )
     chosen = STRATEGIES.create(strategy) if isinstance(strategy, str) else strategy
     async with opened(generator, prm) as (writer, judge):

@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import math
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -93,10 +94,14 @@ class _Child:
 
 @dataclass(slots=True)
 class _Expansion:
-    """What came of expanding one node: children, or the reason why there are none."""
+    """What came of expanding one node: children, or the reason why there are none.
+
+    ``rewards`` are those of the trajectory that ends there, where its steps have none yet.
+    """
 
     children: list[_Child] = field(default_factory=list)
     end: EndReason | None = None
+    rewards: tuple[float, ...] = ()
     failure: str | None = None
 
 
@@ -150,6 +155,7 @@ class _Search:
         """Grows the tree depth by depth and says why it stopped."""
         expansions = {ROOT: self.settings.width}
         for depth in range(1, self.settings.limits.max_depth + 1):
+            num_before = len(self.ended)
             written = await self._write(depth, expansions)
             frontier = [n for n in written if n not in self.ended]
             self._count_kv(written, frontier)
@@ -157,7 +163,8 @@ class _Search:
             selection, clusters = Selection(()), None
             if frontier and remaining > 0:
                 selection, clusters = await self._select(frontier, remaining)
-            self._summarise(depth, written, frontier, selection, clusters, max(0, remaining))
+            num_completed = len(self.ended) - num_before
+            self._summarise(depth, written, num_completed, frontier, selection, clusters, max(0, remaining))
             expansions = {n: w for n, w in zip(frontier, selection.widths, strict=False) if w > 0}
             if not expansions:
                 return self._stop_reason(remaining)
@@ -176,14 +183,15 @@ class _Search:
             async with asyncio.TaskGroup() as group:
                 tasks = {n: group.create_task(self._expand(depth, n, width)) for n, width in expansions.items()}
         except BaseExceptionGroup as errors:
-            raise errors.exceptions[0] from None
+            raise _first(errors) from None
         written: list[int] = []
         for parent, task in tasks.items():
             expansion = task.result()
-            if expansion.end:
-                self._end(depth, parent, expansion.end)
             if expansion.failure:
                 self.failures.append(Failure(parent, "expand", expansion.failure))
+            if expansion.end:
+                self._set_rewards(parent, expansion.rewards)
+                self._end(depth, parent, expansion.end)
             written += [self._add(depth, parent, child) for child in expansion.children]
         return written
 
@@ -201,15 +209,29 @@ class _Search:
         try:
             with self.clock.phase("generate"):
                 continuations = await _retried(lambda: self._generate(request))
-        except ContextLengthError:
-            return _Expansion(end=EndReason.LENGTH)
+        except ContextLengthError as error:
+            return await self._cut(node, error)
         except EngineError as error:
-            return _Expansion(end=EndReason.FAILED, failure=f"{type(error).__name__}: {error}")
+            return _Expansion(end=EndReason.FAILED, failure=_named(error))
         self.num_calls += width
         self.emit(Expanded(depth, node, tuple(continuations)))
         children = [_Child(c, self._end_reason(c, depth, used)) for c in continuations]
-        await asyncio.gather(*(self._score(depth, node, i, child) for i, child in enumerate(children)))
+        async with asyncio.TaskGroup() as group:
+            for index, child in enumerate(children):
+                group.create_task(self._score(depth, node, index, child))
         return _Expansion(children)
+
+    async def _cut(self, node: int, error: ContextLengthError) -> _Expansion:
+        """The end of a trajectory that the engine cannot hold any longer; it votes if it states an answer."""
+        if node == ROOT:
+            raise ConfigError(f"the question is too long for this engine: {error}") from error
+        cut = _Expansion(end=EndReason.LENGTH, failure=_named(error))
+        if self.reward_model is not None and not self.strategy.needs_rewards:
+            try:
+                cut.rewards = await self._rewards(self.tree.trajectory(node), 0)
+            except RewardError as lost:
+                cut.end, cut.failure = EndReason.FAILED, f"{cut.failure}; then {_named(lost)}"
+        return cut
 
     async def _generate(self, request: GenerateRequest) -> list[Continuation]:
         continuations = await self.generator.generate(request)
@@ -224,7 +246,7 @@ class _Search:
         limits = self.settings.limits
         if continuation.finish_reason is FinishReason.END:
             return EndReason.ANSWERED
-        if answers.extract(continuation.text, self.settings.patterns) is not None:
+        if self._stated(continuation.text, continuation) is not None:
             return EndReason.ANSWERED
         if used + len(continuation.token_ids) >= limits.max_tokens:
             return EndReason.LENGTH
@@ -245,16 +267,20 @@ class _Search:
         steps = (*path.steps, Step(step.text, step.token_ids, step.log_probability))
         trajectory = Trajectory(path.question, steps if step.text else path.steps)
         try:
-            with self.clock.phase("score"):
-                scores = await _retried(lambda: self._rewards(trajectory, first))
+            rewards = await self._rewards(trajectory, first)
         except RewardError as error:
-            child.end, child.failure = EndReason.FAILED, f"{type(error).__name__}: {error}"
+            child.end, child.failure = EndReason.FAILED, _named(error)
             return
-        self.prm_tokens += scores.num_tokens
-        child.rewards = scores.rewards if step.text else (*scores.rewards, scores.rewards[-1])
+        child.rewards = rewards if step.text else (*rewards, rewards[-1])
         self.emit(Scored(depth, parent, index, child.rewards[-1]))
 
-    async def _rewards(self, trajectory: Trajectory, first: int) -> Scores:
+    async def _rewards(self, trajectory: Trajectory, first: int) -> tuple[float, ...]:
+        with self.clock.phase("score"):
+            scores = await _retried(lambda: self._checked_scores(trajectory, first))
+        self.prm_tokens += scores.num_tokens
+        return scores.rewards
+
+    async def _checked_scores(self, trajectory: Trajectory, first: int) -> Scores:
         assert self.reward_model is not None
         scores = await self.reward_model.score(trajectory, first)
         expected = len(trajectory.steps) - first
@@ -267,23 +293,30 @@ class _Search:
 
     def _add(self, depth: int, parent: int, child: _Child) -> int:
         node = self.tree.add(parent, child.continuation)
-        path = self.tree.path(node)
-        for step, reward in zip(path[len(path) - len(child.rewards) :], child.rewards, strict=True):
-            if np.isnan(self.tree.rewards[step]):
-                self.tree.set_reward(step, reward)
+        self._set_rewards(node, child.rewards)
         if child.failure:
             self.failures.append(Failure(node, "score", child.failure))
         if child.end:
             self._end(depth, node, child.end)
         return node
 
+    def _set_rewards(self, node: int, rewards: tuple[float, ...]) -> None:
+        """Gives the last steps on the path to ``node`` their rewards; one that a step has already stays."""
+        path = self.tree.path(node)
+        for step, reward in zip(path[len(path) - len(rewards) :], rewards, strict=True):
+            if math.isnan(self.tree.reward(step)):
+                self.tree.set_reward(step, reward)
+
     def _end(self, depth: int, node: int, reason: EndReason) -> None:
         self.ended[node] = reason
-        reward = self.tree.rewards_to(node)[-1] if node != ROOT else float("nan")
-        self.emit(Completed(depth, node, reason, self._answer(node), reward))
+        self.emit(Completed(depth, node, reason, self._answer(node), self.tree.reward(node)))
 
     def _answer(self, node: int) -> str | None:
-        return answers.extract(self.tree.trajectory(node).text, self.settings.patterns)
+        return self._stated(self.tree.trajectory(node).text, self.tree.continuation(node))
+
+    def _stated(self, text: str, last: Continuation) -> str | None:
+        """The answer stated in a text that ends with ``last``; one that a token limit may have cut is none."""
+        return answers.extract(text, self.settings.patterns, is_cut=last.finish_reason is FinishReason.LENGTH)
 
     async def _select(self, frontier: list[int], remaining: int) -> tuple[Selection, NDArray[np.int64] | None]:
         clusters = await self._clusters(frontier) if self.strategy.needs_clusters else None
@@ -325,6 +358,7 @@ class _Search:
         self,
         depth: int,
         written: list[int],
+        num_completed: int,
         frontier: list[int],
         selection: Selection,
         clusters: NDArray[np.int64] | None,
@@ -333,7 +367,7 @@ class _Search:
         summary = DepthSummary(
             depth=depth,
             num_sampled=len(written),
-            num_completed=sum(n in self.ended for n in written),
+            num_completed=num_completed,
             nodes=tuple(frontier),
             widths=selection.widths or (0,) * len(frontier),
             clusters=None if clusters is None else tuple(clusters.tolist()),
@@ -342,19 +376,22 @@ class _Search:
             figures=selection.figures,
         )
         self.depths.append(summary)
-        best = max(frontier, key=lambda n: np.nan_to_num(self.tree.rewards[n]), default=None)
+        best = max(frontier, key=lambda n: np.nan_to_num(self.tree.reward(n)), default=None)
         self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text))
 
     def _trajectory(self, node: int) -> EndedTrajectory:
         reason, answer = self.ended[node], self._answer(node)
         rewards = self.tree.rewards_to(node)
-        votes = answer is not None and reason is not EndReason.FAILED
+        votes = answer is not None and self._may_vote(reason)
         weight = answers.weight(rewards, self.settings.aggregation) if votes else 0.0
         steps = tuple(step.text for step in self.tree.trajectory(node).steps)
         return EndedTrajectory(node, reason, answer, weight, steps, rewards)
 
+    def _may_vote(self, reason: EndReason) -> bool:
+        return reason is EndReason.ANSWERED or (self.settings.cut_votes and reason is not EndReason.FAILED)
+
     def _vote(self, trajectories: tuple[EndedTrajectory, ...]) -> tuple[answers.Vote, ...]:
-        voters = [None if t.end_reason is EndReason.FAILED else t.answer for t in trajectories]
+        voters = [t.answer if self._may_vote(t.end_reason) else None for t in trajectories]
         return tuple(answers.vote(voters, [t.weight for t in trajectories]))
 
     def _usage(self) -> Usage:
@@ -368,6 +405,15 @@ class _Search:
             peak_kv_tokens=self.peak_kv_tokens,
             seconds=self.clock.seconds,
         )
+
+
+def _first(error: BaseException) -> BaseException:
+    """The first error of a group of groups."""
+    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
 
 
 async def _retried(attempt: Callable[[], Awaitable[_T]]) -> _T:

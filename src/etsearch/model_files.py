@@ -3,7 +3,7 @@
 import json
 import struct
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, BinaryIO, Final
 
 from etsearch.errors import ConfigError
 from etsearch.types import PromptFormat
@@ -66,32 +66,41 @@ def context_length(path: Path) -> int | None:
         return None
     try:
         length = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
-    except (OSError, ValueError) as error:
+        return int(length) if length else None
+    except (OSError, ValueError, TypeError, AttributeError) as error:
         raise ConfigError(f"{config} cannot be read: {error}") from error
-    return int(length) if length else None
 
 
 _GGUF_INTEGERS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 7: "?", 10: "Q", 11: "q"}
-_GGUF_REALS: Final = {6: "f", 12: "d"}
-_GGUF_STRING: Final = 8
+_GGUF_CODES: Final = {**_GGUF_INTEGERS, 6: "f", 12: "d"}
+_GGUF_STRING, _GGUF_ARRAY: Final = 8, 9
 
 
 def _gguf_context_length(path: Path) -> int | None:
-    """``*.context_length`` among the header's first plain values, which is where writers put it."""
+    """``*.context_length`` in the header; None where there is none."""
     with path.open("rb") as file:
         magic, _, _, count = struct.unpack("<4sIQQ", file.read(24))
         for _ in range(count if magic == b"GGUF" else 0):
             (size,) = struct.unpack("<Q", file.read(8))
             name = file.read(size).decode("utf-8", "replace")
             (kind,) = struct.unpack("<I", file.read(4))
-            if kind == _GGUF_STRING:
-                (size,) = struct.unpack("<Q", file.read(8))
-                file.seek(size, 1)
-                continue
-            code = _GGUF_INTEGERS.get(kind) or _GGUF_REALS.get(kind)
-            if code is None:  # an array: the vocabulary, which comes last
-                return None
-            (value,) = struct.unpack("<" + code, file.read(struct.calcsize(code)))
-            if name.endswith(".context_length"):
-                return int(value)
+            if name.endswith(".context_length") and kind in _GGUF_INTEGERS:
+                code = "<" + _GGUF_INTEGERS[kind]
+                return int(struct.unpack(code, file.read(struct.calcsize(code)))[0])
+            _skip_gguf(file, kind)
     return None
+
+
+def _skip_gguf(file: BinaryIO, kind: int) -> None:
+    """Moves past a value of the header."""
+    if kind == _GGUF_STRING:
+        file.seek(struct.unpack("<Q", file.read(8))[0], 1)
+    elif kind == _GGUF_ARRAY:
+        element, count = struct.unpack("<IQ", file.read(12))
+        if element in (_GGUF_STRING, _GGUF_ARRAY):
+            for _ in range(count):
+                _skip_gguf(file, element)
+        else:
+            file.seek(count * struct.calcsize("<" + _GGUF_CODES[element]), 1)
+    else:
+        file.seek(struct.calcsize("<" + _GGUF_CODES[kind]), 1)

@@ -1,6 +1,7 @@
 """One door for every part that is chosen by name: built-in ones and a stranger's register alike.
 
-A specification string is ``NAME``, ``NAME:ARGUMENT`` (a path or an address) or ``NAME(key=value, …)``.
+A specification string is ``NAME``, ``NAME:ARGUMENT`` (a path or an address), ``NAME(key=value, …)`` or
+``NAME(key=value, …):ARGUMENT``.
 """
 
 import importlib.util
@@ -15,7 +16,7 @@ from etsearch.errors import ConfigError, MissingDependencyError
 
 T = TypeVar("T")
 
-_SPECIFICATION = re.compile(r"(?P<name>[A-Za-z0-9_\-]+)(?:\((?P<settings>.*)\)|:(?P<argument>.+))?", re.DOTALL)
+_SPECIFICATION = re.compile(r"(?P<name>[A-Za-z0-9_\-]+)(?:\((?P<settings>[^()]*)\))?(?::(?P<argument>.+))?", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ def parse(text: str) -> Specification:
     """Takes a specification string apart. Raises ConfigError if it is none."""
     match = _SPECIFICATION.fullmatch(text.strip())
     if match is None:
-        raise ConfigError(f"{text!r} is no specification; write NAME, NAME:ARGUMENT or NAME(key=value, …)")
+        raise ConfigError(f"{text!r} is no specification; write NAME, NAME:ARGUMENT, NAME(key=value, …) or both")
     settings: dict[str, str] = {}
     for pair in filter(None, (p.strip() for p in (match["settings"] or "").split(","))):
         key, equals, value = pair.partition("=")

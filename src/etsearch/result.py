@@ -17,7 +17,7 @@ class DepthSummary:
     Attributes:
         depth: 1 for the first steps.
         num_sampled: continuations sampled at this depth.
-        num_completed: trajectories that ended at this depth.
+        num_completed: trajectories that ended at this depth, those lost or cut before they grew among them.
         nodes: ids of the frontier, the nodes still open.
         widths: expansion width of each of them; 0 where pruned.
         clusters: cluster label of each of them; None where the strategy needs none.

@@ -38,6 +38,8 @@ class SearchSettings:
         aggregation: how the rewards of a trajectory become the weight of its vote.
         cluster_threshold: cosine distance at which clusters are cut, in (0, 2]; 0.05 in the paper.
         patterns: how answers are stated; see ``etsearch.answers``.
+        cut_votes: whether a trajectory that a limit cut votes, if it states an answer; in the released code of ETS
+            it never does.
     """
 
     width: int
@@ -47,6 +49,7 @@ class SearchSettings:
     sampling: Sampling = field(default_factory=Sampling)
     limits: Limits = field(default_factory=Limits)
     patterns: tuple[answers.Pattern, ...] = answers.DEFAULT_PATTERNS
+    cut_votes: bool = True
 
     def __post_init__(self) -> None:
         if self.width < 1:

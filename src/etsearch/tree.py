@@ -78,6 +78,11 @@ class SearchTree:
             raise ConfigError(f"the reward of node {node} is {reward}; it must lie in [0, 1]")
         self._reward[node] = float(reward)
 
+    def reward(self, node: int) -> float:
+        """Reward of one node; NaN where there is none."""
+        self._check(node)
+        return self._reward[node]
+
     def continuation(self, node: int) -> Continuation:
         """What the generator wrote at this node."""
         self._check(node)

@@ -44,7 +44,7 @@ class StopReason(StrEnum):
         return {
             StopReason.COMPLETED: "The whole width was spent on completed trajectories.",
             StopReason.MAX_DEPTH: "The depth limit was reached with trajectories still open. Try a larger max_depth.",
-            StopReason.EXHAUSTED: "No open trajectory was left, though width was.",
+            StopReason.EXHAUSTED: "No open trajectory was given width, though width was left.",
             StopReason.FAILED: "Every open trajectory was lost to failures of the engine or the reward model.",
         }[self]
 
@@ -71,9 +71,9 @@ class PromptFormat:
     chat: bool = False
 
     def __post_init__(self) -> None:
-        if self.template.count("{question}") != 1:
+        if not isinstance(self.template, str) or self.template.count("{question}") != 1:
             raise ConfigError(f"the prompt template must hold '{{question}}' once; it is {self.template!r}")
-        if not self.step_delimiter:
+        if not isinstance(self.step_delimiter, str) or not self.step_delimiter:
             raise ConfigError("the step delimiter is empty; give the text that ends a step, such as '\\n\\n'")
 
     def prompt(self, question: str) -> str:

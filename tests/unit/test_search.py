@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+import random
 
 import pytest
 from tests.worlds import NUM_STEPS, PROBLEM, judge, run, write
@@ -62,9 +63,23 @@ async def test_another_seed_gives_another_search():
 
 @pytest.mark.parametrize("strategy", SEARCHES)
 async def test_timing_does_not_change_the_search(strategy):
+    class Jittery:
+        """Answers in an order of its own."""
+
+        def __init__(self):
+            self.inner, self.rng = ScriptedGenerator(write), random.Random(0)
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        async def generate(self, request):
+            await asyncio.sleep(self.rng.choice((0, 0.002, 0.004)))
+            return await self.inner.generate(request)
+
     quick = await run(strategy, 8)
-    slow = await run(strategy, 8, generator=ScriptedGenerator(write, delay_s=0.01))
+    slow = await run(strategy, 8, generator=Jittery())
     assert [t.steps for t in quick.trajectories] == [t.steps for t in slow.trajectories]
+    assert quick.tree.parent.tolist() == slow.tree.parent.tolist()
 
 
 async def test_kv_tokens_by_hand():
@@ -238,8 +253,63 @@ async def test_a_search_that_loses_everything_says_so(monkeypatch):
 
 async def test_a_prefix_too_long_for_the_engine_cuts_the_branch():
     result = await run("beam(keep=2)", 4, generator=Flaky([ContextLengthError("too long")], after=1))
-    assert [t.end_reason for t in result.trajectories].count(EndReason.LENGTH) == 1
-    assert result.failures == ()
+    (cut,) = [t for t in result.trajectories if t.end_reason is EndReason.LENGTH]
+    assert [(f.node, f.reason) for f in result.failures] == [(cut.node, "ContextLengthError: too long")]
+    assert sum(d.num_completed for d in result.depths) == len(result.trajectories)
+
+
+async def test_a_question_too_long_for_the_engine_is_an_error():
+    with pytest.raises(ConfigError, match="the question is too long for this engine: 512 tokens"):
+        await run("rebase", 4, generator=Flaky([ContextLengthError("512 tokens")]))
+
+
+async def test_a_branch_that_the_engine_cuts_votes_though_nothing_was_scored_before():
+    """Best-of-N scores at the end; here the engine has no room left after the answer's step."""
+    texts = iter(["The answer is\n", "5\n"])
+    generator = Flaky([ContextLengthError("too long")], after=2)
+    generator.inner = ScriptedGenerator(lambda _so_far, _rng: next(texts))
+    result = await run("best_of_n", 1, generator=generator, judge=lambda _question, _steps: 0.75)
+    assert [(t.end_reason, t.weight, t.rewards) for t in result.trajectories] == [(EndReason.LENGTH, 0.75, (0.75, 0.75))]
+    assert result.answer == "5"
+
+
+@pytest.mark.parametrize(("limits", "answer"), [(Limits(max_step_tokens=16), "128"), (Limits(max_tokens=16), None)])
+async def test_half_an_answer_is_none(limits, answer):
+    """A step limit leaves the trajectory open, and the rest of the answer follows; a trajectory limit ends it."""
+    whole = "The answer is 128."
+    rest = lambda so_far, _rng: whole[len(so_far) - len(PROBLEM.question) - 1 :]  # noqa: E731
+    result = await run("rebase", 2, write=rest, limits=limits, judge=lambda _question, _steps: 0.5)
+    assert result.answer == answer
+
+
+@pytest.mark.parametrize(("cut_votes", "answer"), [(True, "3"), (False, None)])
+async def test_whether_a_cut_trajectory_votes_is_a_setting(cut_votes, answer):
+    write = lambda so_far, _rng: "3\n" if so_far.endswith("is\n") else "The answer is\n"  # noqa: E731
+    arguments = {"write": write, "limits": Limits(max_depth=2), "judge": lambda _question, _steps: 0.5}
+    result = await run("rebase", 2, cut_votes=cut_votes, **arguments)
+    assert {t.end_reason for t in result.trajectories} == {EndReason.DEPTH}
+    assert result.answer == answer
+
+
+async def test_an_error_of_the_judge_stops_the_scores_beside_it():
+    seen = []
+
+    class Broken:
+        async def score(self, trajectory, first):
+            del first
+            seen.append("asked")
+            if len(seen) == 1:
+                raise ConfigError("cannot read this")
+            await asyncio.sleep(0.01)
+            seen.append("ran on")
+
+        async def aclose(self):
+            pass
+
+    with pytest.raises(ConfigError, match="cannot read this"):
+        await run("rebase", 4, reward_model=Broken())
+    await asyncio.sleep(0.03)
+    assert "ran on" not in seen
 
 
 async def test_a_wrong_number_of_continuations_is_a_failure():
@@ -339,12 +409,31 @@ async def test_searches_run_side_by_side_on_one_engine():
 
 
 async def test_cancelling_a_search_stops_its_requests():
-    generator = ScriptedGenerator(write, delay_s=30)
+    class Endless:
+        """Never answers, and notes that it was told to stop."""
+
+        def __init__(self):
+            self.inner, self.asked, self.was_cancelled = ScriptedGenerator(write), asyncio.Event(), False
+
+        def __getattr__(self, name):
+            return getattr(self.inner, name)
+
+        async def generate(self, request):
+            del request
+            self.asked.set()
+            try:
+                await asyncio.Event().wait()
+            except asyncio.CancelledError:
+                self.was_cancelled = True
+                raise
+
+    generator = Endless()
     task = asyncio.create_task(run("rebase", 4, generator=generator))
-    await asyncio.sleep(0.05)
+    await generator.asked.wait()
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    assert generator.was_cancelled
 
 
 def test_best_of_n_is_a_strategy_like_any_other():

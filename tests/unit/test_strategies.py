@@ -41,19 +41,26 @@ def test_best_of_n_lets_every_branch_go_on():
 
 
 @pytest.mark.parametrize(
-    ("keep", "width", "expected"),
+    ("beam", "width", "expected"),
     [
-        (4, 8, (0, 2, 0, 2, 0, 2, 0, 2)),
-        (2, 8, (0, 4, 0, 4, 0, 0, 0, 0)),
-        (None, 8, (0, 3, 0, 3, 0, 2, 0, 0)),  # ceil(sqrt(8)) = 3 survivors; 8 = 3 + 3 + 2, the better ones first
-        (4, 6, (0, 2, 0, 2, 0, 1, 0, 1)),  # two have completed: six to share among four
-        (4, 3, (0, 1, 0, 1, 0, 1, 0, 0)),  # never more survivors than width
-        (1, 8, (0, 8, 0, 0, 0, 0, 0, 0)),
+        (BeamSearch(4), 8, (0, 2, 0, 2, 0, 2, 0, 2)),
+        (BeamSearch(2), 8, (0, 4, 0, 4, 0, 0, 0, 0)),
+        (BeamSearch(), 8, (0, 3, 0, 3, 0, 2, 0, 0)),  # ceil(sqrt(8)) = 3 survivors; 8 = 3 + 3 + 2, the better first
+        (BeamSearch(1), 8, (0, 8, 0, 0, 0, 0, 0, 0)),
+        (BeamSearch(4), 3, (0, 2, 0, 2, 0, 2, 0, 2)),  # five have completed: N / k each all the same
+        (BeamSearch(4, shrink=True), 6, (0, 2, 0, 2, 0, 1, 0, 1)),  # two have completed: six to share among four
+        (BeamSearch(4, shrink=True), 3, (0, 1, 0, 1, 0, 1, 0, 0)),  # never more survivors than width
     ],
 )
-def test_beam(keep, width, expected):
+def test_beam(beam, width, expected):
     view = frontier(grow({ROOT: 8}), range(1, 9), REWARDS)
-    assert BeamSearch(keep).select(view, width).widths == expected
+    assert beam.select(view, width).widths == expected
+
+
+def test_beam_expands_few_survivors_no_more_than_its_share():
+    view = frontier(grow({ROOT: 8}), [3, 7], [0.2, 0.9])
+    assert BeamSearch(4).select(view, 2).widths == (2, 2)
+    assert BeamSearch(4, shrink=True).select(view, 5).widths == (2, 3)
 
 
 def test_dvts_keeps_the_best_of_each_subtree():
@@ -72,7 +79,16 @@ def test_dvts_subtrees_stay_apart_below():
 def test_dvts_takes_completed_trajectories_off_their_own_subtree():
     tree = grow({ROOT: 8, 2: 4, 6: 4})
     view = frontier(tree, [9, 10, 11, 14, 15, 16], [0.9, 0.8, 0.95, 0.3, 0.2, 0.1], completed=[12, 13])
-    assert DVTS(keep=2).select(view, 6).widths == (0, 0, 3, 3, 0, 0)
+    assert DVTS(keep=2, shrink=True).select(view, 6).widths == (0, 0, 3, 3, 0, 0)
+    assert DVTS(keep=2).select(view, 6).widths == (0, 0, 4, 4, 0, 0)
+
+
+@pytest.mark.parametrize("name", ["beam", "dvts", "rebase", "ets_kv", "ets(lambda_d=0)"])
+@pytest.mark.parametrize("reward", [math.nan, 1.5, -0.1])
+def test_a_reward_that_is_none_is_refused_by_its_node(name, reward):
+    view = frontier(grow({ROOT: 8}), [5, 7], [0.5, reward])
+    with pytest.raises(ConfigError, match=f"the reward of node 7 is {reward}"):
+        STRATEGIES.create(name).select(view, 8)
 
 
 def test_rebase_follows_the_rewards():

@@ -9,6 +9,19 @@ from typing import Final
 MAX_CHARACTERS: Final = 400
 """Longer answers are compared as strings only."""
 
+_SCALES: Final = {
+    "dozen": 12,
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+}
+_VALUE_WORD = (
+    rf"\b(?i:{'|'.join(_SCALES)}|squared|cubed|factorial|half|halves|thirds?|fourths?|fifths?|tenths?|hundredths?"
+    r"|thousandths?|below|less|inverse|base)\b"
+)
+"""Words that change the value of a number before them: no units."""
 _TEXT = r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}"
 _UNIT = (
     r"(?:(?=[a-z]*[aeiou])(?!and\b)[a-z]{3,}|cm|mm|km|kg|ft|in|mi|ml|hrs?|oz|lbs?|sq)\b\.?"
@@ -39,7 +52,7 @@ _REWRITES: Final = tuple(
         (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|°", ""),
         (r"\\?\$", ""),
         (r"\\%", "%"),
-        (rf"(?<=[\d}}%)])\s*(?!\\\w+\s*\{{\s*(?i:[ap]\.?m)\b){_TEXT}(?:\s*\^\s*\{{?\d\}}?)?\s*\Z", ""),
+        (rf"(?<=[\d}}%)])\s*(?!\\\w+\s*\{{\s*(?i:[ap]\.?m)\b)(?!\\\w+\s*\{{[^{{}}]*{_VALUE_WORD}){_TEXT}(?:\s*\^\s*\{{?\d\}}?)?\s*\Z", ""),
         (_TEXT, r"\1"),
         (r"\A\s*\(\s*([A-Za-z])\s*\)\s*\Z", r"\1"),
         (r"\s+", " "),
@@ -48,6 +61,8 @@ _REWRITES: Final = tuple(
 )
 """Applied in this order. A space stays where it may keep two things apart, so that the result can still be parsed."""
 _TRAILING_UNIT = re.compile(rf"\s+{_UNIT}\s*\Z", re.IGNORECASE)
+_SCALED = re.compile(rf"(-?\d*\.?\d+) ?({'|'.join(_SCALES)})(?![a-z])", re.IGNORECASE | re.ASCII)
+_VALUE_WORDS = re.compile(_VALUE_WORD)
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)")
 _BRACKETS = re.compile(r"[(\[{]")
 _LOOSE_SPACE = re.compile(r"(?<!\d) | (?!\d)")
@@ -67,8 +82,16 @@ def tidy(answer: str) -> str:
         tidy = pattern.sub(replacement, tidy)
     if not _BRACKETS.search(tidy):
         tidy = _THOUSANDS.sub(lambda match: match.group().replace(",", ""), tidy)
+    if scaled := _SCALED.match(tidy):
+        tidy = _product(scaled) + tidy[scaled.end() :]
     bare = _TRAILING_UNIT.sub("", tidy)
-    return tidy if number(bare) is None else bare
+    return tidy if number(bare) is None or _VALUE_WORDS.search(tidy, len(bare)) else bare
+
+
+def _product(scaled: re.Match[str]) -> str:
+    """``1.5 million`` as ``1500000``."""
+    value = Fraction(scaled[1]) * _SCALES[scaled[2].lower()]
+    return str(value.numerator) if value.denominator == 1 else rf"\frac{{{value.numerator}}}{{{value.denominator}}}"
 
 
 def key(tidy: str) -> str:

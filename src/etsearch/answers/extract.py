@@ -63,7 +63,11 @@ BOXED: Final = Pattern("boxed", "box", r"\\(?:boxed|fbox)(?![a-z])\s*", Reading.
 ANSWER_IS: Final = Pattern(
     "answer is",
     "answer",
-    r"\b(?:the|final)(?:\s+\w+){0,2}?\s+answer\s+is(?![\w'’])(?!\s+(?:not|correct|right|wrong|clear|in)\b)[\s:*]*",
+    r"\b(?:the|final)(?:\s+\w+){0,2}?\s+answer\s+is(?![\w'’])"
+    r"(?:\s+(?:therefore|thus|then|hence|simply|just|exactly|approximately|going\s+to\s+be|equal\s+to)\b,?)*+"
+    r"(?!\s+(?:not|correct|right|wrong|clear|in|below|as\s+follows)\b)"
+    r"(?!\s+(?:found|obtained|given|determined|calculated|computed|derived)\s+(?:as|by|from|in|using|when|with)\b)"
+    r"(?!\s+the\s+(?:sum|product|difference|quotient|total|number|value)\s+of\b)[\s:*]*",
     Reading.SENTENCE,
 )
 FINAL_ANSWER: Final = Pattern(
@@ -83,12 +87,14 @@ _MATH_FIRST = re.compile(rf"(?>{_MATH})(?!\s*(?:,|;|and\b|or\b|[-+=*/<>^]))", re
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
 
 
-def extract(text: str, patterns: Sequence[Pattern] = DEFAULT_PATTERNS) -> str | None:
+def extract(text: str, patterns: Sequence[Pattern] = DEFAULT_PATTERNS, *, is_cut: bool = False) -> str | None:
     r"""The answer that ``text`` states last, without its mathematics delimiters; None where it states none.
 
     Args:
         text: a step or a solution, never the prompt: an answer that the question quotes is not an answer.
         patterns: the ways to state one that count. The statement whose cue stands last wins, whichever it is.
+        is_cut: whether a token limit ended the text. A statement that reaches its end may go on then ("The answer is
+            12" of 128), and is passed over.
 
     A statement whose braces do not balance (a step cut in the middle) or that is empty is passed over.
     """
@@ -96,22 +102,35 @@ def extract(text: str, patterns: Sequence[Pattern] = DEFAULT_PATTERNS) -> str | 
     live = [pattern for pattern in patterns if pattern.hint.lower() in folded]
     if not live:
         return None
-    return next(_answers(text, live), None)
+    return next(_answers(text, live, is_cut), None)
 
 
-def _answers(text: str, patterns: Sequence[Pattern]) -> Iterator[str]:
+def _answers(text: str, patterns: Sequence[Pattern], is_cut: bool) -> Iterator[str]:
     """The stated answers, last cue first."""
     cues = [(match.end(), pattern) for pattern in patterns for match in _compiled(pattern.cue).finditer(text)]
     for end, pattern in sorted(cues, key=lambda cue: cue[0], reverse=True):
-        answer = _read(text[end : end + MAX_CHARACTERS], pattern.reading)
+        rest = text[end : end + MAX_CHARACTERS]
+        passage = _passage(rest, pattern.reading)
+        if passage is None or (is_cut and passage == text[end:]):
+            continue
+        answer = _read(passage, pattern.reading)
         if answer:
             yield answer
 
 
-def _read(rest: str, reading: Reading) -> str | None:
+def _passage(rest: str, reading: Reading) -> str | None:
+    match reading:
+        case Reading.BRACES:
+            return _braced(rest)
+        case Reading.LINE:
+            return rest.split("\n", 1)[0]
+        case Reading.SENTENCE:
+            return _sentence(rest)
+
+
+def _read(passage: str, reading: Reading) -> str | None:
     if reading is Reading.BRACES:
-        return _bare(_braced(rest))
-    passage = rest.split("\n", 1)[0] if reading is Reading.LINE else _sentence(rest)
+        return _bare(passage)
     answer = _bare(passage)
     if answer is None or len(_WORD.findall(answer)) > MAX_WORDS or not _balanced(answer):
         return None

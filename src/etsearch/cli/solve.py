@@ -39,6 +39,7 @@ def solve(
     balance_temperature: Annotated[float | None, typer.Option(help="T_R of REBASE and ETS.")] = None,
     cluster_threshold: Annotated[float, typer.Option(help="Cosine distance at which clusters are cut.")] = 0.05,
     aggregation: Annotated[str, typer.Option(help="Vote by the rewards' last, min, prod, mean, or majority.")] = "last",
+    cut_votes: Annotated[bool, typer.Option(help="Whether a trajectory that a limit cut votes.")] = True,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     max_depth: Annotated[int, typer.Option(help="Most steps of a trajectory.")] = _DEFAULT_LIMITS.max_depth,
@@ -57,6 +58,7 @@ def solve(
         seed=seed,
         aggregation=aggregation_named(aggregation),
         cluster_threshold=cluster_threshold,
+        cut_votes=cut_votes,
         sampling=Sampling(temperature=temperature),
         limits=Limits(max_depth, max_step_tokens, max_tokens),
     )
@@ -82,7 +84,10 @@ def _problem(question: str, example: int | None) -> Problem:
         if question:
             raise ConfigError("give a question or --example, not both")
         return minimath.example(example)
-    text = sys.stdin.read() if question == "-" else question
+    try:
+        text = sys.stdin.read() if question == "-" else question
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"standard input is no text in {error.encoding}: {error.reason}") from error
     if not text.strip():
         raise ConfigError("the question is empty; give the text of a problem, '-' for standard input, or --example")
     return Problem(text.strip())

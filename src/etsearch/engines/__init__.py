@@ -27,7 +27,7 @@ def _minimath(cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs:
         cache_gb=cache_gb,
         num_kv_blocks=num_kv_blocks,
         max_num_seqs=max_num_seqs,
-        check_text=minimath.check_question,
+        read_question=minimath.read_question,
     )
 
 
@@ -36,7 +36,7 @@ def _scripted(delay_s: float = 0.0) -> Generator:
     from etsearch.engines.scripted import ScriptedGenerator  # noqa: PLC0415
 
     return ScriptedGenerator(
-        minimath.scripted.write_step, format=minimath.FORMAT, delay_s=delay_s, check_text=minimath.check_question
+        minimath.scripted.write_step, format=minimath.FORMAT, delay_s=delay_s, read_question=minimath.read_problem
     )
 
 

@@ -46,8 +46,8 @@ class KvRoom:
     """The blocks that the running requests can come to hold.
 
     A prefix is shared with those that come after it has been computed. Prefixes taken in at the same time are
-    computed for each by itself; ``computed`` says how many tokens a step computed at least, so that after some
-    steps they count as shared.
+    computed for each by itself, and each keeps its copy; ``computed`` says how many tokens a step computed at least,
+    so that after some steps one copy of each can be shared.
     """
 
     def __init__(self, num_blocks: int) -> None:
@@ -77,10 +77,11 @@ class KvRoom:
         if self._backlog_tokens:
             return
         for need in self._fresh:
-            self._shared.update(need.keys[len(need.shared) :])
-            need.shared = list(need.keys)
-            self._num_own -= need.num_private
-            need.num_private = 0
+            first = [key for key in need.keys if key not in self._shared]
+            self._shared.update(first)
+            need.shared += first
+            need.num_private -= len(first)
+            self._num_own -= len(first)
         self._fresh = []
 
     def give_back(self, need: Need) -> None:

@@ -54,9 +54,9 @@ class _Job:
             self.work.cancel()
 
     def fail(self, error: Exception) -> None:
-        self.cancel()
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
+        self.cancel()
 
 
 class Group:
@@ -200,6 +200,13 @@ class PipelineThread:
         )
 
     def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - nobody must wait for a thread that is gone
+            self._give_up(EngineError(f"the embedded engine failed: {error}; make a new one"))
+        self._pipeline = None
+
+    def _serve(self) -> None:
         while self._take_in():
             if self._jobs:
                 self._step()
@@ -208,7 +215,17 @@ class PipelineThread:
         self._jobs += self._waiting
         self._fail_all(_closed())
         self._let_go()
-        self._pipeline = None
+
+    def _give_up(self, error: EngineError) -> None:
+        """Tells all who wait, and whoever comes later."""
+        with self._lock:
+            self._is_closed = True
+        left = [*self._jobs, *self._waiting]
+        while not self._inbox.empty():
+            left += filter(None, [self._inbox.get()])
+        for job in left:
+            if job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
 
     def _let_go(self) -> None:
         """What was cancelled leaves the pipeline at a step only."""

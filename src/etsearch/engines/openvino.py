@@ -17,7 +17,7 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -55,10 +55,10 @@ class OpenVinoGenerator:
         cache_gb: Size of the KV cache in GB; memory is taken as it is used.
         num_kv_blocks: Size of the KV cache in blocks of 32 tokens, instead of ``cache_gb``.
         max_num_seqs: Sequences that a step computes at most. More may be asked for; they wait.
-        check_text: Called with each question; raises ConfigError on one that the model cannot read.
+        read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
     Raises:
-        ConfigError: The path does not exist or holds no model that can be read.
+        ConfigError: The path does not exist or holds no model that can be read; a size below 1.
         MissingDependencyError: openvino-genai is not installed.
     """
 
@@ -70,12 +70,15 @@ class OpenVinoGenerator:
         cache_gb: int = 1,
         num_kv_blocks: int | None = None,
         max_num_seqs: int = 256,
-        check_text: Callable[[str], None] | None = None,
+        read_question: Callable[[str], str] = str,
     ) -> None:
+        for name, value in (("cache_gb", cache_gb), ("num_kv_blocks", num_kv_blocks), ("max_num_seqs", max_num_seqs)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; it must be at least 1")
         self._path = checked_path(path)
         self._genai = _import_genai()
         self._format = format or read_format(self._path) or STEP_BY_STEP
-        self._check_text = check_text
+        self._read_question = read_question
         self._known_delimiters: dict[tuple[str, ...], _Delimiters] = {}
         scheduler = self._genai.SchedulerConfig()
         scheduler.enable_prefix_caching = True
@@ -105,8 +108,11 @@ class OpenVinoGenerator:
         return self._format
 
     async def generate(self, request: GenerateRequest) -> list[Continuation]:
-        """``request.num_continuations`` continuations; see :class:`~etsearch.engines.base.Generator`."""
-        self._check(request)
+        """``request.num_continuations`` continuations; see :class:`~etsearch.engines.base.Generator`.
+
+        A token limit beyond the context is lowered to it.
+        """
+        request = self._fitted(request)
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
         most = most_sequences(self._num_blocks, len(request.prefix), request.max_tokens)
         parts = [self._submit(request, start, min(most, count - start)) for start in range(0, count, most)]
@@ -119,9 +125,7 @@ class OpenVinoGenerator:
 
     def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format."""
-        if self._check_text is not None:
-            self._check_text(question)
-        prompt = self._format.prompt(question)
+        prompt = self._format.prompt(self._read_question(question))
         if not (self._format.chat and self._tokenizer.chat_template):
             return self._ids(prompt, add_special_tokens=True)
         try:
@@ -147,7 +151,8 @@ class OpenVinoGenerator:
             raise ConfigError(f"the tokenizer of {self._path} cannot read {text!r}: {error}") from error
         return [int(i) for i in tokens.reshape(-1)]
 
-    def _check(self, request: GenerateRequest) -> None:
+    def _fitted(self, request: GenerateRequest) -> GenerateRequest:
+        """The request within what the model and its cache can hold; an error says what makes no sense in it."""
         for name, value in (("num_continuations", request.num_continuations), ("max_tokens", request.max_tokens)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
@@ -155,12 +160,13 @@ class OpenVinoGenerator:
             raise ConfigError(f"the prefix must hold token ids from 0 to {len(self._texts) - 1}, one at least")
         if not all(request.stop):
             raise ConfigError("a stop string is empty")
-        needed = len(request.prefix) + request.max_tokens
-        if needed > self._context_tokens:
+        room = self._context_tokens - len(request.prefix)
+        if room < 1:
             raise ContextLengthError(
-                f"a prefix of {len(request.prefix)} tokens and {request.max_tokens} more make {needed}, but the model "
-                f"and its KV cache hold {self._context_tokens}; lower max_tokens or enlarge the cache"
+                f"a prefix of {len(request.prefix)} tokens leaves no room: the model and its KV cache hold "
+                f"{self._context_tokens:.0f}; shorten the question, lower max_tokens or enlarge the cache"
             )
+        return replace(request, max_tokens=int(min(request.max_tokens, room)))
 
     def _submit(self, request: GenerateRequest, start: int, count: int) -> "Future[list[Output]]":
         """Continuations ``start`` to ``start + count - 1`` of a request, which the cache can hold together."""

@@ -21,7 +21,7 @@ class ScriptedGenerator:
         write: writes the text that follows the prompt and the steps so far; may raise EngineError.
         format: how a question is put; by default ``"{question}\n"`` with one step a line.
         delay_s: seconds to wait before answering a request.
-        check_text: called with every question; raises ConfigError on one that the script cannot read.
+        read_question: called with every question; gives the question as the script reads it, or raises ConfigError.
     """
 
     def __init__(
@@ -30,10 +30,10 @@ class ScriptedGenerator:
         *,
         format: PromptFormat | None = None,  # noqa: A002
         delay_s: float = 0.0,
-        check_text: Callable[[str], None] | None = None,
+        read_question: Callable[[str], str] = str,
     ) -> None:
         self._write = write
-        self._check_text = check_text
+        self._read_question = read_question
         self._format = format or PromptFormat("{question}\n", "\n")
         self._delay_s = delay_s
         self._is_closed = False
@@ -68,9 +68,7 @@ class ScriptedGenerator:
         return "".join(map(chr, ids))
 
     def encode_prompt(self, question: str) -> list[int]:
-        if self._check_text:
-            self._check_text(question)
-        return self.encode(self._format.prompt(question))
+        return self.encode(self._format.prompt(self._read_question(question)))
 
     async def stats(self) -> EngineStats:
         return EngineStats()

@@ -8,7 +8,18 @@ from etsearch.errors import ConfigError
 from etsearch.minimath import checker, language, scripted, world
 from etsearch.types import Problem, PromptFormat
 
-__all__ = ["EXAMPLES", "FORMAT", "check_question", "checker", "example", "language", "model_path", "scripted", "world"]
+__all__ = [
+    "EXAMPLES",
+    "FORMAT",
+    "checker",
+    "example",
+    "language",
+    "model_path",
+    "read_problem",
+    "read_question",
+    "scripted",
+    "world",
+]
 
 FORMAT = PromptFormat(language.PROMPT, "\n")
 """How a question is put to the miniature policy."""
@@ -22,14 +33,27 @@ def model_path(model: Literal["policy", "prm"]) -> Path:
     return Path(str(resources.files("etsearch.minimath") / "models" / model))
 
 
-def check_question(question: str) -> None:
-    """Raises ConfigError if the question has words that the miniature models have never seen."""
+def read_question(question: str) -> str:
+    """The question as the miniature models read it: white space between sentences is one space.
+
+    Raises:
+        ConfigError: it has words that they have never seen.
+    """
+    question = " ".join(question.split())
     if unknown := language.unknown_words(question):
         words = ", ".join(repr(word) for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
         raise ConfigError(
             f"the miniature model does not know {words}; it reads only problems of its own world. "
             "See one with 'ets solve --example', or choose another model with --generator"
         )
+    return question
+
+
+def read_problem(question: str) -> str:
+    """``read_question`` for a reader that must understand the problem: raises ConfigError if it has no answer."""
+    question = read_question(question)
+    world.parse(question).check()
+    return question
 
 
 def example(number: int) -> Problem:

@@ -2,7 +2,7 @@
 
 A problem of level ``n`` needs ``n`` arithmetic operations. Its facts form a dependency graph: some
 quantities are given, the others follow from one or two others; facts that the answer does not need are
-mixed in. Values are whole numbers from 1 to 99.
+mixed in. Values are whole numbers from 1 to 50.
 """
 
 import hashlib
@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
 
+from etsearch.errors import ConfigError
 from etsearch.minimath import language
 
 MAX_LEVEL: Final = 6
-MAX_VALUE: Final = 99
+MAX_VALUE: Final = language.MAX_NUMBER
 SPLITS: Final = ("train", "validation", "test")
 Split = Literal["train", "validation", "test"]
 
@@ -43,7 +44,7 @@ class Fact:
         return left, language.OPERATOR[self.kind], right
 
     def value(self, values: dict[str, int]) -> int | None:
-        """The value of this quantity, or None if it is no whole number from 1 to 99."""
+        """The value of this quantity, or None if it is no whole number from 1 to 50."""
         if self.kind == "given":
             return self.amount
         left, op, right = self.terms(values)
@@ -76,11 +77,11 @@ class WordProblem:
         while waiting:
             ready = [f for f in waiting if all(o in values for o in f.operands)]
             if not ready:
-                raise ValueError(f"the facts do not determine {', '.join(f.name for f in waiting)}")
+                raise ConfigError(f"the facts do not determine {', '.join(f.name for f in waiting)}")
             for fact in ready:
                 value = fact.value(values)
                 if value is None:
-                    raise ValueError(f"the value of {fact.name} is no whole number from 1 to {MAX_VALUE}")
+                    raise ConfigError(f"the value of {fact.name} is no whole number from 1 to {MAX_VALUE}")
                 values[fact.name] = value
             waiting = [f for f in waiting if f.name not in values]
         return values
@@ -88,6 +89,11 @@ class WordProblem:
     @property
     def answer(self) -> int:
         return self.values[self.target]
+
+    def check(self) -> None:
+        """Raises ConfigError if the facts give no answer: a circle, a value out of range, nothing about the target."""
+        if self.target not in self.values:
+            raise ConfigError(f"nothing says how many {self.target} there are; give a fact about them")
 
     @property
     def needed(self) -> tuple[Fact, ...]:
@@ -129,6 +135,11 @@ def generate(rng: random.Random, level: int) -> WordProblem:
     target = facts[-1].name
     facts += _distractors(rng, facts, rng.choice((0, 1, 1)))
     rng.shuffle(facts)
+    return told(rng, facts, target)
+
+
+def told(rng: random.Random, facts: list[Fact], target: str) -> WordProblem:
+    """The problem that tells these facts in this order, in random phrasings, and asks for ``target``."""
     sentences = [f.text(rng.randrange(len(language.fact_templates(f.kind)))) for f in facts]
     sentences.append(language.fill(rng.choice(language.QUESTIONS), x=target))
     return WordProblem(" ".join(sentences), tuple(facts), target)
@@ -142,7 +153,7 @@ def _needed_facts(rng: random.Random, level: int) -> list[Fact] | None:
     values = {f.name: f.amount for f in facts}
     unused = set(values)
     for name in names[num_given:]:
-        fact = _operation(rng, name, sorted(unused) if rng.random() < 0.75 else sorted(values), sorted(values))
+        fact = operation(rng, name, sorted(unused) if rng.random() < 0.75 else sorted(values), sorted(values))
         value = fact.value(values) if fact else None
         if fact is None or value is None:
             return None
@@ -152,7 +163,8 @@ def _needed_facts(rng: random.Random, level: int) -> list[Fact] | None:
     return facts if unused == {names[-1]} else None
 
 
-def _operation(rng: random.Random, name: str, preferred: list[str], known: list[str]) -> Fact | None:
+def operation(rng: random.Random, name: str, preferred: list[str], known: list[str]) -> Fact | None:
+    """A random fact of which ``name`` follows from ``preferred`` names, a sum's second term perhaps from ``known``."""
     kind = rng.choices(_KINDS, _KIND_WEIGHTS)[0]
     first = rng.choice(preferred)
     if kind == "sum":
@@ -170,7 +182,7 @@ def _distractors(rng: random.Random, facts: list[Fact], count: int) -> list[Fact
     extra: list[Fact] = []
     names = rng.sample([n for n in language.NAMES if n not in values], count)
     for name in names:
-        drawn = _operation(rng, name, sorted(values), sorted(values)) if rng.random() < 0.6 else None
+        drawn = operation(rng, name, sorted(values), sorted(values)) if rng.random() < 0.6 else None
         is_usable = drawn is not None and drawn.value(values) is not None
         fact = drawn if drawn and is_usable else Fact("given", name, (), rng.randint(2, 20))
         extra.append(fact)
@@ -220,16 +232,16 @@ def _fact_patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 
 def parse(question: str) -> WordProblem:
-    """The problem that a text states; raises ValueError on a sentence that is not of this world."""
+    """The problem that a text states; raises ConfigError on a sentence that is not of this world."""
     *sentences, last = re.findall(r"[^.?]+[.?]", question) or [""]
     asked = [m for t in language.QUESTIONS if (m := language.pattern(t).fullmatch(last.strip()))]
     if not asked:
-        raise ValueError(f"the last sentence asks for no quantity: {last.strip()!r}")
+        raise ConfigError(f"the last sentence asks for no quantity: {last.strip()!r}")
     facts = []
     for sentence in sentences:
         matches = [(k, m) for k, p in _fact_patterns() if (m := p.fullmatch(sentence.strip()))]
         if not matches:
-            raise ValueError(f"not a sentence of the miniature world: {sentence.strip()!r}")
+            raise ConfigError(f"not a sentence of the miniature world: {sentence.strip()!r}")
         kind, match = matches[0]
         groups = match.groupdict()
         operands = tuple(groups[k] for k in "yz" if groups.get(k))

@@ -19,8 +19,10 @@ def _openvino(path: str, max_batch: int = 64) -> RewardModel:
 
 def _minimath(max_batch: int = 64) -> RewardModel:
     from etsearch import minimath  # noqa: PLC0415
+    from etsearch.prms.openvino import OpenVinoRewardModel  # noqa: PLC0415
 
-    return _openvino(str(minimath.model_path("prm")), max_batch)
+    path = minimath.model_path("prm")
+    return OpenVinoRewardModel(path, max_batch=max_batch, read_question=minimath.read_question)
 
 
 def _log_probability() -> RewardModel:

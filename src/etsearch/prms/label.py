@@ -32,6 +32,8 @@ class LabelSpec:
     bad: str
 
     def __post_init__(self) -> None:
+        if not all(isinstance(text, str) for text in (self.template, self.tag, self.good, self.bad)):
+            raise ConfigError(f"template, tag, good and bad of a label PRM are texts; they are {self}")
         if self.template.count("{question}") != 1:
             raise ConfigError(f"the PRM's template must hold '{{question}}' once; it is {self.template!r}")
         if not (self.tag and self.good and self.bad) or self.good == self.bad:
@@ -68,7 +70,7 @@ class LabelReader:
     Args:
         spec: How the PRM is read.
         encode: Token ids of a text, with the special tokens that start an input if the second argument is true.
-        check_text: Called with each question; raises ConfigError on one that the model cannot read.
+        read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
     Raises:
         ConfigError: A label is not one token, or the tag is none.
@@ -78,10 +80,10 @@ class LabelReader:
         self,
         spec: LabelSpec,
         encode: Callable[[str, bool], list[int]],
-        check_text: Callable[[str], None] | None = None,
+        read_question: Callable[[str], str] = str,
     ) -> None:
         self.spec = spec
-        self._check_text = check_text
+        self._read_question = read_question
         self._encode = lru_cache(KEPT_TEXTS)(lambda text, starts: tuple(encode(text, starts)))
         self.label_ids = self._label(spec.good), self._label(spec.bad)
         self._tag = self._encode(spec.tag, False)
@@ -103,9 +105,8 @@ class LabelReader:
         """
         if not 0 <= first < len(trajectory.steps):
             raise RewardError(f"first is {first}; the trajectory has steps 0 to {len(trajectory.steps) - 1}")
-        if self._check_text is not None:
-            self._check_text(trajectory.question)
-        prompt = self.spec.template.replace("{question}", trajectory.question.strip())
+        question = self._read_question(trajectory.question).strip()
+        prompt = self.spec.template.replace("{question}", question)
         ids, positions = list(self._encode(prompt, True)), []
         for step in trajectory.steps:
             ids += self._encode(step.text.strip(), False)

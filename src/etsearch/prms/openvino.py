@@ -70,6 +70,8 @@ class _Network:
         if "beam_idx" in self._inputs:
             self._request.reset_state()
         logits = self._request.infer({k: v for k, v in given.items() if k in self._inputs})[0]
+        if logits.shape[:2] != shape or logits.ndim != 3:
+            raise RewardError(f"its output has shape {logits.shape}, not [{shape[0]}, {shape[1]}, vocabulary or 2]")
         return np.asarray(logits if logits.shape[-1] == 2 else logits[..., list(labels)], dtype=np.float64)
 
 
@@ -118,12 +120,12 @@ class _Scorer:
             return
         try:
             logits = self._network.label_logits([job.reading.ids for job in jobs], self._labels)
+            for job, rows in zip(jobs, logits, strict=True):
+                _answer(job, rows[list(job.reading.positions)])
         except Exception as error:  # noqa: BLE001 - whatever the network throws belongs to the callers
             for job in jobs:
-                job.fail(RewardError(f"the reward model failed: {error}"))
-            return
-        for job, rows in zip(jobs, logits, strict=True):
-            _answer(job, rows[list(job.reading.positions)])
+                if not job.future.done():
+                    job.fail(RewardError(f"the reward model failed: {error}"))
 
 
 def _answer(job: _Job, logits: NDArray[np.float64]) -> None:
@@ -160,7 +162,7 @@ class OpenVinoRewardModel:
         path: The folder.
         spec: How the PRM is read; by default what ``etsearch.json`` in the folder says.
         max_batch: Trajectories that are read at once at most.
-        check_text: Called with each question; raises ConfigError on one that the model cannot read.
+        read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
     Raises:
         ConfigError: The folder holds no such model, nothing says how it is read, or a label is not one token.
@@ -173,7 +175,7 @@ class OpenVinoRewardModel:
         *,
         spec: LabelSpec | None = None,
         max_batch: int = 64,
-        check_text: Callable[[str], None] | None = None,
+        read_question: Callable[[str], str] = str,
     ) -> None:
         if max_batch < 1:
             raise ConfigError(f"max_batch is {max_batch}; it must be at least 1")
@@ -188,7 +190,7 @@ class OpenVinoRewardModel:
                 f"nothing says how the PRM {folder} is read; put an etsearch.json there with "
                 '{"label_prm": {"template": …, "tag": …, "good": …, "bad": …}}'
             )
-        self._reader = LabelReader(spec, _tokenizer(folder), check_text)
+        self._reader = LabelReader(spec, _tokenizer(folder), read_question)
         self._context_tokens = context_length(folder)
         try:
             network = _Network(folder)

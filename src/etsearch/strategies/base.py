@@ -7,6 +7,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from etsearch.allocation import check_rewards
 from etsearch.tree import SearchTree
 
 
@@ -29,6 +30,10 @@ class Frontier:
     clusters: NDArray[np.int64] | None
     completed: NDArray[np.int64]
     total_width: int
+
+    def checked_rewards(self) -> NDArray[np.float64]:
+        """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""
+        return check_rewards(self.rewards.tolist(), self.nodes.tolist())
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.allocation import check_rewards
 from etsearch.errors import ConfigError
 from etsearch.strategies.base import Frontier, Selection
 
@@ -32,16 +31,19 @@ def best_first(rewards: NDArray[np.float64]) -> NDArray[np.int64]:
 @final
 @dataclass(frozen=True)
 class BeamSearch:
-    """Keeps the ``k`` best frontier nodes by reward and shares the width evenly among them.
+    """Keeps the ``k`` best frontier nodes by reward and expands each ``N / k`` times.
 
-    With nothing completed yet each survivor is expanded ``N / k`` times, as in the paper; each completed
-    trajectory takes one off the width. A share that is no whole number goes to the better nodes first.
+    A share that is no whole number is larger for the better nodes. As in the papers the width does not shrink when
+    trajectories complete, so that more than N may have when the search stops; ``shrink`` takes one off it for each, as
+    REBASE and ETS do.
 
     Attributes:
         keep: ``k`` (4 in the papers' "fixed" variant); None for ``ceil(sqrt(N))``.
+        shrink: whether what is left of the width is shared evenly, rather than all of it.
     """
 
     keep: int | None = None
+    shrink: bool = False
 
     needs_rewards = True
     needs_clusters = False
@@ -50,8 +52,11 @@ class BeamSearch:
         number_kept(self.keep, 1)
 
     def select(self, frontier: Frontier, width: int) -> Selection:
-        rewards = check_rewards(frontier.rewards)  # type: ignore[arg-type]
-        kept = best_first(rewards)[: min(number_kept(self.keep, frontier.total_width), width)]
+        rewards = frontier.checked_rewards()
+        parts = number_kept(self.keep, frontier.total_width)
+        if self.shrink:
+            parts = min(parts, width, len(rewards))
+        kept = best_first(rewards)[:parts]
         widths = np.zeros(len(rewards), dtype=np.int64)
-        widths[kept] = split_evenly(width, len(kept))
+        widths[kept] = split_evenly(width if self.shrink else frontier.total_width, parts)[: len(kept)]
         return Selection(tuple(widths.tolist()))

@@ -6,7 +6,6 @@ from typing import final
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.allocation import check_rewards
 from etsearch.strategies.base import Frontier, Selection
 from etsearch.strategies.beam import best_first, number_kept, split_evenly
 from etsearch.tree import ROOT
@@ -18,13 +17,15 @@ class DVTS:
     """Splits the first steps into ``k`` subtrees and runs a beam of one inside each (Beeching et al., 2024).
 
     Subtree j holds an even share, ``N / k``, of the first steps, in the order of their writing; below, its best
-    node by reward gets the subtree's whole width. A completed trajectory takes one off its own subtree's width.
+    open node by reward gets the subtree's whole width.
 
     Attributes:
         keep: ``k`` (4 in the ETS paper's "fixed" variant); None for ``ceil(sqrt(N))``.
+        shrink: whether a completed trajectory takes one off its own subtree's width; see ``BeamSearch``.
     """
 
     keep: int | None = None
+    shrink: bool = False
 
     needs_rewards = True
     needs_clusters = False
@@ -33,10 +34,11 @@ class DVTS:
         number_kept(self.keep, 1)
 
     def select(self, frontier: Frontier, width: int) -> Selection:  # noqa: ARG002 - each subtree has its own
-        rewards = check_rewards(frontier.rewards)  # type: ignore[arg-type]
+        rewards = frontier.checked_rewards()
         shares = split_evenly(frontier.total_width, number_kept(self.keep, frontier.total_width))
         subtree = _subtree(frontier, frontier.nodes, shares)
-        spent = np.bincount(_subtree(frontier, frontier.completed, shares), minlength=len(shares))
+        completed = frontier.completed if self.shrink else frontier.completed[:0]
+        spent = np.bincount(_subtree(frontier, completed, shares), minlength=len(shares))
         widths = np.zeros(len(rewards), dtype=np.int64)
         served: set[int] = set()
         for position in best_first(rewards).tolist():

@@ -65,7 +65,7 @@ class ETS:
         return Programme(
             parent=tree.parent,
             leaves=frontier.nodes,
-            weight=share(frontier.rewards.tolist(), width, self.balance_temperature, "ceil"),
+            weight=share(frontier.checked_rewards().tolist(), width, self.balance_temperature, "ceil"),
             node_cost=cost,
             cluster=np.zeros(count, dtype=np.int64) if frontier.clusters is None else frontier.clusters,
             lambda_b=self.lambda_b,

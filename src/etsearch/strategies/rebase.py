@@ -27,5 +27,5 @@ class Rebase:
         share([0.0], 1, self.balance_temperature, self.rounding)
 
     def select(self, frontier: Frontier, width: int) -> Selection:
-        rewards = frontier.rewards.tolist()
+        rewards = frontier.checked_rewards().tolist()
         return Selection(tuple(share(rewards, width, self.balance_temperature, self.rounding)))

@@ -1,0 +1,59 @@
+"""Every strategy at every width with the shipped models, and what ETS is for."""
+
+import json
+
+import pytest
+from tests.cli.process import ets
+from tests.contract.tiny_models import model_path
+
+import etsearch
+from etsearch import minimath
+from etsearch.api import opened
+from etsearch.strategies import STRATEGIES
+
+pytestmark = [pytest.mark.slow, pytest.mark.model]
+
+
+@pytest.fixture(autouse=True)
+def _models():
+    model_path("policy"), model_path("prm")
+
+
+@pytest.mark.parametrize("width", [4, 16, 64, 256])
+@pytest.mark.parametrize("strategy", [e.name for e in STRATEGIES.entries()])
+def test_the_widths_add_up(strategy, width):
+    done = ets("solve", "--example", "--strategy", strategy, "--width", str(width), "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    depths, usage = result["depths"], result["usage"]
+    assert (result["stop_reason"], result["width"], depths[0]["num_sampled"]) == ("completed", width, width)
+    completed = 0
+    for depth, following in zip(depths, [*depths[1:], None], strict=True):
+        completed += depth["num_completed"]
+        assert depth["num_sampled"] == depth["num_completed"] + len(depth["nodes"])
+        assert depth["remaining_width"] == max(0, width - completed)
+        assert sum(depth["widths"]) == (following["num_sampled"] if following else 0)
+        if strategy != "dvts":  # a subtree without an open node leaves its share of the width unused
+            assert sum(depth["widths"]) == (depth["remaining_width"] if depth["nodes"] else 0)
+    assert completed == len(result["trajectories"]) <= width
+    assert usage["num_calls"] == sum(d["num_sampled"] for d in depths)
+    assert usage["kv_tokens"] == sum(d["kv_tokens"] for d in depths)
+    assert usage["peak_kv_tokens"] == max(d["kv_tokens"] for d in depths)
+    assert sum(v["count"] for v in result["votes"]) == sum(t["answer"] is not None for t in result["trajectories"])
+    assert sum(v["weight"] for v in result["votes"]) == pytest.approx(sum(t["weight"] for t in result["trajectories"]))
+
+
+async def test_ets_holds_fewer_kv_tokens_than_rebase():
+    held = {}
+    async with opened("minimath", "minimath") as (generator, prm):
+        for strategy in ("rebase", "ets"):
+            held[strategy] = [
+                (
+                    await etsearch.search(
+                        minimath.example(number), generator=generator, prm=prm, strategy=strategy, width=64
+                    )
+                ).usage.kv_tokens
+                for number in range(1, minimath.EXAMPLES + 1)
+            ]
+    fewer = sum(ets < rebase for ets, rebase in zip(held["ets"], held["rebase"], strict=True))
+    assert fewer >= 8, held
