@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow lint types imports check bench models clean
+.PHONY: demo test test-slow test-live lint types imports check bench models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,9 @@ test: $(VENV)/.dev  ## the default suite
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
 	$(BIN)/python -m pytest -m "slow and not live"
 
+test-live: $(VENV)/.dev  ## what needs something that is not in this repository; says what it skips, and why
+	$(BIN)/python -m pytest -m live
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -39,7 +42,7 @@ check: lint types imports test  ## all that must pass before a commit
 bench: $(VENV)/.dev  ## selection: HiGHS against PuLP/CBC on the same programmes
 	$(BIN)/python benchmarks/selection.py
 
-models:  ## the miniature models from nothing, in an environment of their own (two hours on two cores)
+models:  ## the miniature models from nothing, in an environment of their own (an hour on two cores)
 	training/make-models
 
 clean:

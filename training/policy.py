@@ -21,6 +21,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+import lookup
 import tokenizer
 from etsearch.minimath import language, world
 from model import Llama, Shape
@@ -41,39 +42,10 @@ def example(rng: random.Random, level: int) -> tuple[list[int], int]:
     return [*prompt, *steps, tokenizer.END], len(prompt)
 
 
-def flat_example(rng: random.Random) -> tuple[list[int], int]:
-    """A lesson in looking up: many given facts, many that follow from them, and the steps of all of those.
-
-    In a problem of the world few values could be meant, so that a guess is often right and the gradient towards
-    finding the right one is faint. Here a guess is nearly always wrong, at every other token.
-    """
-    while True:
-        names = rng.sample(language.NAMES, rng.randint(6, 13))
-        num_given = rng.randint(3, len(names) - 3)
-        given = [world.Fact("given", name, (), rng.randint(2, 20)) for name in names[:num_given]]
-        values = {f.name: f.amount for f in given}
-        follow = [world.operation(rng, name, names[:num_given], names[:num_given]) for name in names[num_given:]]
-        usable = [f for f in follow if f and f.value(values)]
-        facts = [*given, *usable]
-        rng.shuffle(facts)
-        if not usable:
-            continue
-        problem = world.told(rng, facts, rng.choice(usable).name)
-        if problem.split == "train":
-            break
-    prompt = tokenizer.encode(language.PROMPT.format(question=problem.question))
-    rng.shuffle(usable)
-    steps = [world.step_text(f, values, f.value(values) or 0, rng) for f in usable]
-    return [*prompt, *tokenizer.encode("\n".join(steps)), tokenizer.NEWLINE], len(prompt)
-
-
-def weights(progress: float) -> list[float]:
-    """The curriculum: of lessons in looking up, then of levels 1 to 6.
-
-    Levels come in one after the other over the first 40 %, then all count alike; lessons fade over the first half.
-    """
+def level_weights(progress: float) -> list[float]:
+    """The curriculum: levels come in one after the other over the first 40 %, then all count alike."""
     reach = 2 + 10 * progress
-    return [max(0.3, 3 - 6 * progress), *(min(1.0, max(0.0, reach - level)) for level in range(world.MAX_LEVEL))]
+    return [min(1.0, max(0.0, reach - level)) for level in range(world.MAX_LEVEL)]
 
 
 def batches(rng: random.Random, order: random.Random, progress: float, size: int) -> list[tuple[Tensor, Tensor]]:
@@ -81,9 +53,8 @@ def batches(rng: random.Random, order: random.Random, progress: float, size: int
 
     ``order`` is the same in all workers, so that their batches are equally long at the same time: none waits.
     """
-    levels = rng.choices(range(world.MAX_LEVEL + 1), weights(progress), k=size * BUFFER)
-    drawn = [example(rng, level) if level else flat_example(rng) for level in levels]
-    examples = sorted(drawn, key=lambda e: len(e[0]))
+    levels = rng.choices(range(1, world.MAX_LEVEL + 1), level_weights(progress), k=size * BUFFER)
+    examples = sorted((example(rng, level) for level in levels), key=lambda e: len(e[0]))
     out = [pad(examples[i : i + size]) for i in range(0, len(examples), size)]
     order.shuffle(out)
     return out
@@ -177,6 +148,7 @@ class Run:
         torch.manual_seed(seed)
         self.checkpoint, self.shape, self.lrs = out / "policy.pt", shape, lrs
         self.model = Llama(shape)
+        lookup.begin(self.model, seed)
         self.optimizers = optimizers(self.model, *lrs)
         self.elapsed = self.num_steps = self.num_tokens = 0.0
         if self.checkpoint.exists():
@@ -239,19 +211,26 @@ def train(run: Run, minutes: float, batch: int, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("training/runs"))
-    parser.add_argument("--minutes", type=float, default=60)
+    parser.add_argument("--minutes", type=float, default=12)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=64, help="sequences a step, all workers together")
     parser.add_argument("--hidden", type=int, default=128)
     parser.add_argument("--layers", type=int, default=4)
     parser.add_argument("--rope-theta", type=float, default=10_000)
-    parser.add_argument("--muon-lr", type=float, default=0.015)
-    parser.add_argument("--adam-lr", type=float, default=3e-3)
+    parser.add_argument("--muon-lr", type=float, default=0.01)
+    parser.add_argument("--adam-lr", type=float, default=2e-3)
     args = parser.parse_args()
     if int(os.environ.get("WORLD_SIZE", "1")) > 1:
         dist.init_process_group("gloo")
     args.out.mkdir(parents=True, exist_ok=True)
-    shape = Shape(len(tokenizer.TOKENS), args.hidden, 3 * args.hidden, args.layers, max(args.hidden // 32, 1), rope_theta=args.rope_theta)
+    shape = Shape(
+        len(tokenizer.TOKENS),
+        args.hidden,
+        3 * args.hidden,
+        args.layers,
+        max(args.hidden // 32, 1),
+        rope_theta=args.rope_theta,
+    )
     train(Run(args.out, args.seed, shape, (args.muon_lr, args.adam_lr)), args.minutes, args.batch, args.seed)
 
 

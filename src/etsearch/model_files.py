@@ -73,7 +73,8 @@ def context_length(path: Path) -> int | None:
 
 _GGUF_INTEGERS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 7: "?", 10: "Q", 11: "q"}
 _GGUF_CODES: Final = {**_GGUF_INTEGERS, 6: "f", 12: "d"}
-_GGUF_STRING, _GGUF_ARRAY: Final = 8, 9
+_GGUF_STRING: Final = 8
+_GGUF_ARRAY: Final = 9
 
 
 def _gguf_context_length(path: Path) -> int | None:

@@ -156,8 +156,14 @@ def test_numbers_are_read_whole():
         ("There are 7 cups.", "asks for no quantity"),
         ("How many cups are there?", "nothing says how many cups"),
         ("There are 7 pens. How many cups are there?", "nothing says how many cups"),
-        ("The cups number 2 times the pens. The pens number half the cups. How many cups are there?", "do not determine"),
-        ("There are 7 pens. The cups number half the pens. How many cups are there?", "value of cups is no whole number"),
+        (
+            "The cups number 2 times the pens. The pens number half the cups. How many cups are there?",
+            "do not determine",
+        ),
+        (
+            "There are 7 pens. The cups number half the pens. How many cups are there?",
+            "value of cups is no whole number",
+        ),
     ],
 )
 def test_a_problem_without_an_answer_is_refused(question, message):

@@ -269,7 +269,9 @@ async def test_a_branch_that_the_engine_cuts_votes_though_nothing_was_scored_bef
     generator = Flaky([ContextLengthError("too long")], after=2)
     generator.inner = ScriptedGenerator(lambda _so_far, _rng: next(texts))
     result = await run("best_of_n", 1, generator=generator, judge=lambda _question, _steps: 0.75)
-    assert [(t.end_reason, t.weight, t.rewards) for t in result.trajectories] == [(EndReason.LENGTH, 0.75, (0.75, 0.75))]
+    assert [(t.end_reason, t.weight, t.rewards) for t in result.trajectories] == [
+        (EndReason.LENGTH, 0.75, (0.75, 0.75))
+    ]
     assert result.answer == "5"
 
 

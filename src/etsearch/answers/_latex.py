@@ -23,6 +23,7 @@ _VALUE_WORD = (
 )
 """Words that change the value of a number before them: no units."""
 _TEXT = r"\\(?:text|textbf|textit|textrm|mbox|mathrm|mathbf|operatorname)\s*\{([^{}]*)\}"
+_NO_UNIT = rf"\\\w+\s*\{{(?:\s*(?i:[ap]\.?m)\b|[^{{}}]*{_VALUE_WORD})"
 _UNIT = (
     r"(?:(?=[a-z]*[aeiou])(?!and\b)[a-z]{3,}|cm|mm|km|kg|ft|in|mi|ml|hrs?|oz|lbs?|sq)\b\.?"
     r"(?:[ /]+(?!and\b|or\b)[a-z]+\.?)*(?:\s*\^\s*\{?\d\}?)?"
@@ -52,7 +53,7 @@ _REWRITES: Final = tuple(
         (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|°", ""),
         (r"\\?\$", ""),
         (r"\\%", "%"),
-        (rf"(?<=[\d}}%)])\s*(?!\\\w+\s*\{{\s*(?i:[ap]\.?m)\b)(?!\\\w+\s*\{{[^{{}}]*{_VALUE_WORD}){_TEXT}(?:\s*\^\s*\{{?\d\}}?)?\s*\Z", ""),
+        (rf"(?<=[\d}}%)])\s*(?!{_NO_UNIT}){_TEXT}(?:\s*\^\s*\{{?\d\}}?)?\s*\Z", ""),
         (_TEXT, r"\1"),
         (r"\A\s*\(\s*([A-Za-z])\s*\)\s*\Z", r"\1"),
         (r"\s+", " "),

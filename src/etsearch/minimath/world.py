@@ -135,11 +135,6 @@ def generate(rng: random.Random, level: int) -> WordProblem:
     target = facts[-1].name
     facts += _distractors(rng, facts, rng.choice((0, 1, 1)))
     rng.shuffle(facts)
-    return told(rng, facts, target)
-
-
-def told(rng: random.Random, facts: list[Fact], target: str) -> WordProblem:
-    """The problem that tells these facts in this order, in random phrasings, and asks for ``target``."""
     sentences = [f.text(rng.randrange(len(language.fact_templates(f.kind)))) for f in facts]
     sentences.append(language.fill(rng.choice(language.QUESTIONS), x=target))
     return WordProblem(" ".join(sentences), tuple(facts), target)
@@ -153,7 +148,7 @@ def _needed_facts(rng: random.Random, level: int) -> list[Fact] | None:
     values = {f.name: f.amount for f in facts}
     unused = set(values)
     for name in names[num_given:]:
-        fact = operation(rng, name, sorted(unused) if rng.random() < 0.75 else sorted(values), sorted(values))
+        fact = _operation(rng, name, sorted(unused) if rng.random() < 0.75 else sorted(values), sorted(values))
         value = fact.value(values) if fact else None
         if fact is None or value is None:
             return None
@@ -163,8 +158,7 @@ def _needed_facts(rng: random.Random, level: int) -> list[Fact] | None:
     return facts if unused == {names[-1]} else None
 
 
-def operation(rng: random.Random, name: str, preferred: list[str], known: list[str]) -> Fact | None:
-    """A random fact of which ``name`` follows from ``preferred`` names, a sum's second term perhaps from ``known``."""
+def _operation(rng: random.Random, name: str, preferred: list[str], known: list[str]) -> Fact | None:
     kind = rng.choices(_KINDS, _KIND_WEIGHTS)[0]
     first = rng.choice(preferred)
     if kind == "sum":
@@ -182,7 +176,7 @@ def _distractors(rng: random.Random, facts: list[Fact], count: int) -> list[Fact
     extra: list[Fact] = []
     names = rng.sample([n for n in language.NAMES if n not in values], count)
     for name in names:
-        drawn = operation(rng, name, sorted(values), sorted(values)) if rng.random() < 0.6 else None
+        drawn = _operation(rng, name, sorted(values), sorted(values)) if rng.random() < 0.6 else None
         is_usable = drawn is not None and drawn.value(values) is not None
         fact = drawn if drawn and is_usable else Fact("given", name, (), rng.randint(2, 20))
         extra.append(fact)
