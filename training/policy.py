@@ -211,7 +211,7 @@ def train(run: Run, minutes: float, batch: int, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("training/runs"))
-    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--minutes", type=float, default=4)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=64, help="sequences a step, all workers together")
     parser.add_argument("--hidden", type=int, default=128)

@@ -64,6 +64,14 @@ def test_extras_exist(command):
         assert extra in project["optional-dependencies"]
 
 
+def test_the_table_is_that_of_the_records():
+    command = [sys.executable, "benchmarks/minimath.py", "--table"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("\n") > 5
+    assert done.stdout in README
+
+
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(
         r"`(docs/[\w./-]+|benchmarks/)`", README
