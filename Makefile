@@ -42,7 +42,7 @@ check: lint types imports test  ## all that must pass before a commit
 bench: $(VENV)/.dev  ## selection: HiGHS against PuLP/CBC on the same programmes
 	$(BIN)/python benchmarks/selection.py
 
-models:  ## the miniature models from nothing, in an environment of their own (an hour on two cores)
+models:  ## the miniature models from nothing, in an environment of their own (half an hour on two cores)
 	training/make-models
 
 clean:

@@ -1,7 +1,7 @@
-"""Trains the policy of the miniature world from nothing: ``python training/policy.py --minutes 60``.
+"""Trains the policy of the miniature world from nothing: ``python training/policy.py --minutes 4``.
 
 With several cores, one worker each is faster than one with several threads:
-``OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 training/policy.py --minutes 60``.
+``OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 training/policy.py --minutes 4``.
 
 Every problem is seen once. The loss is taken on the solution alone. A curriculum starts with few operations.
 Muon (Jordan et al., 2024) for the matrices, AdamW for the rest; cosine decay. A checkpoint is written every

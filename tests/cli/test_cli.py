@@ -37,9 +37,10 @@ def test_json_is_one_object_whose_widths_add_up(strategy):
 
 
 def test_question_from_standard_input():
-    question = minimath.example(2).question
-    done = ets("solve", "-", "--json", *SCRIPTED, stdin=question + "\n")
-    assert json.loads(done.stdout)["question"] == question
+    problem = minimath.example(2)
+    wrapped = problem.question.replace(". ", ".\n") + "\n"
+    done = ets("solve", "-", "--json", "--width", "32", *SCRIPTED, stdin=wrapped)
+    assert json.loads(done.stdout)["answer"] == problem.answer
 
 
 def test_compare_runs_strategies_side_by_side():
@@ -83,6 +84,11 @@ def test_options_reach_the_search():
         (("solve", "--example", "--embedder", "bert"), "no embedder called 'bert'"),
         (("solve", "Why is the sky blue?"), "does not know 'Why'"),
         (("solve", "There are 3 zebras. How many zebras are there?"), "does not know 'zebras'"),
+        (("solve", "How many cups are there?"), "nothing says how many cups there are"),
+        (
+            ("solve", "The cups number half the pens. The pens number half the cups. How many pens are there?"),
+            "cups, pens",
+        ),
     ],
 )
 def test_bad_input_gets_one_message_and_exit_code_two(arguments, message):
