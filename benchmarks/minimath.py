@@ -26,6 +26,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=Path("benchmarks/records/minimath.jsonl"))
     parser.add_argument("--strategies", nargs="+", default=DEFAULT)
     parser.add_argument("--width", type=int, default=16)
+    parser.add_argument("--split", default="test", choices=minimath.world.SPLITS, help="a record holds one split")
     parser.add_argument("--problems", type=int, default=100)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--concurrency", type=int, default=8)
@@ -49,7 +50,7 @@ async def run(options: argparse.Namespace) -> None:
         for number in range(options.problems)
     ]
     waiting = iter([task for task in tasks if key(task) not in done])
-    problems = list(minimath.world.problems("test", options.problems))
+    problems = list(minimath.world.problems(options.split, options.problems))
     async with opened("minimath", "minimath") as (generator, prm):
 
         async def work() -> None:

@@ -25,7 +25,7 @@ class ETS:
     Attributes:
         lambda_b: weight of the KV-budget term, at least 0; the paper sweeps 1 to 2 (ETS), 0.75 to 1.25 (ETS-KV).
         lambda_d: weight of the diversity term, at least 0; 1 in the paper, 1.4 to 1.5 in the released code.
-        balance_temperature: ``T_R``; 1.0 in the paper (default), 0.2 in the released code.
+        balance_temperature: ``T_R``; 0.2 in the released code (default, and REBASE's), 1.0 in the paper.
         rounding: of the survivors' shares; ``ceil`` is the paper's, ``sequential`` the released code's.
         node_cost: ``uniform`` counts nodes (paper), ``tokens`` counts the KV tokens they hold.
         solver: ``highs`` or ``cbc``, see ``etsearch.selection``.
@@ -34,7 +34,7 @@ class ETS:
 
     lambda_b: float = 1.0
     lambda_d: float = 1.0
-    balance_temperature: float = 1.0
+    balance_temperature: float = 0.2
     rounding: Rounding = "sequential"
     node_cost: NodeCost = "uniform"
     solver: str = DEFAULT_SOLVER
