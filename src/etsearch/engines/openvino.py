@@ -44,9 +44,9 @@ _TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, st
 class OpenVinoGenerator:
     """A model in this process: an OpenVINO IR folder, or a GGUF file of an architecture that OpenVINO GenAI reads.
 
-    Sampling is from the model's full distribution, cut by ``top_p`` only; the same seed gives the same
-    continuations, whatever else is in the batch. ``Continuation.log_probability`` is under the model's own
-    distribution: temperature and ``top_p`` do not enter it.
+    Sampling is from the model's full distribution, cut by ``top_p`` only; the same seed gives the same continuations,
+    but for what the batch does to the last digits of a probability. ``Continuation.log_probability`` is under the
+    model's own distribution: temperature and ``top_p`` do not enter it.
 
     Args:
         path: The folder (with the tokenizer as IR) or the ``.gguf`` file.
