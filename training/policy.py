@@ -1,7 +1,7 @@
-"""Trains the policy of the miniature world from nothing: ``python training/policy.py --minutes 4``.
+"""Trains the policy of the miniature world from nothing: ``python training/policy.py``.
 
 With several cores, one worker each is faster than one with several threads:
-``OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 training/policy.py --minutes 4``.
+``OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 training/policy.py``.
 
 Every problem is seen once. The loss is taken on the solution alone. A curriculum starts with few operations.
 Muon (Jordan et al., 2024) for the matrices, AdamW for the rest; cosine decay. A checkpoint is written every
@@ -185,18 +185,18 @@ class Run:
         return loss.item()
 
 
-def train(run: Run, minutes: float, batch: int, seed: int) -> None:
+def train(run: Run, tokens: float, batch: int, seed: int) -> None:
     rank, num_workers = int(os.environ.get("RANK", "0")), int(os.environ.get("WORLD_SIZE", "1"))
     rng = random.Random(f"policy {seed} {run.num_steps} {rank}")
     order = random.Random(f"policy {seed} {run.num_steps}")
     clock, saved_at, losses = time.monotonic() - run.elapsed, run.elapsed, []
-    while run.elapsed < minutes * 60:
-        for ids, mask in batches(rng, order, run.elapsed / (minutes * 60), max(1, batch // num_workers)):
-            run.elapsed = same_everywhere(time.monotonic() - clock)
-            losses.append(run.step(ids, mask, run.elapsed / (minutes * 60)))
+    while run.num_tokens < tokens:
+        for ids, mask in batches(rng, order, run.num_tokens / tokens, max(1, batch // num_workers)):
+            losses.append(run.step(ids, mask, run.num_tokens / tokens))
+            run.elapsed = time.monotonic() - clock
             run.num_steps += 1
-            run.num_tokens += num_workers * int((ids != tokenizer.PAD).sum())
-            is_over = run.elapsed >= minutes * 60
+            run.num_tokens += same_everywhere(num_workers * int((ids != tokenizer.PAD).sum()))
+            is_over = run.num_tokens >= tokens
             if rank == 0 and run.num_steps % 50 == 0:
                 line = {"step": run.num_steps, "s": round(run.elapsed), "tokens": run.num_tokens}
                 print(json.dumps(line | {"loss": sum(losses) / len(losses)}), flush=True)
@@ -211,7 +211,7 @@ def train(run: Run, minutes: float, batch: int, seed: int) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("training/runs"))
-    parser.add_argument("--minutes", type=float, default=4)
+    parser.add_argument("--tokens", type=float, default=3.74e6, help="when to stop; more makes it too good to search")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=64, help="sequences a step, all workers together")
     parser.add_argument("--hidden", type=int, default=128)
@@ -231,7 +231,7 @@ def main() -> None:
         max(args.hidden // 32, 1),
         rope_theta=args.rope_theta,
     )
-    train(Run(args.out, args.seed, shape, (args.muon_lr, args.adam_lr)), args.minutes, args.batch, args.seed)
+    train(Run(args.out, args.seed, shape, (args.muon_lr, args.adam_lr)), args.tokens, args.batch, args.seed)
 
 
 if __name__ == "__main__":
