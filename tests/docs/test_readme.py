@@ -60,8 +60,9 @@ def test_extras_exist(command):
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    for extra in re.findall(r"etsearch\[(\w+)\]", " ".join(command)):
-        assert extra in project["optional-dependencies"]
+    extras = re.findall(r"\.\[(\w+)\]", " ".join(command))
+    assert extras
+    assert set(extras) <= set(project["optional-dependencies"])
 
 
 def test_the_table_is_that_of_the_records():
