@@ -1,6 +1,6 @@
 """How accurate is each strategy on the miniature world, and what does it cost?
 
-    python benchmarks/minimath.py --width 16 --problems 100 --out benchmarks/records/minimath-16.jsonl
+    python benchmarks/minimath.py --width 16 --problems 100
 
 One line a search, written as it ends; what is there already is not run again. Width 1 gives the policy's pass@1.
 The table is computed from the records: `--table` prints it without running anything.
@@ -23,7 +23,7 @@ DEFAULT = ("best_of_n", "beam", "beam(keep=4)", "dvts", "dvts(keep=4)", "rebase"
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("benchmarks/records/minimath.jsonl"))
+    parser.add_argument("--out", type=Path, help="default: benchmarks/records/minimath.jsonl, or minimath-SPLIT.jsonl")
     parser.add_argument("--strategies", nargs="+", default=DEFAULT)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--split", default="test", choices=minimath.world.SPLITS, help="a record holds one split")
@@ -32,6 +32,8 @@ def main() -> None:
     parser.add_argument("--concurrency", type=int, default=8)
     parser.add_argument("--table", action="store_true", help="print the table of the records and stop")
     options = parser.parse_args()
+    name = "minimath" if options.split == "test" else f"minimath-{options.split}"
+    options.out = options.out or Path("benchmarks/records") / f"{name}.jsonl"
     if not options.table:
         asyncio.run(run(options))
     print(table(read(options.out)))

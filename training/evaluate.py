@@ -29,12 +29,12 @@ def first_mistake(problem: world.WordProblem, solution: str) -> str | None:
     verdicts = right_steps(problem, steps)
     if all(verdicts):
         return None if is_right(problem, solution) else "no answer"
-    said = read_step(steps[verdicts.index(False)])
+    number = verdicts.index(False)
+    said = read_step(steps[number])
     if said is None:
-        return "wrong answer" if answers.extract(steps[verdicts.index(False)]) else "no step of this world"
-    known = {f.name for f in problem.facts if not f.operands} | {
-        read_step(s).fact.name for s in steps[: verdicts.index(False)]
-    }
+        return "wrong answer" if answers.extract(steps[number]) else "no step of this world"
+    known = {f.name for f in problem.facts if not f.operands}
+    known |= {right.fact.name for step in steps[:number] if (right := read_step(step))}
     fact = {f.name: f for f in problem.facts if f.operands}.get(said.fact.name)
     if fact is None or (fact.kind, fact.amount, set(fact.operands)) != (
         said.fact.kind,

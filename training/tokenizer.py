@@ -1,4 +1,4 @@
-"""The tokenizer of the miniature models: one token a phrase, digits one by one, and no loss of a character."""
+"""The tokenizer of the miniature models: one token a phrase or a number, and no loss of a character."""
 
 import re
 

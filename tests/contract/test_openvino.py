@@ -14,6 +14,7 @@ from tests.contract.tiny_models import QUESTION, STOP, model_path, request
 
 from etsearch import minimath
 from etsearch.engines._kv_room import KvRoom, Need, most_sequences
+from etsearch.engines._openvino_thread import PipelineThread
 from etsearch.engines.base import STEP_BY_STEP
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
 from etsearch.prms import REWARD_MODELS
@@ -228,6 +229,48 @@ async def test_closing_ends_what_is_in_flight(capfd):
     await generator.aclose()
     with pytest.raises(EngineError, match="closed"):
         await generator.generate(request(generator))
+
+
+class Stubborn:
+    """A request that cannot be taken out of the pipeline."""
+
+    def poll(self):
+        return None
+
+    def cancel(self):
+        raise RuntimeError("cannot cancel")
+
+
+class Failing:
+    """A pipeline whose steps fail, and worse if told so."""
+
+    def __init__(self, *, is_hopeless):
+        self.is_hopeless = is_hopeless
+
+    def get_metrics(self):
+        return None
+
+    def step(self):
+        raise RuntimeError("no step")
+
+    def has_non_finished_requests(self):
+        if self.is_hopeless:
+            raise RuntimeError("no figures")
+        return False
+
+
+@pytest.mark.parametrize("is_hopeless", [False, True])
+def test_nobody_waits_for_a_pipeline_that_fails(is_hopeless):
+    pytest.importorskip("openvino", reason="needs the extra 'local'")
+    thread = PipelineThread(Failing(is_hopeless=is_hopeless), 8)
+    need = Need.of((1,), 1, 1)
+    waiting = [thread.submit(Stubborn, need) for _ in range(3)]
+    for future in waiting:
+        with pytest.raises(EngineError, match=r"no step|no figures|closed"):
+            future.result(timeout=20)
+    thread.stop()
+    with pytest.raises(EngineError, match="closed"):
+        thread.submit(Stubborn, need)
 
 
 async def test_figures(shared):

@@ -117,7 +117,9 @@ def test_extract_finds_none(text):
     ("text", "whole", "cut"),
     [
         ("The answer is 12", "12", None),
-        ("The answer is 12.", "12", "12"),
+        ("The answer is 12.", "12", None),
+        ("The answer is 12. ", "12", "12"),
+        ("The answer is east.", "east", "east"),
         ("The answer is 12\n", "12", "12"),
         ("#### 12", "12", None),
         (r"So \boxed{12}", "12", "12"),

@@ -111,11 +111,16 @@ def _answers(text: str, patterns: Sequence[Pattern], is_cut: bool) -> Iterator[s
     for end, pattern in sorted(cues, key=lambda cue: cue[0], reverse=True):
         rest = text[end : end + MAX_CHARACTERS]
         passage = _passage(rest, pattern.reading)
-        if passage is None or (is_cut and passage == text[end:]):
+        if passage is None or (is_cut and _may_go_on(passage, text[end:])):
             continue
         answer = _read(passage, pattern.reading)
         if answer:
             yield answer
+
+
+def _may_go_on(passage: str, rest: str) -> bool:
+    """Whether nothing ends the passage but the end of the text; "3." may be that of 3.14."""
+    return rest == passage or (passage[-1:].isdigit() and rest == f"{passage}.")
 
 
 def _passage(rest: str, reading: Reading) -> str | None:

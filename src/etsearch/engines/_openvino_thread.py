@@ -1,6 +1,7 @@
 """The thread that drives an OpenVINO GenAI pipeline, and the two ways a request is put to it."""
 
 import itertools
+import logging
 import queue
 import threading
 from collections import deque
@@ -14,6 +15,8 @@ import numpy as np
 from etsearch.engines._kv_room import BLOCK_TOKENS, KvRoom, Need
 from etsearch.errors import EngineError, EngineOverloadedError
 from etsearch.types import EngineStats
+
+_logger = logging.getLogger(__name__)
 
 MAX_BATCHED_TOKENS: Final = 2048
 """Tokens of prefixes and of running sequences that one step computes at most."""
@@ -56,7 +59,10 @@ class _Job:
     def fail(self, error: Exception) -> None:
         if self.future.set_running_or_notify_cancel():
             self.future.set_exception(error)
-        self.cancel()
+        try:
+            self.cancel()
+        except Exception:
+            _logger.exception("a request that failed could not be taken out of the pipeline")
 
 
 class Group:
@@ -224,7 +230,7 @@ class PipelineThread:
         while not self._inbox.empty():
             left += filter(None, [self._inbox.get()])
         for job in left:
-            if job.future.set_running_or_notify_cancel():
+            if not job.future.done() and job.future.set_running_or_notify_cancel():
                 job.future.set_exception(error)
 
     def _let_go(self) -> None:
