@@ -38,7 +38,7 @@ def share(rewards: Sequence[float], width: int, temperature: float, rounding: Ro
         raise ConfigError(f"the balance temperature is {temperature}; it must be above 0 (inf shares evenly)")
     mass = np.exp((values - values.max()) / temperature)
     if rounding == "sequential":
-        return _sequential(mass, width)
+        return _sequential(np.argsort(-values, kind="stable"), mass, width)
     exact = width * mass / mass.sum()
     if rounding == "ceil":
         return [max(1, _ceil(x)) if x > 0 else 0 for x in exact.tolist()]
@@ -70,8 +70,8 @@ def _ceil(x: float) -> int:
     return math.ceil(x - _SLACK)
 
 
-def _sequential(mass: NDArray[np.float64], width: int) -> list[int]:
-    order = np.argsort(-mass, kind="stable")
+def _sequential(order: NDArray[np.int64], mass: NDArray[np.float64], width: int) -> list[int]:
+    """``order`` is that of falling rewards, which may differ where their masses do not."""
     falling = mass[order]
     remaining_mass = np.cumsum(falling[::-1])[::-1].tolist()
     widths = np.zeros(len(mass), dtype=np.int64)

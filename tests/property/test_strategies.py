@@ -51,7 +51,10 @@ def test_the_width_is_shared_and_never_exceeded(name, frontier):
     if name in ("beam", "dvts"):  # the width does not shrink, and few survivors leave some of it unused
         assert sum(selection.widths) <= frontier.total_width
         shrinking = STRATEGIES.create(f"{name}(shrink=true)").select(frontier, width).widths
-        assert sum(shrinking) == width if name == "beam" else sum(shrinking) <= width
+        if name == "beam":
+            assert sum(shrinking) == width
+        else:  # each subtree takes off its own; in a frontier made at random another may have ended more than its share
+            assert all(few <= many for few, many in zip(shrinking, selection.widths, strict=True))
     else:
         assert sum(selection.widths) == width
 
