@@ -21,7 +21,7 @@ KEPT, PRUNED, ENDED = "#1f5fa8", "#c9d3de", "#2b8a3e"
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--example", type=int, default=7)
+    parser.add_argument("--example", type=int, default=6)
     parser.add_argument("--width", type=int, default=16)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--parts", default="minimath", help="generator and PRM; 'scripted' needs no model")

@@ -57,8 +57,11 @@ def read_problem(question: str) -> str:
 
 
 def example(number: int) -> Problem:
-    """Example problem 1 to 10: the first test problems of at least two operations."""
+    """Example problem 1 to 10: test problems of at least two operations, from the second on.
+
+    The first is one that the policy gets wrong so often that the vote depends on the kind of CPU.
+    """
     if not 1 <= number <= EXAMPLES:
         raise ConfigError(f"there is no example {number}; choose one from 1 to {EXAMPLES}")
-    chosen = [p for p in world.problems("test", 2 * EXAMPLES) if p.level > 1][number - 1]
+    chosen = [p for p in world.problems("test", 2 * EXAMPLES) if p.level > 1][number]
     return Problem(chosen.question, str(chosen.answer), f"minimath/example/{number}")
