@@ -18,24 +18,24 @@ QUESTION = (
 
 
 @pytest.fixture(scope="module")
-def test_set() -> list[WordProblem]:
+def fixed_problems() -> list[WordProblem]:
     return list(world.problems("test", 500))
 
 
-def test_the_test_set_never_changes(test_set):
-    digest = hashlib.sha256("\n".join(p.question for p in test_set).encode()).hexdigest()
+def test_the_test_set_never_changes(fixed_problems):
+    digest = hashlib.sha256("\n".join(p.question for p in fixed_problems).encode()).hexdigest()
     assert digest == "e7925789c00b4162775dce246852e04b358e1f5d2943e1651fc219e3f722874f"
 
 
-def test_levels_come_in_turn(test_set):
-    assert [p.level for p in test_set] == [i % 6 + 1 for i in range(500)]
-    assert len({p.digest for p in test_set}) == 500
+def test_levels_come_in_turn(fixed_problems):
+    assert [p.level for p in fixed_problems] == [i % 6 + 1 for i in range(500)]
+    assert len({p.digest for p in fixed_problems}) == 500
 
 
-def test_splits_are_disjoint_by_construction(test_set):
+def test_splits_are_disjoint_by_construction(fixed_problems):
     for split in world.SPLITS:
         assert {p.split for p in world.problems(split, 30, seed=3)} == {split}
-    assert {p.split for p in test_set} == {"test"}
+    assert {p.split for p in fixed_problems} == {"test"}
     # A problem told in other words, in another order, belongs to the same split.
     problem = world.parse(QUESTION)
     retold = WordProblem("", problem.facts[::-1], problem.target)
@@ -49,9 +49,9 @@ def test_parse_reads_what_the_text_says():
     assert {f.name for f in problem.needed} == {"pens", "hats", "keys"}
 
 
-def test_every_problem_is_read_back_and_solved(test_set):
+def test_every_problem_is_read_back_and_solved(fixed_problems):
     rng = random.Random(0)
-    for problem in test_set:
+    for problem in fixed_problems:
         assert world.parse(problem.question).facts == problem.facts
         steps = world.solution(problem, rng)
         assert len(steps) == problem.level + 1
