@@ -31,7 +31,7 @@ def write_step(so_far: str, rng: random.Random) -> str:
 
 def judge(question: str, steps: Sequence[str]) -> float:
     """A reward near 0.8 for a right prefix of steps, near 0.3 for a wrong one, always the same for the same text."""
-    is_right = right_steps(world.parse(" ".join(question.split())), steps)[-1]
+    is_right = right_steps(world.parse(question), steps)[-1]
     digest = hashlib.blake2b(f"{question}{''.join(steps)}".encode(), digest_size=4).digest()
     noise = int.from_bytes(digest, "big") / 2**32 - 0.5
     return (0.8 if is_right else 0.3) + 0.35 * noise

@@ -226,8 +226,8 @@ def _fact_patterns() -> list[tuple[str, re.Pattern[str]]]:
 
 
 def parse(question: str) -> WordProblem:
-    """The problem that a text states; raises ConfigError on a sentence that is not of this world."""
-    *sentences, last = re.findall(r"[^.?]+[.?]", question) or [""]
+    """The problem that a text states, its lines broken anywhere; raises ConfigError on a sentence not of this world."""
+    *sentences, last = re.findall(r"[^.?]+[.?]", " ".join(question.split())) or [""]
     asked = [m for t in language.QUESTIONS if (m := language.pattern(t).fullmatch(last.strip()))]
     if not asked:
         raise ConfigError(f"the last sentence asks for no quantity: {last.strip()!r}")
