@@ -25,6 +25,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, Pr
 import tokenizer as tokens
 from etsearch.minimath import language, world
 from model import Llama, Shape
+from packing import with_tree_inputs
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 LIBRARY_TOLERANCE = 1e-4
@@ -124,6 +125,7 @@ def export_prm(model: Llama, hf: Path, out: Path, weights: str) -> None:
     head = LabelHead(model).eval()
     network = ov.convert_model(head, example_input=torch.full((2, 5), 7), input=[("input_ids", [-1, -1], ov.Type.i64)])
     network.outputs[0].get_tensor().set_names({"logits"})
+    network = with_tree_inputs(network)
     save_network(network, out, weights)
     write_tokenizer(hf, out)
     shutil.copy(hf / "config.json", out)
@@ -187,7 +189,13 @@ def check_policy(model: Llama, out: Path) -> None:
 @torch.no_grad()
 def check_prm(head: LabelHead, out: Path) -> None:
     ids = sample_ids(head.model)
-    report("prm", torch.from_numpy(compiled(out)([ids.numpy()])[0]).softmax(-1), head(ids).softmax(-1))
+    length = ids.shape[1]
+    inputs = {
+        "input_ids": ids.numpy(),
+        "position_ids": torch.arange(length).expand(ids.shape).numpy(),
+        "attention_mask": torch.full((length, length), -torch.inf).triu(1).expand(len(ids), 1, -1, -1).numpy(),
+    }
+    report("prm", torch.from_numpy(compiled(out)(inputs)[0]).softmax(-1), head(ids).softmax(-1))
     check_tokenizer(out)
 
 

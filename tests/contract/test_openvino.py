@@ -428,7 +428,7 @@ async def test_closing_the_reward_model():
 
 @pytest.mark.parametrize("shape", [(2,), (3, 2), (1, 1, 2)])
 async def test_an_output_of_another_shape_is_an_error_for_all_who_wait(prm, monkeypatch, shape):
-    monkeypatch.setattr(prm._scorer._network, "label_logits", lambda *_: np.zeros(shape))
+    monkeypatch.setattr(prm._scorer._network, "_infer", lambda *_: np.zeros(shape))
     for trajectory in trajectories(2):
         with pytest.raises(RewardError, match="failed"):
             await prm.score(trajectory, 0)
@@ -443,9 +443,18 @@ async def test_the_reward_model_refuses_words_it_cannot_read():
     await model.aclose()
 
 
+async def test_a_packed_tree_scores_as_its_trajectories_one_by_one(prm):
+    many = list(trajectories(12))
+    many += [Trajectory(t.question, t.steps[:-1]) for t in many if len(t.steps) > 1] + many[:3]
+    together = await asyncio.gather(*(prm.score(t, 0) for t in many))
+    for trajectory, scores in zip(many, together, strict=True):
+        alone = await prm.score(trajectory, 0)
+        assert scores.rewards == pytest.approx(alone.rewards, abs=1e-5)
+
+
 async def test_logits_that_are_no_numbers(prm, monkeypatch):
-    real = prm._scorer._network.label_logits
-    monkeypatch.setattr(prm._scorer._network, "label_logits", lambda *a: real(*a) * math.nan)
+    real = prm._scorer._network._infer
+    monkeypatch.setattr(prm._scorer._network, "_infer", lambda *a: real(*a) * math.nan)
     with pytest.raises(RewardError, match="no numbers"):
         await prm.score(next(trajectories(1)), 0)
 

@@ -1,5 +1,7 @@
 """Generators: what writes the steps."""
 
+from typing import Literal
+
 from etsearch.engines.base import STEP_BY_STEP, Generator
 from etsearch.registry import Entry, Registry
 
@@ -9,16 +11,29 @@ GENERATORS: Registry[Generator] = Registry("generator")
 """All generators by name. Add one of your own with ``GENERATORS.register``."""
 
 _LOCAL = {"extra": "local", "module": "openvino_genai"}
-_CACHE = ("cache_gb", "num_kv_blocks", "max_num_seqs")
+_OPENVINO = ("cache_gb", "num_kv_blocks", "max_num_seqs", "precision")
 
 
-def _openvino(path: str, cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs: int = 256) -> Generator:
+def _openvino(
+    path: str,
+    cache_gb: int = 1,
+    num_kv_blocks: int | None = None,
+    max_num_seqs: int = 256,
+    precision: Literal["f32", "bf16", "f16"] | None = None,
+) -> Generator:
     from etsearch.engines.openvino import OpenVinoGenerator  # noqa: PLC0415
 
-    return OpenVinoGenerator(path, cache_gb=cache_gb, num_kv_blocks=num_kv_blocks, max_num_seqs=max_num_seqs)
+    return OpenVinoGenerator(
+        path, cache_gb=cache_gb, num_kv_blocks=num_kv_blocks, max_num_seqs=max_num_seqs, precision=precision
+    )
 
 
-def _minimath(cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs: int = 256) -> Generator:
+def _minimath(
+    cache_gb: int = 1,
+    num_kv_blocks: int | None = None,
+    max_num_seqs: int = 256,
+    precision: Literal["f32", "bf16", "f16"] | None = "f32",
+) -> Generator:
     from etsearch import minimath  # noqa: PLC0415
     from etsearch.engines.openvino import OpenVinoGenerator  # noqa: PLC0415
 
@@ -27,6 +42,7 @@ def _minimath(cache_gb: int = 1, num_kv_blocks: int | None = None, max_num_seqs:
         cache_gb=cache_gb,
         num_kv_blocks=num_kv_blocks,
         max_num_seqs=max_num_seqs,
+        precision=precision,
         read_question=minimath.read_question,
     )
 
@@ -41,14 +57,14 @@ def _scripted(delay_s: float = 0.0) -> Generator:
 
 
 GENERATORS.register(
-    Entry("minimath", "the shipped miniature model, in process", _minimath, parameters=_CACHE, **_LOCAL)
+    Entry("minimath", "the shipped miniature model, in process", _minimath, parameters=_OPENVINO, **_LOCAL)
 )
 GENERATORS.register(
     Entry(
         "openvino",
         "an OpenVINO IR folder or a GGUF file, in process",
         _openvino,
-        parameters=_CACHE,
+        parameters=_OPENVINO,
         takes_argument="PATH",
         **_LOCAL,
     )

@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Literal, final, get_args
 
 import numpy as np
 
@@ -36,6 +36,8 @@ from etsearch.engines.base import STEP_BY_STEP
 from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
 from etsearch.model_files import checked_path, context_length, read_format, unreadable
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, PromptFormat
+
+Precision = Literal["f32", "bf16", "f16"]
 
 _TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, stop=(), seed=0)
 
@@ -54,6 +56,8 @@ class OpenVinoGenerator:
             :data:`~etsearch.engines.base.STEP_BY_STEP`.
         cache_gb: Size of the KV cache in GB; memory is taken as it is used.
         num_kv_blocks: Size of the KV cache in blocks of 32 tokens, instead of ``cache_gb``.
+        precision: What the engine computes in: ``f32``, ``bf16`` or ``f16``. By default the engine's choice, which is
+            bf16 on a CPU that has it, so that searches differ from one kind of CPU to another.
         max_num_seqs: Sequences that a step computes at most. More may be asked for; they wait.
         read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
@@ -70,11 +74,14 @@ class OpenVinoGenerator:
         cache_gb: int = 1,
         num_kv_blocks: int | None = None,
         max_num_seqs: int = 256,
+        precision: Precision | None = None,
         read_question: Callable[[str], str] = str,
     ) -> None:
         for name, value in (("cache_gb", cache_gb), ("num_kv_blocks", num_kv_blocks), ("max_num_seqs", max_num_seqs)):
             if value is not None and value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
+        if precision not in (None, *get_args(Precision)):
+            raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(get_args(Precision))}, or none")
         self._path = checked_path(path)
         self._genai = _import_genai()
         self._format = format or read_format(self._path) or STEP_BY_STEP
@@ -89,8 +96,9 @@ class OpenVinoGenerator:
             scheduler.num_kv_blocks = num_kv_blocks
         else:
             scheduler.cache_size = cache_gb
+        properties = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
         try:
-            pipeline = self._genai.ContinuousBatchingPipeline(str(self._path), scheduler, "CPU", {})
+            pipeline = self._genai.ContinuousBatchingPipeline(str(self._path), scheduler, "CPU", properties)
             self._tokenizer = pipeline.get_tokenizer()
             self._ends = frozenset({self._tokenizer.get_eos_token_id(), *pipeline.get_config().stop_token_ids})
             self._texts = _token_texts(self._tokenizer)

@@ -16,6 +16,8 @@ from etsearch.types import Trajectory
 
 KEPT_TEXTS = 65_536
 """Texts whose tokens are remembered; a step is read again with each step after it."""
+KEPT_QUESTIONS = 1024
+"""Questions whose tokens are remembered."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +85,9 @@ class LabelReader:
         read_question: Callable[[str], str] = str,
     ) -> None:
         self.spec = spec
-        self._read_question = read_question
+        self._prompt = lru_cache(KEPT_QUESTIONS)(
+            lambda question: self._encode(spec.template.replace("{question}", read_question(question).strip()), True)
+        )
         self._encode = lru_cache(KEPT_TEXTS)(lambda text, starts: tuple(encode(text, starts)))
         self.label_ids = self._label(spec.good), self._label(spec.bad)
         self._tag = self._encode(spec.tag, False)
@@ -105,9 +109,7 @@ class LabelReader:
         """
         if not 0 <= first < len(trajectory.steps):
             raise RewardError(f"first is {first}; the trajectory has steps 0 to {len(trajectory.steps) - 1}")
-        question = self._read_question(trajectory.question).strip()
-        prompt = self.spec.template.replace("{question}", question)
-        ids, positions = list(self._encode(prompt, True)), []
+        ids, positions = list(self._prompt(trajectory.question)), []
         for step in trajectory.steps:
             ids += self._encode(step.text.strip(), False)
             ids += self._tag
