@@ -40,6 +40,7 @@ async def run(
     generator: ScriptedGenerator | None = None,
     reward_model="scripted",
     embedder="lexical",
+    resume=None,
     **settings,
 ) -> SearchResult:
     return await run_search(
@@ -50,4 +51,5 @@ async def run(
         settings=SearchSettings(width, **settings),
         embedder=LexicalEmbedder() if embedder == "lexical" else embedder,
         on_event=on_event,
+        resume=resume,
     )

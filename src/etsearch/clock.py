@@ -1,7 +1,7 @@
 """Where the time of a search goes."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Final
 
@@ -9,10 +9,13 @@ PHASES: Final = ("generate", "score", "embed", "cluster", "select", "total")
 
 
 class PhaseClock:
-    """Wall-clock seconds during which each phase had at least one activity under way."""
+    """Wall-clock seconds during which each phase had at least one activity under way.
 
-    def __init__(self) -> None:
-        self.seconds = dict.fromkeys(PHASES, 0.0)
+    ``seconds`` are those that were spent before, by phase.
+    """
+
+    def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
+        self._seconds = dict.fromkeys(PHASES, 0.0) | dict(seconds or {})
         self._active: dict[str, int] = {}
         self._since: dict[str, float] = {}
 
@@ -26,4 +29,9 @@ class PhaseClock:
         finally:
             self._active[name] -= 1
             if not self._active[name]:
-                self.seconds[name] += time.perf_counter() - self._since[name]
+                self._seconds[name] += time.perf_counter() - self._since[name]
+
+    def so_far(self) -> dict[str, float]:
+        """Seconds by phase up to now, those of what is under way among them."""
+        now = time.perf_counter()
+        return {k: s + (now - self._since[k] if self._active.get(k) else 0.0) for k, s in self._seconds.items()}

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from etsearch.result import DepthSummary, SearchResult
+from etsearch.state import SearchState
 from etsearch.types import Continuation, EndReason
 
 
@@ -44,6 +45,8 @@ class Selected:
     summary: DepthSummary
     best_text: str
     """The best open trajectory so far, as text."""
+    state: SearchState
+    """The search itself, read only: it goes on changing. With ``to_dict`` it can be kept and resumed."""
 
 
 @dataclass(frozen=True, slots=True)

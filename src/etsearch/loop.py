@@ -10,7 +10,6 @@ from typing import Final, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch import answers
 from etsearch.answers import Aggregation
 from etsearch.clock import PhaseClock
 from etsearch.diversity import Embedder, cluster_texts
@@ -24,9 +23,11 @@ from etsearch.errors import (
     RewardError,
 )
 from etsearch.events import Completed, Event, Expanded, Finished, Listener, Scored, Selected
+from etsearch.outcome import answer_at, conclude, stated
 from etsearch.prms.base import RewardModel
-from etsearch.result import DepthSummary, EndedTrajectory, Failure, SearchResult, Usage
+from etsearch.result import DepthSummary, Failure, SearchResult
 from etsearch.settings import SearchSettings
+from etsearch.state import SearchState
 from etsearch.strategies.base import Frontier, Selection, Strategy
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import (
@@ -58,6 +59,7 @@ async def run_search(
     settings: SearchSettings,
     embedder: Embedder | None = None,
     on_event: Listener | None = None,
+    resume: SearchState | None = None,
 ) -> SearchResult:
     """Searches for the answer to one problem.
 
@@ -69,9 +71,11 @@ async def run_search(
         settings: width, seed, limits and the like.
         embedder: embeds last steps for a strategy that needs clusters.
         on_event: called with every event, in the loop's own thread; it must return at once.
+        resume: a state of this very search, as ``Selected`` gave it, to go on from; it is changed in place.
 
     Raises:
-        ConfigError: an empty question, a part that the strategy needs and that is missing.
+        ConfigError: an empty question, a part that the strategy needs and that is missing, a state to resume whose
+            prompt is another.
     """
     if not problem.question.strip():
         raise ConfigError("the question is empty; give the text of a problem")
@@ -79,7 +83,11 @@ async def run_search(
         raise ConfigError("this search needs a reward model; only best-of-N with aggregation 'majority' goes without")
     if embedder is None and strategy.needs_clusters:
         raise ConfigError("this strategy needs clusters; give an embedder, or lambda_d = 0")
-    return await _Search(problem, generator, reward_model, strategy, settings, embedder, on_event).run()
+    prompt_ids = generator.encode_prompt(problem.question)
+    state = resume or SearchState(SearchTree(problem.question, prompt_ids))
+    if state.tree.prefix(ROOT) != tuple(prompt_ids):
+        raise ConfigError("the state to resume has another prompt; it belongs to another question or another model")
+    return await _Search(state, generator, reward_model, strategy, settings, embedder, on_event).run()
 
 
 @dataclass(slots=True)
@@ -110,7 +118,7 @@ class _Search:
 
     def __init__(
         self,
-        problem: Problem,
+        state: SearchState,
         generator: Generator,
         reward_model: RewardModel | None,
         strategy: Strategy,
@@ -121,59 +129,39 @@ class _Search:
         self.generator, self.reward_model, self.strategy = generator, reward_model, strategy
         self.settings, self.embedder = settings, embedder
         self.emit: Callable[[Event], None] = on_event or (lambda _: None)
-        self.tree = SearchTree(problem.question, generator.encode_prompt(problem.question))
-        self.ended: dict[int, EndReason] = {}
-        self.failures: list[Failure] = []
-        self.depths: list[DepthSummary] = []
-        self.clock = PhaseClock()
-        self.num_calls = self.prm_tokens = 0
-        self.kv_tokens = self.kv_tokens_paper = self.kv_tokens_unshared = self.peak_kv_tokens = 0
+        self.state, self.tree = state, state.tree
+        self.clock = PhaseClock(state.seconds)
 
     async def run(self) -> SearchResult:
         with self.clock.phase("total"):
             stop_reason = await self._grow()
-            trajectories = tuple(self._trajectory(node) for node in self.ended)
-            votes = self._vote(trajectories)
-        result = SearchResult(
-            question=self.tree.question,
-            answer=votes[0].answer if votes else None,
-            votes=votes,
-            trajectories=trajectories,
-            stop_reason=stop_reason,
-            usage=self._usage(),
-            engine=await self.generator.stats(),
-            depths=tuple(self.depths),
-            failures=tuple(self.failures),
-            width=self.settings.width,
-            seed=self.settings.seed,
-            tree=self.tree,
-        )
+        self.state.seconds = self.clock.so_far()
+        result = conclude(self.state, self.settings, stop_reason, await self.generator.stats())
         self.emit(Finished(result))
         return result
 
     async def _grow(self) -> StopReason:
         """Grows the tree depth by depth and says why it stopped."""
-        expansions = {ROOT: self.settings.width}
-        for depth in range(1, self.settings.limits.max_depth + 1):
-            num_before = len(self.ended)
+        state, width = self.state, self.settings.width
+        expansions = state.expansions if state.depths else {ROOT: width}
+        while expansions:
+            depth, num_before = len(state.depths) + 1, len(state.ended)
             written = await self._write(depth, expansions)
-            frontier = [n for n in written if n not in self.ended]
-            self._count_kv(written, frontier)
-            remaining = self.settings.width - len(self.ended)
+            frontier = [n for n in written if n not in state.ended]
+            remaining = width - len(state.ended)
             selection, clusters = Selection(()), None
             if frontier and remaining > 0:
                 selection, clusters = await self._select(frontier, remaining)
-            num_completed = len(self.ended) - num_before
+            num_completed = len(state.ended) - num_before
             self._summarise(depth, written, num_completed, frontier, selection, clusters, max(0, remaining))
-            expansions = {n: w for n, w in zip(frontier, selection.widths, strict=False) if w > 0}
-            if not expansions:
-                return self._stop_reason(remaining)
-        raise AssertionError("the last depth leaves no open node")  # pragma: no cover
+            expansions = state.expansions
+        return self._stop_reason(width - len(state.ended))
 
     def _stop_reason(self, remaining: int) -> StopReason:
-        if EndReason.DEPTH in self.ended.values():
+        reasons = self.state.ended.values()
+        if EndReason.DEPTH in reasons:
             return StopReason.MAX_DEPTH
-        if self.ended and all(reason is EndReason.FAILED for reason in self.ended.values()):
+        if reasons and all(reason is EndReason.FAILED for reason in reasons):
             return StopReason.FAILED
         return StopReason.COMPLETED if remaining <= 0 else StopReason.EXHAUSTED
 
@@ -188,7 +176,7 @@ class _Search:
         for parent, task in tasks.items():
             expansion = task.result()
             if expansion.failure:
-                self.failures.append(Failure(parent, "expand", expansion.failure))
+                self.state.failures.append(Failure(parent, "expand", expansion.failure))
             if expansion.end:
                 self._set_rewards(parent, expansion.rewards)
                 self._end(depth, parent, expansion.end)
@@ -213,7 +201,6 @@ class _Search:
             return await self._cut(node, error)
         except EngineError as error:
             return _Expansion(end=EndReason.FAILED, failure=_named(error))
-        self.num_calls += width
         self.emit(Expanded(depth, node, tuple(continuations)))
         children = [_Child(c, self._end_reason(c, depth, used)) for c in continuations]
         async with asyncio.TaskGroup() as group:
@@ -246,7 +233,7 @@ class _Search:
         limits = self.settings.limits
         if continuation.finish_reason is FinishReason.END:
             return EndReason.ANSWERED
-        if self._stated(continuation.text, continuation) is not None:
+        if stated(continuation.text, continuation, self.settings) is not None:
             return EndReason.ANSWERED
         if used + len(continuation.token_ids) >= limits.max_tokens:
             return EndReason.LENGTH
@@ -277,7 +264,7 @@ class _Search:
     async def _rewards(self, trajectory: Trajectory, first: int) -> tuple[float, ...]:
         with self.clock.phase("score"):
             scores = await _retried(lambda: self._checked_scores(trajectory, first))
-        self.prm_tokens += scores.num_tokens
+        self.state.prm_tokens += scores.num_tokens
         return scores.rewards
 
     async def _checked_scores(self, trajectory: Trajectory, first: int) -> Scores:
@@ -295,7 +282,7 @@ class _Search:
         node = self.tree.add(parent, child.continuation)
         self._set_rewards(node, child.rewards)
         if child.failure:
-            self.failures.append(Failure(node, "score", child.failure))
+            self.state.failures.append(Failure(node, "score", child.failure))
         if child.end:
             self._end(depth, node, child.end)
         return node
@@ -308,15 +295,9 @@ class _Search:
                 self.tree.set_reward(step, reward)
 
     def _end(self, depth: int, node: int, reason: EndReason) -> None:
-        self.ended[node] = reason
-        self.emit(Completed(depth, node, reason, self._answer(node), self.tree.reward(node)))
-
-    def _answer(self, node: int) -> str | None:
-        return self._stated(self.tree.trajectory(node).text, self.tree.continuation(node))
-
-    def _stated(self, text: str, last: Continuation) -> str | None:
-        """The answer stated in a text that ends with ``last``; one that a token limit may have cut is none."""
-        return answers.extract(text, self.settings.patterns, is_cut=last.finish_reason is FinishReason.LENGTH)
+        self.state.ended[node] = reason
+        answer = answer_at(self.state, node, self.settings)
+        self.emit(Completed(depth, node, reason, answer, self.tree.reward(node)))
 
     async def _select(self, frontier: list[int], remaining: int) -> tuple[Selection, NDArray[np.int64] | None]:
         clusters = await self._clusters(frontier) if self.strategy.needs_clusters else None
@@ -326,7 +307,7 @@ class _Search:
             nodes=nodes,
             rewards=self.tree.rewards[nodes],
             clusters=clusters,
-            completed=np.array(list(self.ended), dtype=np.int64),
+            completed=np.array(list(self.state.ended), dtype=np.int64),
             total_width=self.settings.width,
         )
         with self.clock.phase("select"):
@@ -345,14 +326,6 @@ class _Search:
             embeddings = await self.embedder.embed(texts)
         with self.clock.phase("cluster"):
             return cluster_texts(texts, embeddings, self.settings.cluster_threshold)
-
-    def _count_kv(self, written: list[int], frontier: list[int]) -> None:
-        held = self.tree.kv_tokens(written) if written else 0
-        self.kv_tokens += held
-        self.kv_tokens_unshared += self.tree.kv_tokens_unshared(written)
-        self.peak_kv_tokens = max(self.peak_kv_tokens, held)
-        if frontier:
-            self.kv_tokens_paper += self.tree.kv_tokens(frontier) - self.tree.prefix_tokens(ROOT)
 
     def _summarise(
         self,
@@ -373,38 +346,14 @@ class _Search:
             clusters=None if clusters is None else tuple(clusters.tolist()),
             remaining_width=remaining,
             kv_tokens=self.tree.kv_tokens(written) if written else 0,
+            kv_tokens_paper=self.tree.kv_tokens(frontier) - self.tree.prefix_tokens(ROOT) if frontier else 0,
+            kv_tokens_unshared=self.tree.kv_tokens_unshared(written),
             figures=selection.figures,
         )
-        self.depths.append(summary)
+        self.state.depths.append(summary)
+        self.state.seconds = self.clock.so_far()
         best = max(frontier, key=lambda n: np.nan_to_num(self.tree.reward(n)), default=None)
-        self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text))
-
-    def _trajectory(self, node: int) -> EndedTrajectory:
-        reason, answer = self.ended[node], self._answer(node)
-        rewards = self.tree.rewards_to(node)
-        votes = answer is not None and self._may_vote(reason)
-        weight = answers.weight(rewards, self.settings.aggregation) if votes else 0.0
-        steps = tuple(step.text for step in self.tree.trajectory(node).steps)
-        return EndedTrajectory(node, reason, answer, weight, steps, rewards)
-
-    def _may_vote(self, reason: EndReason) -> bool:
-        return reason is EndReason.ANSWERED or (self.settings.cut_votes and reason is not EndReason.FAILED)
-
-    def _vote(self, trajectories: tuple[EndedTrajectory, ...]) -> tuple[answers.Vote, ...]:
-        voters = [t.answer if self._may_vote(t.end_reason) else None for t in trajectories]
-        return tuple(answers.vote(voters, [t.weight for t in trajectories]))
-
-    def _usage(self) -> Usage:
-        return Usage(
-            num_calls=self.num_calls,
-            generated_tokens=int(self.tree.tokens[1:].sum()),
-            prm_tokens=self.prm_tokens,
-            kv_tokens=self.kv_tokens,
-            kv_tokens_paper=self.kv_tokens_paper,
-            kv_tokens_unshared=self.kv_tokens_unshared,
-            peak_kv_tokens=self.peak_kv_tokens,
-            seconds=self.clock.seconds,
-        )
+        self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text, self.state))
 
 
 def _first(error: BaseException) -> BaseException:

@@ -22,7 +22,7 @@ class DepthSummary:
         widths: expansion width of each of them; 0 where pruned.
         clusters: cluster label of each of them; None where the strategy needs none.
         remaining_width: what the widths share: N less one for each completed trajectory so far.
-        kv_tokens: KV tokens of all trajectories of this depth, prompt included, before pruning.
+        kv_tokens, kv_tokens_paper, kv_tokens_unshared: KV tokens of this depth; see ``Usage``.
         figures: what the strategy noted.
     """
 
@@ -34,6 +34,8 @@ class DepthSummary:
     clusters: tuple[int, ...] | None
     remaining_width: int
     kv_tokens: int
+    kv_tokens_paper: int
+    kv_tokens_unshared: int
     figures: Mapping[str, float | str]
 
     @property
@@ -142,5 +144,9 @@ def _depth_dict(depth: DepthSummary) -> dict[str, Any]:
 
 
 def _plain(trajectory: dict[str, Any]) -> dict[str, Any]:
-    rewards = [None if math.isnan(r) else r for r in trajectory["rewards"]]
-    return {**trajectory, "rewards": rewards}
+    return {**trajectory, "rewards": [plain_number(r) for r in trajectory["rewards"]]}
+
+
+def plain_number(value: float) -> float | None:
+    """A number as JSON can hold it: None for NaN, which stands for a missing one."""
+    return None if math.isnan(value) else value

@@ -78,6 +78,11 @@ class SearchTree:
             raise ConfigError(f"the reward of node {node} is {reward}; it must lie in [0, 1]")
         self._reward[node] = float(reward)
 
+    def parent_of(self, node: int) -> int:
+        """Parent of one node; ``NO_PARENT`` for the root."""
+        self._check(node)
+        return self._parent[node]
+
     def reward(self, node: int) -> float:
         """Reward of one node; NaN where there is none."""
         self._check(node)
@@ -151,6 +156,14 @@ class SearchTree:
     def children(self, node: int) -> NDArray[np.int64]:
         """Ids of the steps under ``node``, in the order of their writing."""
         return np.flatnonzero(self.parent == node)
+
+    def head(self, num_nodes: int) -> "SearchTree":
+        """The tree as it was when it had its first ``num_nodes`` nodes, at least 1, with the rewards of today."""
+        self._check(num_nodes - 1)
+        tree = SearchTree(self.question, self._continuation[ROOT].token_ids)
+        for name in ("_parent", "_depth", "_reward", "_num_tokens", "_prefix_tokens", "_continuation"):
+            setattr(tree, name, getattr(self, name)[:num_nodes])
+        return tree
 
     def check_integrity(self) -> None:
         """Raises ConfigError if the arrays contradict one another: a defect of this package if they do."""

@@ -1,0 +1,53 @@
+"""What a search comes to: the answers of its trajectories, their weights, and the vote."""
+
+from etsearch import answers
+from etsearch.result import EndedTrajectory, SearchResult
+from etsearch.settings import SearchSettings
+from etsearch.state import SearchState
+from etsearch.types import Continuation, EndReason, EngineStats, FinishReason, StopReason
+
+
+def stated(text: str, last: Continuation, settings: SearchSettings) -> str | None:
+    """The answer stated in a text that ends with ``last``; one that a token limit may have cut is none."""
+    return answers.extract(text, settings.patterns, is_cut=last.finish_reason is FinishReason.LENGTH)
+
+
+def answer_at(state: SearchState, node: int, settings: SearchSettings) -> str | None:
+    """The answer of the trajectory to a node; None if it states none."""
+    return stated(state.tree.trajectory(node).text, state.tree.continuation(node), settings)
+
+
+def conclude(
+    state: SearchState, settings: SearchSettings, stop_reason: StopReason, engine: EngineStats
+) -> SearchResult:
+    """The result of a search that is over."""
+    trajectories = tuple(_trajectory(state, node, settings) for node in state.ended)
+    voters = [t.answer if _may_vote(t.end_reason, settings) else None for t in trajectories]
+    votes = tuple(answers.vote(voters, [t.weight for t in trajectories]))
+    return SearchResult(
+        question=state.tree.question,
+        answer=votes[0].answer if votes else None,
+        votes=votes,
+        trajectories=trajectories,
+        stop_reason=stop_reason,
+        usage=state.usage,
+        engine=engine,
+        depths=tuple(state.depths),
+        failures=tuple(state.failures),
+        width=settings.width,
+        seed=settings.seed,
+        tree=state.tree,
+    )
+
+
+def _trajectory(state: SearchState, node: int, settings: SearchSettings) -> EndedTrajectory:
+    reason, answer = state.ended[node], answer_at(state, node, settings)
+    rewards = state.tree.rewards_to(node)
+    votes = answer is not None and _may_vote(reason, settings)
+    weight = answers.weight(rewards, settings.aggregation) if votes else 0.0
+    steps = tuple(step.text for step in state.tree.trajectory(node).steps)
+    return EndedTrajectory(node, reason, answer, weight, steps, rewards)
+
+
+def _may_vote(reason: EndReason, settings: SearchSettings) -> bool:
+    return reason is EndReason.ANSWERED or (settings.cut_votes and reason is not EndReason.FAILED)
