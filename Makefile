@@ -12,7 +12,7 @@ $(BIN)/ets: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/ets pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[local,cbc]" --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable ".[local,cbc,report]" --group test --group lint
 	@touch $@
 
 demo: $(BIN)/ets  ## a fresh environment, the package, one search on an example problem

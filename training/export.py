@@ -102,7 +102,7 @@ def export_policy(model: Llama, hf: Path, out: Path, weights: str) -> None:
             shutil.copy(Path(scratch) / name, out)
     write_tokenizer(hf, out)
     format_ = {"template": language.PROMPT, "step_delimiter": "\n", "chat": False}
-    write_json(out / "etsearch.json", {"format": format_})
+    write_json(out / "etsearch.json", {"format": format_, "num_parameters": count(model)})
     check_policy(model, out)
 
 
@@ -130,7 +130,7 @@ def export_prm(model: Llama, hf: Path, out: Path, weights: str) -> None:
     write_tokenizer(hf, out)
     shutil.copy(hf / "config.json", out)
     spec = {"template": language.PROMPT, "tag": "\n", "good": language.GOOD, "bad": language.BAD}
-    write_json(out / "etsearch.json", {"label_prm": spec})
+    write_json(out / "etsearch.json", {"label_prm": spec, "num_parameters": count(model)})
     check_prm(head, out)
 
 
@@ -160,6 +160,10 @@ def write_tokenizer(hf: Path, out: Path) -> None:
     for name in TOKENIZER_FILES:
         if (hf / name).exists():
             shutil.copy(hf / name, out)
+
+
+def count(model: Llama) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
 
 
 def write_json(path: Path, value: object) -> None:

@@ -1,12 +1,14 @@
 """What lies in a model's folder or file: whether it is one, how it is used, how long its context is."""
 
+import hashlib
 import json
 import struct
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from etsearch.errors import ConfigError
-from etsearch.types import PromptFormat
+from etsearch.types import Identity, PromptFormat
 
 
 def checked_path(path: str | Path) -> Path:
@@ -32,16 +34,39 @@ def unreadable(path: Path, reason: str) -> str:
 
 def read_description(folder: Path, key: str) -> dict[str, Any] | None:
     """The entry of a model folder's ``etsearch.json`` that says how the model is used; None if there is none."""
+    entry = _description(folder).get(key)
+    if entry is not None and not isinstance(entry, dict):
+        raise ConfigError(f"{folder / 'etsearch.json'}: {key!r} must be an object, not {entry!r}")
+    return entry
+
+
+def _description(folder: Path) -> dict[str, Any]:
     path = folder / "etsearch.json"
     if not path.is_file():
-        return None
+        return {}
     try:
-        entry = json.loads(path.read_text(encoding="utf-8")).get(key)
-    except (OSError, ValueError, AttributeError) as error:
+        return dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
-    if entry is not None and not isinstance(entry, dict):
-        raise ConfigError(f"{path}: {key!r} must be an object, not {entry!r}")
-    return entry
+
+
+def identify(path: Path, engine: str) -> Identity:
+    """Which model it is: its folder's or file's name, a hash of all its files, and its size if the folder says it."""
+    count = _description(path).get("num_parameters")
+    return Identity(path.name, _sha256(path), count if isinstance(count, int) else None, engine)
+
+
+@lru_cache(maxsize=16)
+def _sha256(path: Path) -> str:
+    """Of the names and the contents of all files; a large model takes seconds."""
+    digest = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            digest.update(f"{file.relative_to(path.parent)}\n{file.stat().st_size}\n".encode())
+            with file.open("rb") as content:
+                while block := content.read(1 << 20):
+                    digest.update(block)
+    return digest.hexdigest()
 
 
 def read_format(path: Path) -> PromptFormat | None:

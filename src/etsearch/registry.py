@@ -42,6 +42,18 @@ def parse(text: str) -> Specification:
     return Specification(match["name"].replace("-", "_"), match["argument"], settings)
 
 
+def split(text: str) -> list[str]:
+    """The specifications of a list: it is cut at the commas outside parentheses (``beam(keep=4, shrink=true),ets``)."""
+    parts, depth = [""], 0
+    for character in text:
+        depth += (character == "(") - (character == ")")
+        if character == "," and depth == 0:
+            parts.append("")
+        else:
+            parts[-1] += character
+    return [part.strip() for part in parts]
+
+
 @dataclass(frozen=True)
 class Entry(Generic[T]):
     """A part that can be chosen.

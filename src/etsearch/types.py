@@ -51,11 +51,26 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question, with the reference answer where one is known (never shown to a strategy)."""
+    """A question, with the reference answer where one is known (never shown to a strategy), and how hard it is."""
 
     question: str
     answer: str | None = None
     id: str = ""
+    level: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which part it was, for the record of a run; None where it cannot tell.
+
+    ``sha256`` is of the model's files; ``num_parameters`` that of the network, for FLOPs; ``engine`` what runs it, with
+    its version.
+    """
+
+    name: str
+    sha256: str | None = None
+    num_parameters: int | None = None
+    engine: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

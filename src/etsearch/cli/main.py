@@ -5,6 +5,7 @@ import sys
 import typer
 
 from etsearch import __version__
+from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import engines, prms, strategies
 from etsearch.cli.solve import solve
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
@@ -16,6 +17,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(solve)
+app.command("eval")(evaluation)
 app.command()(strategies)
 app.command()(engines)
 app.command()(prms)

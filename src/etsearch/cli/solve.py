@@ -15,7 +15,7 @@ from etsearch.cli.show import show, show_comparison
 from etsearch.diversity import EMBEDDERS
 from etsearch.errors import ConfigError
 from etsearch.loop import run_search
-from etsearch.registry import parse
+from etsearch.registry import parse, split
 from etsearch.result import SearchResult
 from etsearch.settings import Limits, SearchSettings
 from etsearch.strategies import STRATEGIES, Strategy
@@ -95,24 +95,12 @@ def _problem(question: str, example: int | None) -> Problem:
 
 def _strategies(names: str, given: dict[str, Any]) -> dict[str, Strategy]:
     """The strategies of a list such as ``beam(keep=4),ets``; each takes those of the given settings that it has."""
-    specifications = [text.strip() for text in _split(names)]
+    specifications = split(names)
     taken = {s: [k for k in given if k in STRATEGIES.entry(parse(s).name).parameters] for s in specifications}
     for key in given:
         if not any(key in keys for keys in taken.values()):
             raise ConfigError(f"--{key.replace('_', '-')} is no setting of {names}; see 'ets strategies'")
     return {s: STRATEGIES.create(s, {k: given[k] for k in taken[s]}) for s in specifications}
-
-
-def _split(names: str) -> list[str]:
-    """Splits at the commas that stand outside parentheses."""
-    parts, depth = [""], 0
-    for character in names:
-        depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
-            parts.append("")
-        else:
-            parts[-1] += character
-    return parts
 
 
 async def _search(

@@ -2,7 +2,7 @@
 
 from typing import Final, Protocol
 
-from etsearch.types import Continuation, EngineStats, GenerateRequest, PromptFormat
+from etsearch.types import Continuation, EngineStats, GenerateRequest, Identity, PromptFormat
 
 STEP_BY_STEP: Final = PromptFormat(
     "Solve the following problem step by step. Put one step in each paragraph, with a blank line between "
@@ -19,6 +19,11 @@ class Generator(Protocol):
     @property
     def format(self) -> PromptFormat:
         """How questions are put to this model."""
+        ...
+
+    @property
+    def identity(self) -> Identity:
+        """Which model this is and what runs it, for the record of a run."""
         ...
 
     async def generate(self, request: GenerateRequest) -> list[Continuation]:

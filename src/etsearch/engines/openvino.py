@@ -34,8 +34,8 @@ from etsearch.engines._openvino_thread import (
 )
 from etsearch.engines.base import STEP_BY_STEP
 from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
-from etsearch.model_files import checked_path, context_length, read_format, unreadable
-from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, PromptFormat
+from etsearch.model_files import checked_path, context_length, identify, read_format, unreadable
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
 
 Precision = Literal["f32", "bf16", "f16"]
 
@@ -85,7 +85,7 @@ class OpenVinoGenerator:
         self._path = checked_path(path)
         self._genai = _import_genai()
         self._format = format or read_format(self._path) or STEP_BY_STEP
-        self._read_question = read_question
+        self._read_question, self._precision = read_question, precision
         self._known_delimiters: dict[tuple[str, ...], _Delimiters] = {}
         scheduler = self._genai.SchedulerConfig()
         scheduler.enable_prefix_caching = True
@@ -114,6 +114,11 @@ class OpenVinoGenerator:
     def format(self) -> PromptFormat:
         """How questions are put to this model."""
         return self._format
+
+    @property
+    def identity(self) -> Identity:
+        """The model's files, and the version of OpenVINO GenAI."""
+        return identify(self._path, f"openvino-genai {self._genai.__version__}, {self._precision or 'own precision'}")
 
     async def generate(self, request: GenerateRequest) -> list[Continuation]:
         """``request.num_continuations`` continuations; see :class:`~etsearch.engines.base.Generator`.

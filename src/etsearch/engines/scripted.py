@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from etsearch.errors import EngineError
-from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, PromptFormat
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
 
 Writer = Callable[[str, random.Random], str]
 
@@ -43,6 +43,10 @@ class ScriptedGenerator:
     @property
     def format(self) -> PromptFormat:
         return self._format
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(getattr(self._write, "__qualname__", repr(self._write)), engine="scripted")
 
     async def generate(self, request: GenerateRequest) -> list[Continuation]:
         if self._is_closed:

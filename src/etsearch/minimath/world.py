@@ -18,8 +18,8 @@ from etsearch.minimath import language
 
 MAX_LEVEL: Final = 6
 MAX_VALUE: Final = language.MAX_NUMBER
-SPLITS: Final = ("train", "validation", "test")
 Split = Literal["train", "validation", "test"]
+SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
 
 _KINDS, _KIND_WEIGHTS = ("more", "fewer", "times", "half", "sum"), (28, 22, 18, 10, 22)
 

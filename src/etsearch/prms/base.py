@@ -2,11 +2,16 @@
 
 from typing import Protocol
 
-from etsearch.types import Scores, Trajectory
+from etsearch.types import Identity, Scores, Trajectory
 
 
 class RewardModel(Protocol):
     """Scores steps. One instance serves many searches at once and batches across them."""
+
+    @property
+    def identity(self) -> Identity:
+        """Which model this is and what runs it, for the record of a run."""
+        ...
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
         """Rewards in [0, 1] of the steps ``first`` to last of a trajectory.

@@ -4,7 +4,7 @@ import math
 from typing import final
 
 from etsearch.errors import RewardError
-from etsearch.types import Scores, Trajectory
+from etsearch.types import Identity, Scores, Trajectory
 
 
 @final
@@ -14,6 +14,10 @@ class LogProbabilityRewardModel:
     ``reward_t = exp(mean log p of the tokens of steps 1 … t)``, in [0, 1]. It says how sure the generator is, not
     whether it is right: a baseline, and a stand-in where there is no PRM.
     """
+
+    @property
+    def identity(self) -> Identity:
+        return Identity("log_probability")
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
         """Rewards of the steps ``first`` to last; see :class:`~etsearch.prms.base.RewardModel`."""

@@ -19,10 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.errors import ConfigError, MissingDependencyError, RewardError
-from etsearch.model_files import checked_path, context_length, unreadable
+from etsearch.model_files import checked_path, context_length, identify, unreadable
 from etsearch.prms.label import LabelReader, LabelSpec, Reading
 from etsearch.prms.packing import pack
-from etsearch.types import Scores, Trajectory
+from etsearch.types import Identity, Scores, Trajectory
 
 PADDING_SHARE: Final = 0.25
 """Share of padding in a batch above which a longer sequence waits for the next one."""
@@ -219,13 +219,20 @@ class OpenVinoRewardModel:
                 '{"label_prm": {"template": …, "tag": …, "good": …, "bad": …}}'
             )
         self._reader = LabelReader(spec, _tokenizer(folder), read_question)
-        self._context_tokens = context_length(folder)
+        self._path, self._context_tokens = folder, context_length(folder)
         try:
             network = _Network(folder, self._reader.label_ids, max_batch)
         except RuntimeError as error:
             raise ConfigError(unreadable(folder, str(error))) from error
         self._scorer = _Scorer(network)
         self._stop = weakref.finalize(self, self._scorer.stop)
+
+    @property
+    def identity(self) -> Identity:
+        """The model's files, and the version of OpenVINO."""
+        import openvino as ov  # noqa: PLC0415
+
+        return identify(self._path, f"openvino {ov.__version__}, f32")
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
         """Rewards of the steps ``first`` to last; see :class:`~etsearch.prms.base.RewardModel`."""

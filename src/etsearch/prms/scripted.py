@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import final
 
 from etsearch.errors import RewardError
-from etsearch.types import Scores, Trajectory
+from etsearch.types import Identity, Scores, Trajectory
 
 Judge = Callable[[str, Sequence[str]], float]
 
@@ -22,6 +22,10 @@ class ScriptedRewardModel:
     def __init__(self, judge: Judge, *, delay_s: float = 0.0) -> None:
         self._judge = judge
         self._delay_s = delay_s
+
+    @property
+    def identity(self) -> Identity:
+        return Identity(getattr(self._judge, "__qualname__", repr(self._judge)), engine="scripted")
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
         steps = [step.text for step in trajectory.steps]

@@ -1,0 +1,104 @@
+"""``ets eval``: strategies over a data set, kept search by search."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from etsearch.cli.progress import ProgressView
+from etsearch.errors import ConfigError
+from etsearch.evaluation.dryrun import describe
+from etsearch.evaluation.recipe import EXAMPLE, Recipe
+from etsearch.evaluation.runner import evaluate
+from etsearch.registry import split
+
+_NO_LIST: list[str] = []
+
+
+def evaluation(
+    target: Annotated[str, typer.Argument(help="A recipe (.yaml), or a data set such as 'minimath:test'.")],
+    overrides: Annotated[
+        list[str], typer.Argument(metavar="[KEY=VALUE]...", help=f"Values in place of the recipe's: {EXAMPLE}")
+    ] = _NO_LIST,
+    strategy: Annotated[str, typer.Option(help="Strategies, such as 'best_of_n,beam(keep=4),rebase,ets'.")] = "",
+    width: Annotated[str, typer.Option(help="Widths, such as '16,64,256'.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as '0,1,2'.")] = "",
+    concurrency: Annotated[str, typer.Option(help="Searches in flight; several with --throughput.")] = "",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many problems.")] = None,
+    levels: Annotated[str, typer.Option(help="Only problems of these levels, such as '4,5'.")] = "",
+    shuffle: Annotated[int | None, typer.Option(help="Shuffle the problems with this seed.")] = None,
+    generator: Annotated[str, typer.Option(help="See 'ets engines'.")] = "",
+    prm: Annotated[str, typer.Option(help="See 'ets prms'; 'none' for a plain majority of best-of-N.")] = "",
+    embedder: Annotated[str, typer.Option(help="What clusters steps.")] = "",
+    out: Annotated[str, typer.Option(help="The run's folder; by default runs/NAME.")] = "",
+    throughput: Annotated[bool, typer.Option("--throughput", help="One strategy after the other, timed.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
+    resume_clean: Annotated[
+        bool, typer.Option("--resume-clean", help="Half-done searches begin anew; damaged lines are set aside.")
+    ] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed.")] = False,
+) -> None:
+    """Run strategies over a data set and keep every search.
+
+    The same command goes on where a run was stopped, however it was stopped.
+    """
+    numbers = {"widths": width, "seeds": seeds, "concurrency": concurrency}
+    given: dict[str, Any] = {key: _numbers(key, text) for key, text in numbers.items() if text}
+    texts = {"generator": generator, "prm": prm, "embedder": embedder, "out": out}
+    given |= {key: text for key, text in texts.items() if text}
+    given |= {key: value for key, value in {"limit": limit, "shuffle": shuffle}.items() if value is not None}
+    if strategy:
+        given["strategies"] = split(strategy)
+    if levels:
+        given["levels"] = [text.strip() for text in levels.split(",")]
+    if throughput:
+        given["measure"] = "throughput"
+    recipe = _recipe(target, overrides, given)
+    if dry_run:
+        typer.echo(describe(recipe))
+        return
+    console = Console(stderr=False)
+    with ProgressView(console, recipe) as view:
+        asked = {"arguments": sys.argv[1:]}
+        try:
+            outcome = asyncio.run(
+                evaluate(
+                    recipe,
+                    asked=asked,
+                    clean=resume_clean,
+                    retry_failed=retry_failed,
+                    on_start=view.start,
+                    on_progress=view.update,
+                )
+            )
+        except KeyboardInterrupt:
+            sys.stderr.write("ets: stopped; the same command goes on from here\n")
+            raise typer.Exit(130) from None
+    for notice in outcome.notices:
+        console.print(f"[yellow]{notice}[/]", highlight=False)
+    console.print(f"{outcome.num_done} searches done, {outcome.num_failed} failed: {outcome.path}", highlight=False)
+    if outcome.num_failed:
+        console.print("'--retry-failed' runs the failed ones again", highlight=False)
+        raise typer.Exit(1)
+
+
+def _recipe(target: str, overrides: list[str], given: dict[str, Any]) -> Recipe:
+    if target.endswith((".yaml", ".yml")):
+        recipe = Recipe.load(Path(target), overrides)
+        return Recipe.of({**recipe.plain(), **given}, f"the recipe {target}") if given else recipe
+    if overrides:
+        raise ConfigError(f"{overrides[0]!r} sets a value of a recipe, and {target!r} is none; use the options")
+    if "strategies" not in given:
+        raise ConfigError("no strategy is named; give --strategy, such as --strategy best_of_n,rebase,ets")
+    name = "".join(c if c.isalnum() else "-" for c in target)
+    return Recipe.of({"name": name, "data": target, **given}, "the options")
+
+
+def _numbers(what: str, text: str) -> list[int]:
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise ConfigError(f"{what} is {text!r}; give whole numbers with commas between them") from None

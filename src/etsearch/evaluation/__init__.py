@@ -1,0 +1,1 @@
+"""Fair comparison of strategies: data, recipes, runs that can be resumed, grading, statistics, reports."""

@@ -1,0 +1,202 @@
+"""Problems with reference answers: the miniature world, the public sets by path, any JSONL, the hub.
+
+A data set is named like every other part: ``minimath:test``, ``gsm8k:PATH``, ``math500:PATH``,
+``jsonl(question=FIELD, answer=FIELD):PATH``, ``hub(question=FIELD, answer=FIELD):OWNER/NAME``.
+"""
+
+import hashlib
+import json
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from etsearch import minimath
+from etsearch.errors import ConfigError
+from etsearch.registry import Entry, Registry
+from etsearch.types import Problem
+
+MINIMATH_PROBLEMS: Final = 600
+"""Problems of a split of the miniature world, a hundred of each level."""
+
+
+@dataclass(frozen=True, slots=True)
+class Dataset:
+    """Problems with their reference answers.
+
+    ``sha256`` is of the file, or of all questions and answers where there is none; it does not depend on which of the
+    problems are chosen.
+    """
+
+    problems: tuple[Problem, ...]
+    sha256: str
+
+    def chosen(self, levels: Iterable[str] = (), shuffle: int | None = None, limit: int | None = None) -> "Dataset":
+        """Those of some levels (all if none are named), in an order of their own if shuffled, the first ``limit``.
+
+        Raises:
+            ConfigError: a level that no problem has, or a limit below 1.
+        """
+        wanted = set(levels)
+        if missing := wanted - {p.level for p in self.problems}:
+            known = ", ".join(sorted({p.level for p in self.problems if p.level})) or "none"
+            raise ConfigError(f"no problem has level {', '.join(sorted(missing))}; the levels there are: {known}")
+        if limit is not None and limit < 1:
+            raise ConfigError(f"the limit is {limit}; it must be at least 1")
+        problems = [p for p in self.problems if not wanted or p.level in wanted]
+        if shuffle is not None:
+            random.Random(f"etsearch {shuffle}").shuffle(problems)
+        return Dataset(tuple(problems[:limit]), self.sha256)
+
+
+DATASETS: Registry[Dataset] = Registry("data set")
+"""All data sets by name. Add one of your own with ``DATASETS.register``."""
+
+
+def _minimath(split: str) -> Dataset:
+    if split not in ("train", "validation", "test"):
+        raise ConfigError(f"minimath has no split {split!r}; choose one of {', '.join(minimath.world.SPLITS)}")
+    worded = minimath.world.problems(split, MINIMATH_PROBLEMS)
+    problems = [
+        Problem(w.question, str(w.answer), f"minimath/{split}/{number}", str(w.level))
+        for number, w in enumerate(worded)
+    ]
+    text = json.dumps([[p.question, p.answer] for p in problems])
+    return Dataset(tuple(problems), hashlib.sha256(text.encode()).hexdigest())
+
+
+_GSM8K_ANSWER = re.compile(r"####\s*(.+?)\s*$")
+
+
+def _gsm8k(path: str) -> Dataset:
+    def problem(row: Mapping[str, Any], where: str) -> Problem:
+        stated = _GSM8K_ANSWER.search(_text(row, "answer", where))
+        if stated is None:
+            raise ConfigError(f"{where}: the answer does not end with '#### ANSWER'; is this GSM8K?")
+        return Problem(_text(row, "question", where), stated[1].replace(",", ""))
+
+    return _read(Path(path), problem)
+
+
+def _math500(path: str) -> Dataset:
+    def problem(row: Mapping[str, Any], where: str) -> Problem:
+        answer = _text(row, "answer", where)
+        return Problem(_text(row, "problem", where), answer, str(row.get("unique_id", "")), _level(row.get("level")))
+
+    return _read(Path(path), problem)
+
+
+def _jsonl(path: str, question: str = "question", answer: str = "answer", id: str = "", level: str = "") -> Dataset:  # noqa: A002
+    return _read(Path(path), _mapped(question, answer, id, level))
+
+
+def _mapped(question: str, answer: str, id_: str, level: str) -> Callable[[Mapping[str, Any], str], Problem]:
+    def problem(row: Mapping[str, Any], where: str) -> Problem:
+        name = _text(row, id_, where) if id_ else ""
+        of_level = _level(row.get(level)) if level else ""
+        return Problem(_text(row, question, where), _text(row, answer, where), name, of_level)
+
+    return problem
+
+
+def _hub(
+    name: str,
+    question: str = "question",
+    answer: str = "answer",
+    id: str = "",  # noqa: A002
+    level: str = "",
+    split: str = "test",
+    subset: str | None = None,
+) -> Dataset:
+    from datasets import load_dataset  # noqa: PLC0415
+
+    try:
+        rows: Sequence[Mapping[str, Any]] = list(load_dataset(name, subset, split=split))
+    except Exception as error:
+        raise ConfigError(f"the hub's data set {name!r} cannot be loaded: {error}") from error
+    read = _mapped(question, answer, id, level)
+    where = [f"{name}, row {number}" for number in range(1, len(rows) + 1)]
+    problems = _distinct(((place, read(row, place)) for place, row in zip(where, rows, strict=True)), name)
+    text = json.dumps([[p.question, p.answer] for p in problems])
+    return Dataset(problems, hashlib.sha256(text.encode()).hexdigest())
+
+
+def _read(path: Path, problem: Callable[[Mapping[str, Any], str], Problem]) -> Dataset:
+    """The problems of a JSONL file, a line each; blank lines do not count."""
+    path = path.expanduser()
+    try:
+        raw = path.read_bytes()
+        text = raw.decode("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"the data set {path} cannot be read: {error}") from error
+
+    def rows() -> Iterator[tuple[str, Problem]]:
+        for number, line in enumerate(text.split("\n"), start=1):
+            if not line.strip():
+                continue
+            where = f"{path}, line {number}"
+            try:
+                row = json.loads(line)
+            except ValueError as error:
+                raise ConfigError(f"{where} is no JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise ConfigError(f"{where} is no JSON object but {line[:40]!r}")
+            yield where, problem(row, where)
+
+    return Dataset(_distinct(rows(), path.stem), hashlib.sha256(raw).hexdigest())
+
+
+def _distinct(rows: Iterable[tuple[str, Problem]], name: str) -> tuple[Problem, ...]:
+    """The problems, each with an id of its own: its place where the data gives none."""
+    problems: dict[str, Problem] = {}
+    first: dict[str, str] = {}
+    for number, (where, problem) in enumerate(rows, start=1):
+        key = problem.id or f"{name}/{number}"
+        if key in problems:
+            raise ConfigError(f"{where}: the id {key!r} is that of {first[key]} too; ids must differ")
+        problems[key] = Problem(problem.question, problem.answer, key, problem.level)
+        first[key] = where
+    if not problems:
+        raise ConfigError(f"the data set {name} holds no problem")
+    return tuple(problems.values())
+
+
+def _text(row: Mapping[str, Any], key: str, where: str) -> str:
+    """A field that must be there and hold something: a text, or a number as its text."""
+    value = row.get(key)
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
+        found = "is missing" if key not in row else f"is {value!r}"
+        raise ConfigError(f"{where}: {key!r} {found}; it must hold a text. Fields there: {', '.join(row)}")
+    return str(value).strip()
+
+
+def _level(value: Any) -> str:
+    """``Level 5`` is ``5``."""
+    return "" if value is None else str(value).removeprefix("Level").strip()
+
+
+DATASETS.register(Entry("minimath", "the miniature world", _minimath, takes_argument="test|validation|train"))
+DATASETS.register(Entry("gsm8k", "GSM8K: question, answer ending in '#### ANSWER'", _gsm8k, takes_argument="PATH"))
+DATASETS.register(Entry("math500", "MATH500: problem, answer, unique_id, level", _math500, takes_argument="PATH"))
+DATASETS.register(
+    Entry(
+        "jsonl",
+        "any JSONL; the settings name its fields",
+        _jsonl,
+        parameters=("question", "answer", "id", "level"),
+        takes_argument="PATH",
+    )
+)
+DATASETS.register(
+    Entry(
+        "hub",
+        "a data set of the Hugging Face hub, or a folder that 'datasets' can load",
+        _hub,
+        parameters=("question", "answer", "id", "level", "split", "subset"),
+        takes_argument="OWNER/NAME",
+        extra="hub",
+        module="datasets",
+    )
+)

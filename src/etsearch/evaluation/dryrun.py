@@ -1,0 +1,77 @@
+"""What a recipe would do, without doing it."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from etsearch.diversity import EMBEDDERS
+from etsearch.engines import GENERATORS
+from etsearch.errors import ConfigError, EtsearchError
+from etsearch.evaluation.datasets import DATASETS
+from etsearch.evaluation.recipe import Recipe
+from etsearch.evaluation.runner import blocks, dataset_of
+from etsearch.prms import REWARD_MODELS
+from etsearch.registry import Registry, parse
+
+
+def describe(recipe: Recipe) -> str:
+    """The resolved configuration, the number of searches, and an estimate of calls and tokens.
+
+    What this machine lacks (a data file, an extra, an engine that another version brings) is said, and is no error:
+    the recipe may be meant for another machine.
+    """
+    lines = [yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True).rstrip(), "", "cells:"]
+    lines += [f"  {cell.label} at width {cell.width}: {cell.specification}" for cell in recipe.cells()]
+    missing = [reason for reason in _missing(recipe) if reason]
+    try:
+        problems = dataset_of(recipe).problems
+        lines += ["", f"problems: {len(problems)}"]
+        lines += _estimate(recipe, [len(tasks) for _, tasks in blocks(recipe, problems)], len(problems))
+    except EtsearchError as error:
+        missing.append(str(error))
+        if recipe.limit:
+            lines += ["", f"problems: at most {recipe.limit}"]
+            count = recipe.limit * len(recipe.seeds) * len(list(recipe.cells()))
+            lines += _estimate(recipe, [count * len(recipe.concurrency)], recipe.limit)
+    if missing:
+        lines += ["", "this cannot run here as it stands:", *(f"  {reason}" for reason in missing)]
+    return "\n".join(lines)
+
+
+def _missing(recipe: Recipe) -> list[str]:
+    kinds: Mapping[str, tuple[Registry[Any], str]] = {
+        "generator": (GENERATORS, recipe.generator),
+        "prm": (REWARD_MODELS, recipe.prm),
+        "embedder": (EMBEDDERS, recipe.embedder),
+        "data": (DATASETS, recipe.data),
+    }
+    reasons = []
+    for key, (registry, text) in kinds.items():
+        if text == "none":
+            continue
+        name = parse(text).name
+        try:
+            entry = registry.entry(name)
+        except ConfigError as error:
+            reasons.append(f"{key}: {error}")
+            continue
+        if not entry.is_available:
+            reasons.append(f"{key}: {text} needs pip install 'etsearch[{entry.extra}]'")
+    return reasons
+
+
+def _estimate(recipe: Recipe, sizes: list[int], num_problems: int) -> list[str]:
+    searches = sum(sizes)
+    widths = [cell.width for cell in recipe.cells()]
+    per_problem = sum(widths) * len(recipe.seeds) * len(recipe.concurrency)
+    calls = num_problems * per_problem * recipe.assumed.depths
+    tokens = calls * recipe.assumed.step_tokens
+    most = num_problems * per_problem * recipe.limits.max_depth
+    assumed = f"{recipe.assumed.depths:g} depths of {recipe.assumed.step_tokens:g} tokens a step"
+    most_tokens = num_problems * per_problem * recipe.limits.max_tokens
+    return [
+        f"searches: {searches:,}",
+        f"estimate, for {assumed}: {calls:,.0f} sampled continuations, {tokens:,.0f} generated tokens",
+        f"at most: {most:,.0f} sampled continuations ({recipe.limits.max_depth} depths), {most_tokens:,.0f} tokens",
+    ]

@@ -1,0 +1,340 @@
+"""Runs the searches of a recipe, several at a time, and keeps each as it ends."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+from etsearch.api import opened
+from etsearch.diversity import EMBEDDERS, Embedder
+from etsearch.engines import Generator
+from etsearch.errors import ConfigError, EngineError, EtsearchError
+from etsearch.evaluation.datasets import DATASETS, Dataset
+from etsearch.evaluation.grading import GRADERS, grade
+from etsearch.evaluation.recipe import Cell, Recipe
+from etsearch.evaluation.record import DepthFigures, Key, RunWriter, SearchRecord, writing
+from etsearch.events import Event, Expanded, Selected
+from etsearch.loop import run_search
+from etsearch.prms import RewardModel
+from etsearch.result import SearchResult
+from etsearch.state import SearchState
+from etsearch.types import Identity, Problem, StopReason
+
+MAX_FAILURES_IN_A_ROW: Final = 10
+"""Searches that fail one after the other before the run gives up: something is wrong with more than a search."""
+SAMPLING_S: Final = 0.02
+"""Pause between two looks at the engine's figures."""
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """One search to run."""
+
+    problem: Problem
+    cell: Cell
+    seed: int
+    in_flight: int
+
+    @property
+    def key(self) -> Key:
+        return Key(self.problem.id, self.cell.label, self.cell.width, self.seed, self.in_flight)
+
+
+@dataclass
+class Progress:
+    """How far a run is; the listener is called after every change.
+
+    ``tokens`` were generated and ``searches`` finished since the run was started, not before.
+    """
+
+    total: int
+    records: Mapping[Key, SearchRecord]
+    started: float = field(default_factory=time.monotonic)
+    tokens: int = 0
+    searches: int = 0
+    cache_use: float | None = None
+    latest: SearchRecord | None = None
+
+    @property
+    def seconds(self) -> float:
+        return time.monotonic() - self.started
+
+
+OnProgress = Callable[[Progress], None]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run came to: where it is, how many of its searches are done or failed, and what was amiss."""
+
+    path: Path
+    num_done: int
+    num_failed: int
+    notices: tuple[str, ...]
+
+
+def dataset_of(recipe: Recipe) -> Dataset:
+    """The problems of a recipe."""
+    return DATASETS.create(recipe.data).chosen(recipe.levels, recipe.shuffle, recipe.limit)
+
+
+def blocks(recipe: Recipe, problems: tuple[Problem, ...]) -> Iterator[tuple[int, list[Task]]]:
+    """The searches in the order of their running, as blocks with the number in flight; see ``Recipe.measure``."""
+    cells = list(recipe.cells())
+    if recipe.measure == "throughput":
+        for concurrency in recipe.concurrency:
+            for cell in cells:
+                for seed in recipe.seeds:
+                    yield concurrency, [Task(p, cell, seed, concurrency) for p in problems]
+    else:
+        yield recipe.concurrency[0], [Task(p, c, s, 0) for s in recipe.seeds for p in problems for c in cells]
+
+
+async def evaluate(
+    recipe: Recipe,
+    *,
+    asked: Mapping[str, Any] | None = None,
+    clean: bool = False,
+    retry_failed: bool = False,
+    on_start: Callable[[RunWriter], None] = lambda _: None,
+    on_progress: OnProgress = lambda _: None,
+) -> Outcome:
+    """Runs what a recipe asks for and what is not there yet.
+
+    Args:
+        recipe: what to run, and the folder.
+        asked: what the user gave, for the record.
+        clean: whether half-done searches begin anew, and damaged lines are set aside.
+        retry_failed: whether searches that failed are run again.
+        on_start: called once the folder is open.
+        on_progress: called after every search, and as the engine's figures change.
+
+    Raises:
+        ConfigError, RecordError: what cannot be used; nothing was written over.
+        EngineError: too many searches failed in a row.
+    """
+    dataset = dataset_of(recipe)
+    async with opened(recipe.generator, None if recipe.prm == "none" else recipe.prm) as (generator, prm):
+        embedder = EMBEDDERS.create(recipe.embedder)
+        identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": generator.identity}
+        if prm is not None:
+            identities["reward model"] = prm.identity
+        with writing(recipe.folder, recipe, asked or {}, identities, clean=clean) as writer:
+            on_start(writer)
+            runner = _Runner(recipe, writer, generator, prm, embedder, on_progress)
+            for concurrency, tasks in blocks(recipe, dataset.problems):
+                await runner.run(concurrency, tasks, retry_failed=retry_failed)
+            wanted = {task.key for _, tasks in blocks(recipe, dataset.problems) for task in tasks}
+            states = [writer.records[key].status for key in wanted if key in writer.records]
+            return Outcome(writer.path, states.count("done"), states.count("failed"), tuple(writer.notices))
+
+
+class _Runner:
+    def __init__(
+        self,
+        recipe: Recipe,
+        writer: RunWriter,
+        generator: Generator,
+        prm: RewardModel | None,
+        embedder: Embedder,
+        on_progress: OnProgress,
+    ) -> None:
+        self.recipe, self.writer, self.on_progress = recipe, writer, on_progress
+        self.generator, self.prm, self.embedder = generator, prm, embedder
+        self.watches: set[_Watch] = set()
+        problems = dataset_of(recipe).problems
+        self.progress = Progress(sum(len(tasks) for _, tasks in blocks(recipe, problems)), writer.records)
+        self._failures_in_a_row = 0
+
+    async def run(self, concurrency: int, tasks: list[Task], *, retry_failed: bool) -> None:
+        waiting = iter([task for task in tasks if self._is_wanted(task, retry_failed=retry_failed)])
+
+        async def work() -> None:
+            for task in waiting:
+                await self._search(task)
+
+        async with self._sampled():
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for _ in range(concurrency):
+                        group.create_task(work())
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
+
+    def _is_wanted(self, task: Task, *, retry_failed: bool) -> bool:
+        record = self.writer.records.get(task.key)
+        return record is None or (retry_failed and record.status == "failed")
+
+    async def _search(self, task: Task) -> None:
+        key = task.key
+        kept = self.writer.kept(key)
+        resumed = kept[1] + 1 if kept else 0
+        state = kept[0] if kept else None
+        watch = _Watch()
+        self.watches.add(watch)
+
+        def listen(event: Event) -> None:
+            nonlocal state
+            if isinstance(event, Expanded):
+                self.progress.tokens += sum(len(c.token_ids) for c in event.continuations)
+            elif isinstance(event, Selected):
+                state, watch.predicted_tokens = event.state, event.summary.kv_tokens
+                if event.state.expansions:
+                    self.writer.keep(key, event.state, resumed)
+
+        try:
+            result = await run_search(
+                task.problem,
+                generator=self.generator,
+                reward_model=self.prm,
+                strategy=task.cell.strategy,
+                settings=self.recipe.settings(task.cell.width, task.seed),
+                embedder=self.embedder,
+                on_event=listen,
+                resume=state,
+            )
+        except EtsearchError as error:
+            record = _failed(task, error, resumed)
+            self._keep(record, task, None)
+            self._count_failure(error)
+            return
+        finally:
+            self.watches.discard(watch)
+        record = await asyncio.to_thread(_finished, task, result, watch.figures(), resumed)
+        self._keep(record, task, state)
+        self._failures_in_a_row = 0
+
+    def _keep(self, record: SearchRecord, task: Task, state: SearchState | None) -> None:
+        self.writer.add(record, task.cell.specification, state)
+        self.progress.searches += 1
+        self.progress.latest = record
+        self.on_progress(self.progress)
+
+    def _count_failure(self, error: EtsearchError) -> None:
+        self._failures_in_a_row += 1
+        if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
+            raise EngineError(
+                f"{MAX_FAILURES_IN_A_ROW} searches failed one after the other, the last with: {error}. "
+                "Mend that, then go on with the same command and --retry-failed"
+            ) from error
+
+    @asynccontextmanager
+    async def _sampled(self) -> AsyncIterator[None]:
+        """Looks at the engine's figures for as long as searches are under way."""
+        sampler = asyncio.create_task(self._sample())
+        try:
+            yield
+        finally:
+            sampler.cancel()
+
+    async def _sample(self) -> None:
+        while True:
+            stats = await self.generator.stats()
+            self.progress.cache_use = stats.cache_use
+            if stats.cache_use is not None and stats.cache_capacity_tokens:
+                predicted = sum(watch.predicted_tokens for watch in self.watches)
+                for watch in self.watches:
+                    watch.see(stats.cache_use * stats.cache_capacity_tokens, predicted, len(self.watches))
+            await asyncio.sleep(SAMPLING_S)
+
+
+@dataclass(eq=False)
+class _Watch:
+    """What the engine held while a search ran, all searches in flight together, in tokens."""
+
+    predicted_tokens: int = 0
+    num_samples: int = 0
+    total_tokens: float = 0.0
+    total_in_flight: int = 0
+    peak_tokens: float = 0.0
+    peak_predicted: int = 0
+
+    def see(self, tokens: float, predicted: int, in_flight: int) -> None:
+        self.num_samples += 1
+        self.total_tokens += tokens
+        self.total_in_flight += in_flight
+        self.peak_tokens = max(self.peak_tokens, tokens)
+        self.peak_predicted = max(self.peak_predicted, predicted)
+
+    def figures(self) -> dict[str, float]:
+        if not self.num_samples:
+            return {}
+        return {
+            "mean_cache_tokens": round(self.total_tokens / self.num_samples, 1),
+            "peak_cache_tokens": round(self.peak_tokens, 1),
+            "mean_in_flight": round(self.total_in_flight / self.num_samples, 2),
+            "peak_predicted_tokens": self.peak_predicted,
+        }
+
+
+def _gold(problem: Problem) -> str:
+    if problem.answer is None:
+        raise ConfigError(f"the problem {problem.id} has no reference answer; it cannot be graded")
+    return problem.answer
+
+
+def _failed(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
+    return SearchRecord(
+        **task.key._asdict(),
+        status="failed",
+        error=f"{type(error).__name__}: {error}",
+        level=task.problem.level,
+        gold=_gold(task.problem),
+        right=dict.fromkeys(GRADERS, False),
+        finished_at=time.time(),
+        resumed=resumed,
+    )
+
+
+def _finished(task: Task, result: SearchResult, engine: dict[str, float], resumed: int) -> SearchRecord:
+    """The record of a search that came to its end. Grading may take a while: called outside the event loop."""
+    gold = _gold(task.problem)
+    usage = asdict(result.usage)
+    seconds = usage.pop("seconds")
+    place = {index: number for number, vote in enumerate(result.votes) for index in vote.voters}
+    is_lost = result.stop_reason is StopReason.FAILED
+    return SearchRecord(
+        **task.key._asdict(),
+        status="failed" if is_lost else "done",
+        error=result.failures[0].reason if is_lost and result.failures else None,
+        level=task.problem.level,
+        gold=gold,
+        answer=result.answer,
+        right={grader: grade(result.answer, gold, grader) for grader in GRADERS},
+        stop_reason=str(result.stop_reason),
+        answers=tuple(vote.answer for vote in result.votes),
+        right_answers=grades([vote.answer for vote in result.votes], gold),
+        trajectories=tuple(
+            (place[index], round(t.weight, 6), result.tree.prefix_tokens(t.node) - result.tree.prefix_tokens(0))
+            for index, t in enumerate(result.trajectories)
+            if index in place
+        ),
+        depths=tuple(
+            DepthFigures(
+                d.num_sampled,
+                d.num_completed,
+                len(d.nodes),
+                d.num_kept,
+                d.num_clusters,
+                d.remaining_width,
+                d.kv_tokens,
+                d.kv_tokens_paper,
+                d.kv_tokens_unshared,
+            )
+            for d in result.depths
+        ),
+        usage=usage,
+        seconds={phase: round(value, 6) for phase, value in seconds.items()},
+        engine=engine,
+        failures=tuple(f"{f.request} of node {f.node}: {f.reason}" for f in result.failures),
+        finished_at=time.time(),
+        resumed=resumed,
+    )
+
+
+def grades(answers: list[str], gold: str) -> dict[str, tuple[int, ...]]:
+    """The places of the right answers, by grader."""
+    return {g: tuple(place for place, answer in enumerate(answers) if grade(answer, gold, g)) for g in GRADERS}
