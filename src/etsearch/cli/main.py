@@ -7,6 +7,7 @@ import typer
 from etsearch import __version__
 from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import engines, prms, strategies
+from etsearch.cli.report import grade, report
 from etsearch.cli.solve import solve
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 
@@ -18,6 +19,8 @@ app = typer.Typer(
 )
 app.command()(solve)
 app.command("eval")(evaluation)
+app.command()(report)
+app.command()(grade)
 app.command()(strategies)
 app.command()(engines)
 app.command()(prms)

@@ -88,7 +88,7 @@ def _line(progress: Progress) -> str:
         f"{progress.tokens / max(progress.seconds, 1e-9):,.0f} tokens a second",
     ]
     if progress.cache_use is not None:
-        parts.append(f"KV cache {progress.cache_use:.0%} in use")
+        parts.append(f"KV cache {progress.cache_use:.1%} in use")
     return "; ".join(parts)
 
 

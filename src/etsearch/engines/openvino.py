@@ -129,8 +129,8 @@ class OpenVinoGenerator:
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
         most = most_sequences(self._num_blocks, len(request.prefix), request.max_tokens)
         parts = [self._submit(request, start, min(most, count - start)) for start in range(0, count, most)]
-        outputs = itertools.chain.from_iterable(await asyncio.gather(*map(asyncio.wrap_future, parts)))
-        return [self._continuation(o, request.stop) for o in outputs] * (request.num_continuations // count)
+        outputs = list(itertools.chain.from_iterable(await asyncio.gather(*map(asyncio.wrap_future, parts))))
+        return self._continuations(outputs, request.stop) * (request.num_continuations // count)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, without any special token around it."""
@@ -213,14 +213,18 @@ class OpenVinoGenerator:
             self._known_delimiters[stop] = _Delimiters.of(stop, self._texts)
         return self._known_delimiters[stop]
 
-    def _continuation(self, output: Output, stop: tuple[str, ...]) -> Continuation:
-        ids, log_probabilities, reason = output.ids, output.log_probabilities, FinishReason.LENGTH
-        if ids and ids[-1] in self._ends:
-            ids, log_probabilities, reason = ids[:-1], log_probabilities[:-1], FinishReason.END
-        text = self._tokenizer.decode(list(ids)) if ids else ""
-        if reason is FinishReason.LENGTH and any(s in text for s in stop):
-            reason = FinishReason.STEP
-        return Continuation(ids, text, reason, sum(log_probabilities))
+    def _continuations(self, outputs: Sequence[Output], stop: tuple[str, ...]) -> list[Continuation]:
+        has_ended = [bool(o.ids) and o.ids[-1] in self._ends for o in outputs]
+        ids = [o.ids[:-1] if ended else o.ids for o, ended in zip(outputs, has_ended, strict=True)]
+        texts = self._tokenizer.decode([list(i) for i in ids])
+        continuations = []
+        for output, own, text, ended in zip(outputs, ids, texts, has_ended, strict=True):
+            is_step = any(s in text for s in stop)
+            reason = FinishReason.END if ended else FinishReason.STEP if is_step else FinishReason.LENGTH
+            continuations.append(
+                Continuation(own, text if own else "", reason, sum(output.log_probabilities[: len(own)]))
+            )
+        return continuations
 
 
 @dataclass(frozen=True, slots=True)

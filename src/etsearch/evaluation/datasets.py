@@ -56,12 +56,12 @@ DATASETS: Registry[Dataset] = Registry("data set")
 
 
 def _minimath(split: str) -> Dataset:
-    if split not in ("train", "validation", "test"):
+    chosen = next((name for name in minimath.world.SPLITS if name == split), None)
+    if chosen is None:
         raise ConfigError(f"minimath has no split {split!r}; choose one of {', '.join(minimath.world.SPLITS)}")
-    worded = minimath.world.problems(split, MINIMATH_PROBLEMS)
     problems = [
         Problem(w.question, str(w.answer), f"minimath/{split}/{number}", str(w.level))
-        for number, w in enumerate(worded)
+        for number, w in enumerate(minimath.world.problems(chosen, MINIMATH_PROBLEMS))
     ]
     text = json.dumps([[p.question, p.answer] for p in problems])
     return Dataset(tuple(problems), hashlib.sha256(text.encode()).hexdigest())

@@ -9,7 +9,7 @@ for comparison with published numbers: it behaves like the evaluator released wi
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from types import MappingProxyType
 from typing import Final
@@ -77,3 +77,8 @@ GRADERS: Final[Mapping[str, Callable[[str, str], bool]]] = MappingProxyType(
     {"corrected": equivalent, "released": _released}
 )
 """The graders by name; each takes an answer and the reference."""
+
+
+def grade_all(answers: Sequence[str], gold: str) -> dict[str, tuple[int, ...]]:
+    """The places of the right ones among answers, by grader."""
+    return {name: tuple(i for i, answer in enumerate(answers) if grade(answer, gold, name)) for name in GRADERS}

@@ -13,7 +13,7 @@ from etsearch.diversity import EMBEDDERS, Embedder
 from etsearch.engines import Generator
 from etsearch.errors import ConfigError, EngineError, EtsearchError
 from etsearch.evaluation.datasets import DATASETS, Dataset
-from etsearch.evaluation.grading import GRADERS, grade
+from etsearch.evaluation.grading import GRADERS, grade, grade_all
 from etsearch.evaluation.recipe import Cell, Recipe
 from etsearch.evaluation.record import DepthFigures, Key, RunWriter, SearchRecord, writing
 from etsearch.events import Event, Expanded, Selected
@@ -306,7 +306,7 @@ def _finished(task: Task, result: SearchResult, engine: dict[str, float], resume
         right={grader: grade(result.answer, gold, grader) for grader in GRADERS},
         stop_reason=str(result.stop_reason),
         answers=tuple(vote.answer for vote in result.votes),
-        right_answers=grades([vote.answer for vote in result.votes], gold),
+        right_answers=grade_all([vote.answer for vote in result.votes], gold),
         trajectories=tuple(
             (place[index], round(t.weight, 6), result.tree.prefix_tokens(t.node) - result.tree.prefix_tokens(0))
             for index, t in enumerate(result.trajectories)
@@ -333,8 +333,3 @@ def _finished(task: Task, result: SearchResult, engine: dict[str, float], resume
         finished_at=time.time(),
         resumed=resumed,
     )
-
-
-def grades(answers: list[str], gold: str) -> dict[str, tuple[int, ...]]:
-    """The places of the right answers, by grader."""
-    return {g: tuple(place for place, answer in enumerate(answers) if grade(answer, gold, g)) for g in GRADERS}

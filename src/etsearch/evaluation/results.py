@@ -1,0 +1,144 @@
+"""The searches of one or several runs, by strategy and width, and the figures that tables and plots share."""
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, NamedTuple
+
+from etsearch.errors import RecordError
+from etsearch.evaluation.grading import DEFAULT_GRADER
+from etsearch.evaluation.record import Key, Run, SearchRecord, read_run
+from etsearch.evaluation.statistics import Interval, Values, by_problem, difference, mean, ratio
+from etsearch.registry import parse
+
+COSTS: Final[Mapping[str, str]] = {
+    "kv_tokens": "KV tokens",
+    "kv_tokens_paper": "KV tokens, as the paper counts",
+    "generated_tokens": "generated tokens",
+    "num_calls": "model calls",
+    "prm_tokens": "PRM tokens",
+}
+
+
+class Cell(NamedTuple):
+    """A strategy at a width, with so many problems in flight (0 where throughput was not measured)."""
+
+    strategy: str
+    width: int
+    in_flight: int = 0
+
+
+@dataclass(frozen=True)
+class Results:
+    """The searches of runs that belong together: one data set, the same models.
+
+    Attributes:
+        runs: where they come from.
+        cells: the finished searches by cell, in the order of the recipes.
+        failed: searches that failed.
+        names: which registered strategy each label is.
+        grader: whose verdicts count.
+    """
+
+    runs: tuple[Run, ...]
+    cells: Mapping[Cell, Sequence[SearchRecord]]
+    failed: Sequence[SearchRecord]
+    names: Mapping[str, str]
+    grader: str = DEFAULT_GRADER
+
+    @classmethod
+    def read(cls, paths: Iterable[Path], grader: str = DEFAULT_GRADER) -> "Results":
+        """Reads run folders. Raises RecordError if they do not belong together, or hold the same search twice."""
+        runs = tuple(read_run(path) for path in paths)
+        first = runs[0].manifest["identities"]
+        for run in runs[1:]:
+            if different := [k for k, v in run.manifest["identities"].items() if v != first.get(k)]:
+                what = " and the ".join(different)
+                raise RecordError(f"{run.path} and {runs[0].path} differ in the {what}; report them one by one")
+        cells: dict[Cell, list[SearchRecord]] = {}
+        failed: list[SearchRecord] = []
+        seen: dict[Key, Path] = {}
+        names: dict[str, str] = {}
+        for run in runs:
+            for cell in run.recipe.cells():
+                for in_flight in run.recipe.concurrency if run.recipe.measure == "throughput" else (0,):
+                    cells.setdefault(Cell(cell.label, cell.width, in_flight), [])
+                names[cell.label] = parse(cell.specification).name
+            for record in run.records:
+                if record.key in seen:
+                    raise RecordError(f"{run.path} and {seen[record.key]} both hold the search {tuple(record.key)}")
+                seen[record.key] = run.path
+                if record.status == "failed":
+                    failed.append(record)
+                else:
+                    cells.setdefault(Cell(record.strategy, record.width, record.in_flight), []).append(record)
+        return cls(runs, {k: v for k, v in cells.items() if v}, failed, names, grader)
+
+    @property
+    def problems(self) -> int:
+        return len({record.problem for records in self.cells.values() for record in records})
+
+    def timed(self) -> list[Cell]:
+        """The cells whose throughput was measured."""
+        return [cell for cell in self.cells if cell.in_flight]
+
+    def plain(self) -> list[Cell]:
+        """The other cells, narrow ones first."""
+        return sorted((cell for cell in self.cells if not cell.in_flight), key=lambda cell: cell.width)
+
+    def widths(self) -> list[int]:
+        return sorted({cell.width for cell in self.plain()})
+
+    def strategies(self) -> list[str]:
+        return list(dict.fromkeys(cell.strategy for cell in self.cells if not cell.in_flight))
+
+    def named(self, name: str) -> str | None:
+        """The label of a registered strategy: its own name if there is one of that label, else the first."""
+        labels = [label for label in self.strategies() if self.names.get(label) == name]
+        return name if name in labels else labels[0] if labels else None
+
+    def right(self, cell: Cell, grader: str | None = None) -> Values:
+        return self.values(cell, lambda record: float(record.right[grader or self.grader]))
+
+    def cost(self, cell: Cell, name: str) -> Values:
+        return self.values(cell, lambda record: float(record.usage[name]))
+
+    def values(self, cell: Cell, figure: Callable[[SearchRecord], float]) -> Values:
+        return by_problem(self.cells.get(cell, ()), figure)
+
+    def accuracy(self, cell: Cell, grader: str | None = None) -> Interval:
+        return mean(self.right(cell, grader))
+
+    def gain(self, cell: Cell, other: Cell) -> Interval:
+        """Accuracy of a cell less that of another, on the same problems."""
+        return difference(self.right(cell), self.right(other))
+
+    def reduction(self, cell: Cell, other: Cell, cost: str = "kv_tokens") -> Interval:
+        """How many times less a cell costs than another, on the same problems (KV reduction with ``kv_tokens``)."""
+        return ratio(self.cost(other, cost), self.cost(cell, cost))
+
+    def busy_seconds(self, cell: Cell) -> float:
+        """Time during which at least one search of a cell was under way."""
+        spans = sorted((r.finished_at - r.seconds["total"], r.finished_at) for r in self.cells[cell])
+        total, until = 0.0, float("-inf")
+        for start, end in spans:
+            total += max(0.0, end - max(start, until))
+            until = max(until, end)
+        return total
+
+    def parameters(self, part: str) -> int | None:
+        """Parameters of the ``generator`` or of the ``reward model``, where they are known."""
+        identity: Mapping[str, Any] = self.runs[0].manifest["identities"].get(part) or {}
+        return identity.get("num_parameters")
+
+    def flops(self, cell: Cell) -> Values:
+        """``2 * parameters * tokens`` of generator and reward model; tokens alone where sizes are unknown."""
+        generator, prm = self.parameters("generator"), self.parameters("reward model")
+        return self.values(
+            cell,
+            lambda r: (
+                2.0 * generator * r.usage["generated_tokens"] + 2.0 * (prm or 0) * r.usage["prm_tokens"]
+                if generator
+                else float(r.usage["generated_tokens"])
+            ),
+        )
