@@ -45,8 +45,8 @@ def evaluation(
 
     The same command goes on where a run was stopped, however it was stopped.
     """
-    numbers = {"widths": width, "seeds": seeds, "concurrency": concurrency}
-    given: dict[str, Any] = {key: _numbers(key, text) for key, text in numbers.items() if text}
+    lists = {"widths": width, "seeds": seeds, "concurrency": concurrency}
+    given: dict[str, Any] = {key: numbers(key, text) for key, text in lists.items() if text}
     texts = {"generator": generator, "prm": prm, "embedder": embedder, "out": out}
     given |= {key: text for key, text in texts.items() if text}
     given |= {key: value for key, value in {"limit": limit, "shuffle": shuffle}.items() if value is not None}
@@ -56,7 +56,7 @@ def evaluation(
         given["levels"] = [text.strip() for text in levels.split(",")]
     if throughput:
         given["measure"] = "throughput"
-    recipe = _recipe(target, overrides, given)
+    recipe = make_recipe(target, overrides, given)
     if dry_run:
         typer.echo(describe(recipe))
         return
@@ -85,7 +85,8 @@ def evaluation(
         raise typer.Exit(1)
 
 
-def _recipe(target: str, overrides: list[str], given: dict[str, Any]) -> Recipe:
+def make_recipe(target: str, overrides: list[str], given: dict[str, Any]) -> Recipe:
+    """The recipe of a file with other values in place of its own, or of a data set and options."""
     if target.endswith((".yaml", ".yml")):
         recipe = Recipe.load(Path(target), overrides)
         return Recipe.of({**recipe.plain(), **given}, f"the recipe {target}") if given else recipe
@@ -97,7 +98,8 @@ def _recipe(target: str, overrides: list[str], given: dict[str, Any]) -> Recipe:
     return Recipe.of({"name": name, "data": target, **given}, "the options")
 
 
-def _numbers(what: str, text: str) -> list[int]:
+def numbers(what: str, text: str) -> list[int]:
+    """The whole numbers of an option such as '16,64'."""
     try:
         return [int(part) for part in text.split(",")]
     except ValueError:

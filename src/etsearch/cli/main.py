@@ -7,8 +7,11 @@ import typer
 from etsearch import __version__
 from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import engines, prms, strategies
+from etsearch.cli.replay import replayed
 from etsearch.cli.report import grade, report
 from etsearch.cli.solve import solve
+from etsearch.cli.sweep import sweep
+from etsearch.cli.view import view
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 
 app = typer.Typer(
@@ -21,6 +24,9 @@ app.command()(solve)
 app.command("eval")(evaluation)
 app.command()(report)
 app.command()(grade)
+app.command()(sweep)
+app.command()(view)
+app.command("replay")(replayed)
 app.command()(strategies)
 app.command()(engines)
 app.command()(prms)

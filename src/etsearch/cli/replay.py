@@ -1,0 +1,65 @@
+"""``ets replay``: another strategy on recorded trees."""
+
+import asyncio
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from etsearch.diversity import EMBEDDERS
+from etsearch.errors import RecordError
+from etsearch.evaluation.record import Run, SearchRecord, read_run, read_tree
+from etsearch.evaluation.replay import ReplayedDepth, replay
+from etsearch.strategies import STRATEGIES
+
+
+def replayed(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    strategy: Annotated[str, typer.Option(help="What is asked, such as 'ets(lambda_b=1.5)'.")],
+    of: Annotated[str, typer.Option(help="Whose trees, such as 'rebase'; by default all that have rewards.")] = "",
+    width: Annotated[int | None, typer.Option(help="Only trees of this width.")] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the trees of the first so many problems.")] = None,
+) -> None:
+    """Say what another strategy would have kept at each depth of the recorded trees; no model is run."""
+    read = read_run(run)
+    chosen = STRATEGIES.create(strategy)
+    records = [
+        r
+        for r in read.records
+        if r.stop_reason and (not of or r.strategy == of) and (width is None or r.width == width)
+    ]
+    if not of and chosen.needs_rewards:
+        scored = {cell.label for cell in read.recipe.cells() if cell.strategy.needs_rewards}
+        records = [r for r in records if r.strategy in scored]
+    problems = list(dict.fromkeys(r.problem for r in records))[:limit]
+    records = [r for r in records if r.problem in problems]
+    if not records:
+        raise RecordError(f"{run} holds no such tree; see what it holds with 'ets report {run}'")
+    depths = asyncio.run(_replay(read, records, strategy))
+    table = Table(
+        box=None, header_style="bold", title=f"{strategy} on {len(records)} recorded trees", title_justify="left"
+    )
+    for name in ("depth", "trees", "frontier", "kept", "kept then", "in both", "KV kept", "KV kept then", "ms"):
+        table.add_column(name, justify="right")
+    for number in sorted({d.depth for d in depths}):
+        table.add_row(str(number), *_row([d for d in depths if d.depth == number]))
+    table.add_row("all", *_row(depths), style="bold")
+    Console().print(table)
+
+
+def _row(depths: list[ReplayedDepth]) -> list[str]:
+    names = ("num_open", "kept", "kept_then", "shared", "kv_tokens", "kv_tokens_then")
+    means = [f"{np.mean([getattr(d, name) for d in depths]):,.1f}" for name in names]
+    return [str(len(depths)), *means, f"{1000 * np.mean([d.seconds for d in depths]):.2f}"]
+
+
+async def _replay(run: Run, records: list[SearchRecord], strategy: str) -> list[ReplayedDepth]:
+    embedder = EMBEDDERS.create(run.recipe.embedder)
+    depths: list[ReplayedDepth] = []
+    for record in records:
+        settings = run.recipe.settings(record.width, record.seed)
+        depths += await replay(read_tree(run.path, record.key), STRATEGIES.create(strategy), settings, embedder)
+    return depths

@@ -1,0 +1,81 @@
+"""``ets sweep``: settings over a grid on validation problems, and the choice among them."""
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+from etsearch.cli.eval import make_recipe, numbers
+from etsearch.cli.progress import ProgressView
+from etsearch.errors import ConfigError
+from etsearch.evaluation.dryrun import describe
+from etsearch.evaluation.results import Results
+from etsearch.evaluation.runner import evaluate
+from etsearch.evaluation.sweep import grid_recipe, swept, table, write_sweep
+from etsearch.registry import split
+
+_NO_LIST: list[str] = []
+
+
+def sweep(
+    target: Annotated[
+        str, typer.Argument(help="A validation set, a recipe (.yaml), or the folder of a run to choose from.")
+    ],
+    strategy: Annotated[str, typer.Option(help="What is swept.")] = "ets",
+    grid: Annotated[
+        list[str], typer.Option(help="A setting and its values: 'lambda_b=1,1.25,1.5'; repeatable.")
+    ] = _NO_LIST,
+    cluster_threshold: Annotated[str, typer.Option(help="Thresholds to sweep, a run for each: '0.05,0.1'.")] = "",
+    width: Annotated[str, typer.Option(help="Widths, such as '16,64'.")] = "",
+    seeds: Annotated[str, typer.Option(help="Seeds, such as '0,1'.")] = "",
+    limit: Annotated[int | None, typer.Option(help="Only the first so many problems.")] = None,
+    out: Annotated[str, typer.Option(help="The run's folder.")] = "",
+    chosen_for: Annotated[str, typer.Option(help="The data set of the recipe that is written.")] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
+) -> None:
+    """Run a strategy over a grid of settings beside REBASE, and write the choice as a recipe.
+
+    The rule is the paper's: the largest lambda_b whose accuracy is within 0.2 points of REBASE's, on validation.
+    """
+    console = Console()
+    if (Path(target) / "run.json").exists():
+        _choose(console, [Path(target)], chosen_for)
+        return
+    given: dict[str, Any] = {"strategies": ["rebase"]}
+    given |= {k: numbers(k, text) for k, text in (("widths", width), ("seeds", seeds)) if text}
+    given |= {"limit": limit} if limit is not None else {}
+    given |= {"out": out} if out else {}
+    recipe = make_recipe(target, [], given)
+    values = dict(_axis(text) for text in grid)
+    recipes = []
+    for threshold in split(cluster_threshold) if cluster_threshold else [str(recipe.cluster_threshold)]:
+        folder = f"{recipe.folder}-threshold-{threshold}" if cluster_threshold else str(recipe.folder)
+        changed = {**recipe.plain(), "cluster_threshold": threshold, "out": folder}
+        recipes.append(grid_recipe(type(recipe).of(changed, "the sweep"), strategy, values))
+    for one in recipes:
+        if dry_run:
+            typer.echo(describe(one))
+            continue
+        with ProgressView(console, one) as view:
+            evaluation = evaluate(one, asked={"arguments": sys.argv[1:]}, on_start=view.start, on_progress=view.update)
+            asyncio.run(evaluation)
+        _choose(console, [one.folder], chosen_for)
+
+
+def _choose(console: Console, runs: list[Path], chosen_for: str) -> None:
+    results = Results.read(runs)
+    data = results.runs[0].recipe.data
+    files = write_sweep(results, runs[0] / "sweep", chosen_for or data.replace("minimath:validation", "minimath:test"))
+    console.print(table(swept(results)).markdown("#"), highlight=False, markup=False, soft_wrap=True)
+    for file in files:
+        console.print(str(file), highlight=False)
+
+
+def _axis(text: str) -> tuple[str, list[str]]:
+    key, equals, values = text.partition("=")
+    if not equals or not values.strip():
+        raise ConfigError(f"{text!r} is no axis of a grid; write a setting and its values, such as 'lambda_b=1,1.25'")
+    return key.strip(), split(values)

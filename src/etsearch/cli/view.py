@@ -1,0 +1,59 @@
+"""``ets view``: recorded searches as one HTML page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from etsearch.errors import RecordError
+from etsearch.evaluation.record import SearchRecord, read_run, read_tree
+from etsearch.viewer import page, viewed
+
+_MOST = 24
+"""Searches of one page."""
+
+
+def view(
+    run: Annotated[Path, typer.Argument(help="Folder of a run.")],
+    problem: Annotated[str, typer.Argument(help="Id of a problem, or its end; by default the first.")] = "",
+    strategy: Annotated[str, typer.Option(help="Only this strategy.")] = "",
+    width: Annotated[int | None, typer.Option(help="Only this width.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Only this seed.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page; by default RUN/view.html.")] = None,
+) -> None:
+    """Write one HTML page, which needs no network, with the searches of a problem."""
+    read = read_run(run)
+    wanted = {"strategy": strategy or None, "width": width, "seed": seed}
+    records = [
+        r
+        for r in read.records
+        if r.stop_reason and all(value is None or getattr(r, key) == value for key, value in wanted.items())
+    ]
+    chosen = _of_problem(records, problem)
+    if not chosen:
+        known = ", ".join(list(dict.fromkeys(r.problem for r in records))[:8]) or "none"
+        raise RecordError(f"{run} holds no such search of {problem or 'any problem'}; problems there: {known} …")
+    searches = []
+    for record in chosen[:_MOST]:
+        stored = read_tree(run, record.key)
+        title = f"{record.strategy}, width {record.width}, seed {record.seed}: {record.problem}"
+        settings = read.recipe.settings(record.width, record.seed)
+        searches.append(
+            viewed(title, stored.state, settings, stored.stop_reason, record.gold, record.right["corrected"])
+        )
+    path = out or run / "view.html"
+    path.write_text(page(searches), encoding="utf-8")
+    if len(chosen) > _MOST:
+        typer.echo(f"{_MOST} of {len(chosen)} searches; choose with --strategy, --width or --seed")
+    typer.echo(path)
+
+
+def _of_problem(records: list[SearchRecord], problem: str) -> list[SearchRecord]:
+    """The searches of the problem of that id; of the one whose id ends so; of the first without any."""
+    ids = list(dict.fromkeys(r.problem for r in records))
+    if not problem:
+        return [r for r in records if r.problem == ids[0]] if ids else []
+    matching = [i for i in ids if i == problem] or [i for i in ids if i.endswith(f"/{problem}")]
+    if len(matching) > 1:
+        raise RecordError(f"{problem!r} is the end of several ids: {', '.join(matching)}; give the whole of one")
+    return [r for r in records if r.problem in matching]

@@ -1,0 +1,164 @@
+"""A grid of settings on validation problems, and the choice among them by the paper's rule."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from etsearch.errors import ConfigError, RecordError
+from etsearch.evaluation import plots
+from etsearch.evaluation.recipe import Recipe
+from etsearch.evaluation.results import Cell, Results
+from etsearch.evaluation.statistics import Interval
+from etsearch.evaluation.tables import Table, code, points, times
+from etsearch.registry import parse
+
+TOLERANCE: Final = 0.002
+"""Accuracy that a setting may lose against REBASE: 0.2 points (ETS paper)."""
+BASELINE: Final = "rebase"
+
+
+def grid_recipe(recipe: Recipe, strategy: str, grid: Mapping[str, Sequence[str]]) -> Recipe:
+    """A recipe of REBASE and of a strategy at every point of a grid.
+
+    Raises:
+        ConfigError: an empty grid, or test problems: settings are chosen on others.
+    """
+    if not grid or not all(grid.values()):
+        raise ConfigError("the grid is empty; give it as 'lambda_b=1,1.25,1.5' with one value at least")
+    if "test" in recipe.data.replace(":", " ").replace("/", " ").replace(".", " ").replace("_", " ").split():
+        raise ConfigError(f"{recipe.data} are test problems; choose settings on validation problems, never on test")
+    base = parse(strategy)
+    specifications = []
+    for values in itertools.product(*grid.values()):
+        settings = {**base.settings, **dict(zip(grid, values, strict=True))}
+        specifications.append(f"{base.name}({', '.join(f'{k}={v}' for k, v in settings.items())})")
+    return Recipe.of({**recipe.plain(), "strategies": [BASELINE, *specifications]}, "the sweep")
+
+
+@dataclass(frozen=True)
+class Point:
+    """One setting at one width, against REBASE on the same problems."""
+
+    cell: Cell
+    specification: str
+    lambda_b: float
+    accuracy: Interval
+    gain: Interval
+    reduction: Interval
+
+    @property
+    def is_admissible(self) -> bool:
+        """Whether it loses no more accuracy than the rule allows."""
+        return self.gain.value >= -TOLERANCE - 1e-12
+
+
+def swept(results: Results) -> dict[int, list[Point]]:
+    """The settings of a run by width. Raises RecordError if REBASE is not in it."""
+    baseline = results.named(BASELINE)
+    if baseline is None:
+        raise RecordError("the run holds no search of REBASE, which the rule compares with; add it to the strategies")
+    specifications = {
+        (cell.label, cell.width): cell.specification for run in results.runs for cell in run.recipe.cells()
+    }
+    found: dict[int, list[Point]] = {}
+    for cell in results.plain():
+        base = Cell(baseline, cell.width)
+        if results.names.get(cell.strategy) not in ("ets", "ets_kv") or base not in results.cells:
+            continue
+        specification = specifications[cell.strategy, cell.width]
+        point = Point(
+            cell,
+            specification,
+            float(parse(specification).settings.get("lambda_b", 1.0)),
+            results.accuracy(cell),
+            results.gain(cell, base),
+            results.reduction(cell, base),
+        )
+        found.setdefault(cell.width, []).append(point)
+    return found
+
+
+def choose(points_of_width: Sequence[Point]) -> Point | None:
+    """The setting by the paper's rule: the largest ``lambda_b`` within 0.2 points of REBASE's accuracy.
+
+    Where other settings are swept too, several share the largest lambda_b or lie in grids of their own: among the
+    admissible ones the largest KV reduction decides, which for ``lambda_b`` alone is the same. None if no setting is
+    admissible.
+    """
+    return max(
+        (p for p in points_of_width if p.is_admissible), key=lambda p: (p.reduction.value, p.lambda_b), default=None
+    )
+
+
+def table(found: Mapping[int, Sequence[Point]]) -> Table:
+    """All settings, the chosen one of each strategy and width marked."""
+    rows = []
+    for width, of in found.items():
+        chosen = {id(choose([p for p in of if _name(p) == name])) for name in {_name(p) for p in of}}
+        for p in of:
+            mark = "chosen" if id(p) in chosen else "" if p.is_admissible else "loses too much"
+            accuracy = f"{100 * p.accuracy.value:.1f}"
+            rows.append((str(width), code(p.cell.strategy), accuracy, points(p.gain), times(p.reduction), mark))
+    header = ("width", "setting", "%", "less REBASE, points", "KV reduction", "")
+    note = (
+        f"The rule: the largest KV reduction (for lambda_b alone: the largest lambda_b) whose accuracy is at most "
+        f"{100 * TOLERANCE:g} points below REBASE's on the same validation problems."
+    )
+    return Table("Sweep", header, rows, note)
+
+
+def _name(point: Point) -> str:
+    return parse(point.specification).name
+
+
+def chosen_recipe(results: Results, found: Mapping[int, Sequence[Point]], data: str) -> dict[str, Any]:
+    """A recipe with the chosen setting of each strategy at each width, beside REBASE and best-of-N."""
+    recipe = results.runs[0].recipe
+    entries: list[Any] = ["best_of_n", BASELINE]
+    for name in ("ets_kv", "ets"):
+        at: dict[int, dict[str, str]] = {}
+        for width, of in found.items():
+            point = choose([p for p in of if _name(p) == name])
+            if point is not None:
+                at[width] = dict(parse(point.specification).settings)
+        if at:
+            entries.append({"strategy": name, "at": at, "widths": list(at)})
+    kept = {k: v for k, v in recipe.plain().items() if k in ("generator", "prm", "embedder", "sampling", "limits")}
+    return {
+        "name": f"{recipe.name}-chosen",
+        "data": data,
+        **kept,
+        "strategies": entries,
+        "widths": sorted(found),
+        "seeds": list(recipe.seeds),
+        "concurrency": list(recipe.concurrency),
+    }
+
+
+def write_sweep(results: Results, folder: Path, data: str) -> list[Path]:
+    """Writes ``sweep.md``, ``sweep.png``, ``sweep.svg`` and ``chosen.yaml``; returns the files."""
+    found = swept(results)
+    if not found:
+        raise RecordError("the run holds no setting of ets or ets_kv beside REBASE; there is nothing to choose from")
+    folder.mkdir(parents=True, exist_ok=True)
+    plt = plots.pyplot()
+    figure, axes = plt.subplots(1, len(found), figsize=(6.5 * len(found), 4.6), squeeze=False)
+    for ax, (width, of) in zip(axes[0], found.items(), strict=True):
+        base = results.accuracy(Cell(results.named(BASELINE) or BASELINE, width))
+        plots.frontier(ax, [(p.cell.strategy, p.reduction.value, p.accuracy) for p in of], base)
+        ax.set_title(f"width {width}; line: REBASE", loc="left", fontsize=11)
+        ax.set_xlabel("KV reduction against REBASE")
+        ax.set_ylabel("accuracy, % (95 % interval)")
+    figure.tight_layout()
+    files = [folder / name for name in ("sweep.md", "chosen.yaml", "sweep.png", "sweep.svg")]
+    files[0].write_text(table(found).markdown("#") + "\n", encoding="utf-8")
+    chosen = chosen_recipe(results, found, data)
+    files[1].write_text(yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    figure.savefig(files[2], dpi=130)
+    figure.savefig(files[3], metadata={"Date": None})
+    plt.close(figure)
+    return files

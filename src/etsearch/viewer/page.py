@@ -1,0 +1,104 @@
+"""Searches as one self-contained HTML page: the tree by depth, the steps, the vote. No network, no library."""
+
+import html
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+
+from etsearch.outcome import conclude
+from etsearch.result import plain_number
+from etsearch.settings import SearchSettings
+from etsearch.state import SearchState
+from etsearch.tree import ROOT
+from etsearch.types import EndReason, EngineStats, StopReason
+
+
+@dataclass(frozen=True)
+class ViewedSearch:
+    """A search as the page draws it: plain values for JSON."""
+
+    title: str
+    values: Mapping[str, Any]
+
+
+def viewed(
+    title: str,
+    state: SearchState,
+    settings: SearchSettings,
+    stop_reason: str,
+    gold: str | None = None,
+    is_right: bool | None = None,
+) -> ViewedSearch:
+    """What the page shows of a search.
+
+    Args:
+        title: what it is called, such as ``ets, width 64``.
+        state: the search at its end.
+        settings: those it was run with, for the vote.
+        stop_reason: why it stopped.
+        gold: the reference answer, where there is one.
+        is_right: whether the search's answer is right, where that is known.
+    """
+    tree = state.tree
+    result = conclude(state, settings, StopReason(stop_reason), EngineStats())
+    answers = {t.node: t for t in result.trajectories}
+    width: dict[int, int] = {}
+    cluster: dict[int, int] = {}
+    for depth in state.depths:
+        width.update(zip(depth.nodes, depth.widths, strict=True))
+        cluster.update(zip(depth.nodes, depth.clusters or (), strict=False))
+    nodes, depth_of = [], tree.depth.tolist()
+    for node in range(1, len(tree)):
+        ended = answers.get(node)
+        nodes.append(
+            {
+                "parent": tree.parent_of(node),
+                "depth": depth_of[node],
+                "text": tree.continuation(node).text,
+                "tokens": len(tree.continuation(node).token_ids),
+                "reward": plain_number(tree.reward(node)),
+                "width": width.get(node),
+                "cluster": cluster.get(node),
+                "end": str(state.ended[node]) if node in state.ended else None,
+                "answer": ended.answer if ended else None,
+                "weight": ended.weight if ended else None,
+            }
+        )
+    return ViewedSearch(
+        title,
+        {
+            "title": title,
+            "question": tree.question,
+            "prompt_tokens": tree.prefix_tokens(ROOT),
+            "answer": result.answer,
+            "gold": gold,
+            "right": is_right,
+            "stop": result.stop_reason.message,
+            "width": settings.width,
+            "nodes": nodes,
+            "depths": [
+                {
+                    "kv": d.kv_tokens,
+                    "kv_unshared": d.kv_tokens_unshared,
+                    "kept_kv": tree.kv_tokens([n for n, w in zip(d.nodes, d.widths, strict=True) if w > 0]),
+                    "open": len(d.nodes),
+                    "kept": d.num_kept,
+                    "clusters": d.num_clusters,
+                    "completed": d.num_completed,
+                }
+                for d in state.depths
+            ],
+            "votes": [{"answer": v.answer, "weight": v.weight, "count": v.count} for v in result.votes],
+            "failed": sum(reason is EndReason.FAILED for reason in state.ended.values()),
+        },
+    )
+
+
+def page(searches: Sequence[ViewedSearch]) -> str:
+    """One HTML page with some searches, at least one, to choose from."""
+    template = resources.files("etsearch.viewer").joinpath("page.html").read_text(encoding="utf-8")
+    # Inside a script element nothing may look like its end.
+    data = json.dumps([search.values for search in searches], ensure_ascii=False).replace("<", "\\u003c")
+    return template.replace("{{title}}", html.escape(searches[0].title)).replace("{{data}}", data)
