@@ -12,7 +12,13 @@ from etsearch.errors import ConfigError
 Rounding = Literal["sequential", "ceil", "round"]
 
 
-def share(rewards: Sequence[float], width: int, temperature: float, rounding: Rounding = "sequential") -> list[int]:
+def share(
+    rewards: Sequence[float],
+    width: int,
+    temperature: float,
+    rounding: Rounding = "sequential",
+    multiplicity: Sequence[float] | None = None,
+) -> list[int]:
     """Expansion widths ``W_i`` in proportion to ``softmax(R / T_R)`` (REBASE; ETS, equation for W).
 
     Args:
@@ -24,12 +30,14 @@ def share(rewards: Sequence[float], width: int, temperature: float, rounding: Ro
             is exactly ``width`` (released code of REBASE and ETS; default). ``ceil`` rounds each share up
             (paper of ETS; may hand out up to ``n - 1`` more). ``round`` rounds each to the nearest, halves up
             (paper of REBASE; may hand out more or less).
+        multiplicity: ``[n]`` how many nodes each one stands for, above 0; 1 by default. Its mass counts so often.
 
     Returns:
         ``[n]`` expansion widths, in the order of the rewards.
 
     Raises:
-        ConfigError: a reward outside [0, 1] or NaN, named by its index; a bad width, temperature or rounding.
+        ConfigError: a reward outside [0, 1] or NaN, named by its index; a bad width, temperature, rounding or
+            multiplicity.
     """
     values = check_rewards(rewards)
     if width < 0:
@@ -37,6 +45,8 @@ def share(rewards: Sequence[float], width: int, temperature: float, rounding: Ro
     if not temperature > 0:
         raise ConfigError(f"the balance temperature is {temperature}; it must be above 0 (inf shares evenly)")
     mass = np.exp((values - values.max()) / temperature)
+    if multiplicity is not None:
+        mass *= _checked(multiplicity, len(values))
     if rounding == "sequential":
         return _sequential(np.argsort(-values, kind="stable"), mass, width)
     exact = width * mass / mass.sum()
@@ -59,6 +69,13 @@ def check_rewards(rewards: Sequence[float], nodes: Sequence[int] | None = None) 
     if bad.size:
         node = bad[0] if nodes is None else nodes[bad[0]]
         raise ConfigError(f"the reward of node {node} is {values[bad[0]]}; rewards must lie in [0, 1]")
+    return values
+
+
+def _checked(multiplicity: Sequence[float], count: int) -> NDArray[np.float64]:
+    values = np.asarray(multiplicity, dtype=np.float64)
+    if values.shape != (count,) or not np.all((values > 0) & np.isfinite(values)):
+        raise ConfigError(f"multiplicity is {list(multiplicity)}; give {count} finite numbers above 0")
     return values
 
 

@@ -27,6 +27,9 @@ class ETS:
         lambda_d: weight of the diversity term, at least 0; 1 in the paper, 1.4 to 1.5 in the released code.
         balance_temperature: ``T_R``; 0.2 in the released code (default, and REBASE's), 1.0 in the paper.
         rounding: of the survivors' shares; ``ceil`` is the paper's, ``sequential`` the released code's.
+        inherit: whether a survivor inherits the share of the pruned nodes of its cluster, so that a step that was
+            drawn often keeps its weight when one node stands for all of it; false in the paper, where the width goes
+            by the survivors' rewards alone. Needs ``lambda_d`` above 0, for without it there are no clusters.
         node_cost: ``uniform`` counts nodes (paper), ``tokens`` counts the KV tokens they hold.
         solver: ``highs`` or ``cbc``, see ``etsearch.selection``.
         time_limit_s: of the solver, for one depth.
@@ -36,6 +39,7 @@ class ETS:
     lambda_d: float = 1.0
     balance_temperature: float = 0.2
     rounding: Rounding = "sequential"
+    inherit: bool = False
     node_cost: NodeCost = "uniform"
     solver: str = DEFAULT_SOLVER
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
@@ -47,6 +51,8 @@ class ETS:
         for name in ("lambda_b", "lambda_d"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least 0")
+        if self.inherit and not self.lambda_d > 0:
+            raise ConfigError("inherit is true and lambda_d is 0; without clusters there is nothing to inherit by")
         if self.node_cost not in ("uniform", "tokens"):
             raise ConfigError(f"node_cost is {self.node_cost!r}; choose uniform or tokens")
         if self.solver not in SOLVERS:
@@ -80,13 +86,29 @@ class ETS:
         seconds = time.perf_counter() - start
         survivors = np.flatnonzero(solution.kept)
         widths = np.zeros(len(frontier.nodes), dtype=np.int64)
-        widths[survivors] = share(frontier.rewards[survivors].tolist(), width, self.balance_temperature, self.rounding)
+        widths[survivors] = share(
+            frontier.rewards[survivors].tolist(),
+            width,
+            self.balance_temperature,
+            self.rounding,
+            self._multiplicity(frontier, survivors),
+        )
         figures: dict[str, float | str] = {
             "objective": solution.objective,
             "status": str(solution.status),
             "solver_s": seconds,
         }
         return Selection(tuple(widths.tolist()), figures)
+
+    def _multiplicity(self, frontier: Frontier, survivors: NDArray[np.intp]) -> list[float] | None:
+        """How many nodes each survivor stands for: the mass of its cluster over that of the cluster's survivors."""
+        if not self.inherit or frontier.clusters is None:
+            return None
+        mass = np.exp((frontier.rewards - frontier.rewards.max()) / self.balance_temperature)
+        whole = np.bincount(frontier.clusters, weights=mass)
+        kept = np.bincount(frontier.clusters[survivors], weights=mass[survivors], minlength=len(whole))
+        mine = frontier.clusters[survivors]
+        return list(np.maximum(whole[mine] / kept[mine], 1.0))
 
 
 @final
