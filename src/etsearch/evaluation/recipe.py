@@ -105,7 +105,7 @@ class Recipe(BaseModel):
     generator: str = "minimath"
     prm: str = "minimath"
     embedder: str = "lexical"
-    strategies: tuple[str | StrategyEntry, ...]
+    strategies: tuple[StrategyEntry, ...]
     widths: tuple[_Positive, ...] = (16,)
     seeds: tuple[int, ...] = (0,)
     concurrency: tuple[_Positive, ...] = (8,)
@@ -123,10 +123,16 @@ class Recipe(BaseModel):
     def _level_texts(cls, value: Any) -> Any:
         return [str(v) for v in value] if isinstance(value, list | tuple) else [str(value)]
 
-    @field_validator("strategies", "widths", "seeds", "concurrency", mode="before")
+    @field_validator("widths", "seeds", "concurrency", mode="before")
     @classmethod
     def _one_is_a_list(cls, value: Any) -> Any:
-        return [value] if isinstance(value, str | int | Mapping) else value
+        return [value] if isinstance(value, int) else value
+
+    @field_validator("strategies", mode="before")
+    @classmethod
+    def _a_text_is_an_entry(cls, value: Any) -> Any:
+        entries = [value] if isinstance(value, str | Mapping) else value
+        return [{"strategy": e} if isinstance(e, str) else e for e in entries] if isinstance(entries, list) else entries
 
     @classmethod
     def load(cls, path: Path, overrides: Iterable[str] = ()) -> Self:
@@ -177,10 +183,9 @@ class Recipe(BaseModel):
 
     def cells(self) -> Iterator[Cell]:
         """Every strategy at every width, the widths first."""
-        entries = [e if isinstance(e, StrategyEntry) else StrategyEntry(strategy=e) for e in self.strategies]
-        widths = dict.fromkeys([*self.widths, *(w for e in entries for w in e.widths or ())])
+        widths = dict.fromkeys([*self.widths, *(w for e in self.strategies for w in e.widths or ())])
         for width in widths:
-            for entry in entries:
+            for entry in self.strategies:
                 if width in (entry.widths or self.widths):
                     yield Cell(entry.label or entry.strategy, _specification(entry, width), width)
 
@@ -231,7 +236,7 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 def _reason(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(str(part) for part in first["loc"] if not str(part).startswith(("function-", "Strategy", "str")))
+    place = ".".join(map(str, first["loc"]))
     if first["type"] == "extra_forbidden":
         return f"there is no key {place!r}; the keys are {', '.join(Recipe.model_fields)}"
     if first["type"] == "missing":

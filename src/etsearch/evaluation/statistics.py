@@ -103,7 +103,7 @@ def vote_curve(record: SearchRecord, sizes: Sequence[int], kind: VoteKind, grade
     """Probability that the vote of ``k`` trajectories drawn from those of a search is right, for each size ``k``.
 
     For best-of-N this is best-of-k. Subsets are drawn at random, the same in every call; of equal votes the answer of
-    more trajectories wins, then the one that the search puts first.
+    more trajectories wins, then chance: the order of the whole search's votes would favour what more votes said.
     """
     n = num_trajectories(record)
     if not record.trajectories:
@@ -118,8 +118,9 @@ def vote_curve(record: SearchRecord, sizes: Sequence[int], kind: VoteKind, grade
     orders = rng.permuted(np.tile(np.arange(n), (DRAWS, 1)), axis=1)
     votes = groups[orders][:, :, None] == np.arange(count)
     heard = np.cumsum(votes, axis=1)
-    # A vote counts a little for its number, so that equal weights are decided by it.
+    # A vote counts a little for its number, so that equal weights are decided by it, and chance a little less.
     scores = np.cumsum(votes * weights[orders][:, :, None], axis=1) + 1e-9 * heard
+    scores = np.where(heard > 0, scores + 1e-10 * rng.random((DRAWS, 1, count)), -1.0)
     winners = np.where(heard.any(axis=2), scores.argmax(axis=2), count)
     return [float(is_right[winners[:, min(k, n) - 1]].mean()) for k in sizes]
 

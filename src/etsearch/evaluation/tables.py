@@ -20,6 +20,7 @@ from etsearch.evaluation.statistics import (
     mean,
     num_trajectories,
     pass_at,
+    ratio,
     sizes_to,
     vote_curve,
 )
@@ -187,7 +188,7 @@ def figure_2(results: Results) -> Table:
 
 
 def relative_costs(results: Results, cell: Cell) -> tuple[float, float, float, float]:
-    """FLOPs, model calls, KV size and runtime of a cell over those of beam search at its width."""
+    """FLOPs, model calls, KV size and runtime of a cell over those of beam search, at its width and on its problems."""
     base = Cell(results.named("beam") or "", cell.width)
     figures: list[Callable[[Cell], Values]] = [
         results.flops,
@@ -195,7 +196,7 @@ def relative_costs(results: Results, cell: Cell) -> tuple[float, float, float, f
         lambda c: results.cost(c, "kv_tokens"),
         lambda c: results.values(c, lambda r: r.seconds["total"]),
     ]
-    first, second, third, fourth = (mean(f(cell)).value / mean(f(base)).value for f in figures)
+    first, second, third, fourth = (ratio(f(cell), f(base)).value for f in figures)
     return first, second, third, fourth
 
 

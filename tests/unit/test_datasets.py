@@ -1,0 +1,113 @@
+"""Data sets by name, and what makes one unusable."""
+
+import json
+
+import pytest
+
+from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.evaluation.datasets import DATASETS
+from etsearch.minimath import world
+
+
+def write(path, *rows):
+    path.write_text("".join((row if isinstance(row, str) else json.dumps(row)) + "\n" for row in rows))
+    return path
+
+
+def test_minimath_splits_differ_and_are_the_same_every_time():
+    test, validation = (DATASETS.create(f"minimath:{split}") for split in ("test", "validation"))
+    assert not {p.question for p in test.problems} & {p.question for p in validation.problems}
+    assert test == DATASETS.create("minimath:test")
+    assert test.sha256 != validation.sha256
+    first = test.problems[7]
+    assert str(world.parse(first.question).answer) == first.answer
+    assert (first.id, first.level) == ("minimath/test/7", "2")
+
+
+def test_gsm8k_takes_what_follows_the_mark(tmp_path):
+    path = write(tmp_path / "a.jsonl", {"question": "How many?", "answer": "so 1,200\n#### 1,200"})
+    assert DATASETS.create(f"gsm8k:{path}").problems[0].answer == "1200"
+    write(path, {"question": "How many?", "answer": "12"})
+    with pytest.raises(ConfigError, match=r"a\.jsonl, line 1: .*####"):
+        DATASETS.create(f"gsm8k:{path}")
+
+
+def test_math500_has_ids_and_levels(tmp_path):
+    row = {"problem": "What?", "answer": "$x$", "unique_id": "test/1.json", "level": "Level 5"}
+    problem = DATASETS.create(f"math500:{write(tmp_path / 'm.jsonl', row)}").problems[0]
+    assert (problem.question, problem.id, problem.level) == ("What?", "test/1.json", "5")
+
+
+def test_a_jsonl_by_its_fields(tmp_path):
+    path = write(tmp_path / "own.jsonl", {"q": "One?", "a": 1, "n": "x"}, "", {"q": "Two?", "a": 2.5, "n": "y"})
+    problems = DATASETS.create(f"jsonl(question=q, answer=a, id=n):{path}").problems
+    assert [(p.question, p.answer, p.id) for p in problems] == [("One?", "1", "x"), ("Two?", "2.5", "y")]
+    assert DATASETS.create(f"jsonl(question=q, answer=a):{path}").problems[1].id == "own/2"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (({"question": "One?", "answer": "1"}, {"question": "Two?"}), "line 2: 'answer' is missing"),
+        (({"question": "One?", "answer": " "},), "line 1: 'answer' is ' '"),
+        (({"question": "One?", "answer": None},), "'answer' is None"),
+        (({"answer": "1"},), "'question' is missing"),
+        (("{oops",), "line 1 is no JSON"),
+        (("[1]",), "no JSON object"),
+        ((), "holds no problem"),
+    ],
+)
+def test_a_line_that_cannot_be_used_is_named(tmp_path, rows, message):
+    with pytest.raises(ConfigError, match=message):
+        DATASETS.create(f"jsonl:{write(tmp_path / 'd.jsonl', *rows)}")
+
+
+def test_an_id_stands_once(tmp_path):
+    rows = [{"question": "One?", "answer": "1", "id": "x"}, {"question": "Two?", "answer": "2", "id": "x"}]
+    with pytest.raises(ConfigError, match=r"line 2: the id 'x' is that of .*line 1"):
+        DATASETS.create(f"jsonl(id=id):{write(tmp_path / 'd.jsonl', *rows)}")
+
+
+def test_a_file_that_is_not_there(tmp_path):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        DATASETS.create(f"jsonl:{tmp_path}/none.jsonl")
+    with pytest.raises(ConfigError, match="no split 'exam'"):
+        DATASETS.create("minimath:exam")
+
+
+def test_some_of_the_problems():
+    data = DATASETS.create("minimath:validation")
+    some = data.chosen(levels=["2", "3"], limit=5)
+    assert [p.level for p in some.problems] == ["2", "3", "2", "3", "2"]
+    assert some.sha256 == data.sha256
+    shuffled = data.chosen(shuffle=1, limit=50)
+    assert shuffled == data.chosen(shuffle=1, limit=50)
+    assert shuffled != data.chosen(limit=50)
+    assert set(data.chosen(shuffle=2).problems) == set(data.problems)
+    with pytest.raises(ConfigError, match="level 9; the levels there are: 1, 2"):
+        data.chosen(levels=["9"])
+    with pytest.raises(ConfigError, match="limit is 0"):
+        data.chosen(limit=0)
+
+
+def test_the_hub_needs_its_extra():
+    if DATASETS.entry("hub").is_available:
+        pytest.skip("the extra 'hub' is installed")
+    with pytest.raises(MissingDependencyError, match=r"etsearch\[hub\]"):
+        DATASETS.create("hub:owner/name")
+
+
+def test_the_hub_by_its_fields(monkeypatch):
+    import importlib.util
+    import sys
+    import types
+
+    rows = [{"q": "One?", "a": "1"}, {"q": "Two?", "a": "2"}]
+    module = types.ModuleType("datasets")
+    module.load_dataset = lambda name, subset, split: rows if (name, subset, split) == ("o/n", "main", "test") else []
+    module.__spec__ = importlib.util.spec_from_loader("datasets", loader=None)
+    monkeypatch.setitem(sys.modules, "datasets", module)
+    data = DATASETS.create("hub(question=q, answer=a, subset=main):o/n")
+    assert [(p.question, p.answer) for p in data.problems] == [("One?", "1"), ("Two?", "2")]
+    with pytest.raises(ConfigError, match="holds no problem"):
+        DATASETS.create("hub:o/other")
