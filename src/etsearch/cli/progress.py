@@ -52,7 +52,7 @@ class ProgressView:
             self._live.update(self.render(progress))
             return
         now = time.monotonic()
-        if now - self._last_line >= LINE_EVERY_S or len(progress.records) == progress.total:
+        if now - self._last_line >= LINE_EVERY_S or progress.done == progress.total:
             self._last_line = now
             self._console.print(_line(progress), highlight=False)
 
@@ -78,7 +78,7 @@ class ProgressView:
 
 
 def _line(progress: Progress) -> str:
-    done = len(progress.records)
+    done = progress.done
     rate = progress.searches / progress.seconds if progress.seconds > 0 else 0.0
     left = (progress.total - done) / rate if rate > 0 else None
     parts = [

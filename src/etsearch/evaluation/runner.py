@@ -42,21 +42,33 @@ class Task:
     def key(self) -> Key:
         return Key(self.problem.id, self.cell.label, self.cell.width, self.seed, self.in_flight)
 
+    @property
+    def gold(self) -> str:
+        """The reference answer. Raises ConfigError if there is none."""
+        if self.problem.answer is None:
+            raise ConfigError(f"the problem {self.problem.id} has no reference answer; it cannot be graded")
+        return self.problem.answer
+
 
 @dataclass
 class Progress:
     """How far a run is; the listener is called after every change.
 
-    ``tokens`` were generated and ``searches`` finished since the run was started, not before.
+    ``total`` searches are asked for, ``there`` of them were there at the start; ``tokens`` were generated and
+    ``searches`` finished since. ``records`` are all of the run, those not asked for now among them.
     """
 
     total: int
+    there: int
     records: Mapping[Key, SearchRecord]
     started: float = field(default_factory=time.monotonic)
     tokens: int = 0
     searches: int = 0
     cache_use: float | None = None
-    latest: SearchRecord | None = None
+
+    @property
+    def done(self) -> int:
+        return self.there + self.searches
 
     @property
     def seconds(self) -> float:
@@ -110,13 +122,17 @@ async def evaluate(
         clean: whether half-done searches begin anew, and damaged lines are set aside.
         retry_failed: whether searches that failed are run again.
         on_start: called once the folder is open.
-        on_progress: called after every search, and as the engine's figures change.
+        on_progress: called after every search.
 
     Raises:
         ConfigError, RecordError: what cannot be used; nothing was written over.
         EngineError: too many searches failed in a row.
     """
     dataset = dataset_of(recipe)
+    plan = list(blocks(recipe, dataset.problems))
+    wanted = [task for _, tasks in plan for task in tasks]
+    for task in wanted:
+        task.gold  # noqa: B018 - a problem without one is an error now, not at the end of its search
     async with opened(recipe.generator, None if recipe.prm == "none" else recipe.prm) as (generator, prm):
         embedder = EMBEDDERS.create(recipe.embedder)
         identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": generator.identity}
@@ -124,12 +140,18 @@ async def evaluate(
             identities["reward model"] = prm.identity
         with writing(recipe.folder, recipe, asked or {}, identities, clean=clean) as writer:
             on_start(writer)
-            runner = _Runner(recipe, writer, generator, prm, embedder, on_progress)
-            for concurrency, tasks in blocks(recipe, dataset.problems):
-                await runner.run(concurrency, tasks, retry_failed=retry_failed)
-            wanted = {task.key for _, tasks in blocks(recipe, dataset.problems) for task in tasks}
-            states = [writer.records[key].status for key in wanted if key in writer.records]
+            left = [task.key for task in wanted if _is_wanted(writer, task, retry_failed=retry_failed)]
+            progress = Progress(len(wanted), len(wanted) - len(left), writer.records)
+            runner = _Runner(recipe, writer, generator, prm, embedder, progress, on_progress)
+            for concurrency, tasks in plan:
+                await runner.run(concurrency, [t for t in tasks if _is_wanted(writer, t, retry_failed=retry_failed)])
+            states = [writer.records[task.key].status for task in wanted]
             return Outcome(writer.path, states.count("done"), states.count("failed"), tuple(writer.notices))
+
+
+def _is_wanted(writer: RunWriter, task: Task, *, retry_failed: bool) -> bool:
+    record = writer.records.get(task.key)
+    return record is None or (retry_failed and record.status == "failed")
 
 
 class _Runner:
@@ -140,17 +162,16 @@ class _Runner:
         generator: Generator,
         prm: RewardModel | None,
         embedder: Embedder,
+        progress: Progress,
         on_progress: OnProgress,
     ) -> None:
-        self.recipe, self.writer, self.on_progress = recipe, writer, on_progress
+        self.recipe, self.writer, self.progress, self.on_progress = recipe, writer, progress, on_progress
         self.generator, self.prm, self.embedder = generator, prm, embedder
         self.watches: set[_Watch] = set()
-        problems = dataset_of(recipe).problems
-        self.progress = Progress(sum(len(tasks) for _, tasks in blocks(recipe, problems)), writer.records)
         self._failures_in_a_row = 0
 
-    async def run(self, concurrency: int, tasks: list[Task], *, retry_failed: bool) -> None:
-        waiting = iter([task for task in tasks if self._is_wanted(task, retry_failed=retry_failed)])
+    async def run(self, concurrency: int, tasks: list[Task]) -> None:
+        waiting = iter(tasks)
 
         async def work() -> None:
             for task in waiting:
@@ -163,10 +184,6 @@ class _Runner:
                         group.create_task(work())
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
-
-    def _is_wanted(self, task: Task, *, retry_failed: bool) -> bool:
-        record = self.writer.records.get(task.key)
-        return record is None or (retry_failed and record.status == "failed")
 
     async def _search(self, task: Task) -> None:
         key = task.key
@@ -210,7 +227,6 @@ class _Runner:
     def _keep(self, record: SearchRecord, task: Task, state: SearchState | None) -> None:
         self.writer.add(record, task.cell.specification, state)
         self.progress.searches += 1
-        self.progress.latest = record
         self.on_progress(self.progress)
 
     def _count_failure(self, error: EtsearchError) -> None:
@@ -270,19 +286,13 @@ class _Watch:
         }
 
 
-def _gold(problem: Problem) -> str:
-    if problem.answer is None:
-        raise ConfigError(f"the problem {problem.id} has no reference answer; it cannot be graded")
-    return problem.answer
-
-
 def _failed(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
     return SearchRecord(
         **task.key._asdict(),
         status="failed",
         error=f"{type(error).__name__}: {error}",
         level=task.problem.level,
-        gold=_gold(task.problem),
+        gold=task.gold,
         right=dict.fromkeys(GRADERS, False),
         finished_at=time.time(),
         resumed=resumed,
@@ -291,7 +301,7 @@ def _failed(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
 
 def _finished(task: Task, result: SearchResult, engine: dict[str, float], resumed: int) -> SearchRecord:
     """The record of a search that came to its end. Grading may take a while: called outside the event loop."""
-    gold = _gold(task.problem)
+    gold = task.gold
     usage = asdict(result.usage)
     seconds = usage.pop("seconds")
     place = {index: number for number, vote in enumerate(result.votes) for index in vote.voters}
