@@ -4,6 +4,7 @@ A problem is what is drawn anew in the bootstrap; the seeds of a problem go with
 another. All intervals are 95 % percentile intervals.
 """
 
+import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -114,7 +115,7 @@ def vote_curve(record: SearchRecord, sizes: Sequence[int], kind: VoteKind, grade
     count = len(record.answers)
     is_right = np.zeros(count + 1, dtype=np.bool_)
     is_right[list(record.right_answers.get(grader, ()))] = True
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(zlib.crc32(record.key.file.encode()))
     orders = rng.permuted(np.tile(np.arange(n), (DRAWS, 1)), axis=1)
     votes = groups[orders][:, :, None] == np.arange(count)
     heard = np.cumsum(votes, axis=1)

@@ -1,0 +1,145 @@
+"""Tables against figures worked out from records made by hand."""
+
+from pathlib import Path
+
+import pytest
+
+from etsearch.errors import RecordError
+from etsearch.evaluation import tables
+from etsearch.evaluation.record import DepthFigures, Run, SearchRecord
+from etsearch.evaluation.results import Cell, Results
+from etsearch.evaluation.sweep import choose, swept
+
+USAGE = {"num_calls": 10, "generated_tokens": 100, "prm_tokens": 50, "kv_tokens_paper": 1, "kv_tokens_unshared": 1}
+
+
+def search(strategy, problem, *, right, kv, width=4, tokens=100, seconds=1.0, in_flight=0, finished_at=0.0):
+    return SearchRecord(
+        problem=f"p{problem}",
+        strategy=strategy,
+        width=width,
+        seed=0,
+        in_flight=in_flight,
+        level=str(problem % 2),
+        gold="1",
+        answer="1" if right else "2",
+        right={"corrected": right, "released": right},
+        answers=("1",) if right else ("2",),
+        right_answers={"corrected": (0,) if right else (), "released": (0,) if right else ()},
+        trajectories=((0, 0.5, tokens // width),) * width,
+        depths=(
+            DepthFigures(width, 0, width, 2, 3, width, kv, 1, 1),
+            DepthFigures(width, width, 0, 0, None, 0, 0, 1, 1),
+        ),
+        usage={**USAGE, "kv_tokens": kv, "generated_tokens": tokens},
+        seconds={"total": seconds, "generate": seconds / 2},
+        finished_at=finished_at,
+        stop_reason="completed",
+    )
+
+
+def results(records, strategies=("best_of_n", "beam", "rebase", "ets_kv", "ets"), **recipe):
+    resolved = {"data": "minimath:validation", "strategies": list(strategies), "widths": [4], **recipe}
+    identities = {"generator": {"name": "g", "num_parameters": 5}, "reward model": {"name": "r", "num_parameters": 2}}
+    run = Run(Path("run"), {"resolved": resolved, "identities": identities}, tuple(records))
+    cells = {}
+    for record in records:
+        cells.setdefault(Cell(record.strategy, record.width, record.in_flight), []).append(record)
+    return Results((run,), cells, (), {s: s.partition("(")[0] for s in strategies})
+
+
+@pytest.fixture
+def some():
+    right = {"best_of_n": 2, "beam": 2, "rebase": 4, "ets_kv": 3, "ets": 4}
+    kv = {"best_of_n": 900, "beam": 300, "rebase": 600, "ets_kv": 400, "ets": 300}
+    return results([search(s, p, right=p < right[s], kv=kv[s] + p) for s in right for p in range(4)])
+
+
+def cells_of(table, name):
+    return next(row for row in table.rows if f"`{name}`" in row)
+
+
+def test_table_1(some):
+    table = tables.table_1(some)
+    assert cells_of(table, "rebase")[1:] == ("100.0", "–")
+    accuracy, reduction = cells_of(table, "ets")[1:]
+    assert accuracy == "100.0"
+    assert reduction.startswith(f"{(600 * 4 + 6) / (300 * 4 + 6):.2f}×")
+    assert cells_of(table, "ets_kv")[1] == "75.0"
+
+
+def test_table_3(some):
+    row = tables.table_3(some).rows[0]
+    assert row[:3] == ("4", "75.0", "100.0")
+    assert row[3].startswith("+25.0")
+
+
+def test_paired_differences(some):
+    assert cells_of(tables.paired(some), "best_of_n")[2].startswith("-50.0")
+    assert cells_of(tables.paired(some), "ets")[2] == "+0.0 (+0.0 to +0.0)"
+
+
+def test_figure_2_is_relative_to_beam_search(some):
+    assert cells_of(tables.figure_2(some), "beam")[2:] == ("1.00", "1.00", "1.00", "1.00")
+    kv = cells_of(tables.figure_2(some), "rebase")[4]
+    assert kv == f"{(600 * 4 + 6) / (300 * 4 + 6):.2f}"
+
+
+def test_flops_count_both_models(some):
+    assert some.flops(Cell("rebase", 4)) == {f"p{i}": 2.0 * 5 * 100 + 2.0 * 2 * 50 for i in range(4)}
+
+
+def test_best_of_k_at_equal_cost():
+    records = [search("best_of_n", p, right=True, kv=800, tokens=80, width=8) for p in range(3)]
+    records += [search("ets", p, right=True, kv=200, tokens=40) for p in range(3)]
+    found = results(records)
+    assert tables.best_of_k(found, "best_of_n", Cell("ets", 4), "kv_tokens")[0] == 2.0
+    size, right = tables.best_of_k(found, "best_of_n", Cell("ets", 4), "generated_tokens")
+    assert size == 4.0
+    assert right == {"p0": 1.0, "p1": 1.0, "p2": 1.0}
+    dear = results([*records[:3], *(search("ets", p, right=True, kv=801) for p in range(3))])
+    assert tables.best_of_k(dear, "best_of_n", Cell("ets", 4), "kv_tokens")[1] == {}
+
+
+def test_throughput_counts_the_time_in_which_searches_ran():
+    records = [
+        search("rebase", p, right=True, kv=600, in_flight=2, seconds=2.0, finished_at=end)
+        for p, end in enumerate((2.0, 3.0, 103.0, 104.0))
+    ]
+    records += [
+        search("ets", p, right=True, kv=300, in_flight=2, seconds=1.0, finished_at=end)
+        for p, end in enumerate((1.0, 2.0, 3.0, 3.0))
+    ]
+    found = results(records)
+    assert found.busy_seconds(Cell("rebase", 4, 2)) == 3.0 + 3.0
+    table = tables.table_2(found)
+    assert cells_of(table, "rebase")[2] == f"{3600 * 4 / 6:,.0f}"
+    assert cells_of(table, "ets")[2:] == (f"{3600 * 4 / 3:,.0f}", "2.00×", "2.00×", "100.0")
+
+
+def test_levels_depths_and_seconds(some):
+    assert cells_of(tables.levels(some), "best_of_n")[2:] == ("50.0", "50.0")
+    assert cells_of(tables.seconds(some), "ets")[2] == "0.500"
+    assert next(row for row in tables.depths(some).rows if row[0] == "`ets`")[1:6] == ("1", "4", "4.0", "2.0", "3.0")
+
+
+def test_every_table_is_markdown(some):
+    for make in tables.ALL:
+        table = make(some)
+        lines = table.markdown().splitlines()
+        assert lines[0] == f"## {table.title}"
+        widths = {line.count(" | ") for line in lines if line.startswith("| ")}
+        assert len(widths) == 1
+        assert all(len(row) == len(table.header) for row in table.rows)
+
+
+def test_the_rule_of_a_sweep():
+    settings = {"ets(lambda_b=1)": (4, 500), "ets(lambda_b=1.5)": (4, 400), "ets(lambda_b=2)": (3, 200)}
+    records = [search("rebase", p, right=True, kv=600) for p in range(4)]
+    records += [search(s, p, right=p < n, kv=kv) for s, (n, kv) in settings.items() for p in range(4)]
+    points = swept(results(records, ("rebase", *settings)))[4]
+    assert [p.is_admissible for p in points] == [True, True, False]
+    assert choose(points).specification == "ets(lambda_b=1.5)"
+    assert choose([p for p in points if not p.is_admissible]) is None
+    with pytest.raises(RecordError, match="no search of REBASE"):
+        swept(results(records[4:], tuple(settings)))
