@@ -240,6 +240,17 @@ def test_a_tree_that_is_not_there(finished):
         read_tree(finished, Key("minimath/validation/0", "nobody", 4, 0))
 
 
+def test_a_packed_run_can_be_read_and_not_gone_on_with(copied):
+    import gzip
+
+    before = read_run(copied).records
+    (copied / "searches.jsonl.gz").write_bytes(gzip.compress((copied / "searches.jsonl").read_bytes()))
+    (copied / "searches.jsonl").unlink()
+    assert read_run(copied).records == before
+    with pytest.raises(RecordError, match="is packed"):
+        run(copied)
+
+
 def test_file_names_differ_where_keys_do():
     keys = [Key("a/b", "s", 1, 0), Key("a_b", "s", 1, 0), Key("a/b", "s", 1, 0, 4), Key("a", "b-s", 1, 0)]
     assert len({key.file for key in keys}) == len(keys)

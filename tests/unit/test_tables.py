@@ -41,7 +41,8 @@ def search(strategy, problem, *, right, kv, width=4, tokens=100, seconds=1.0, in
 def results(records, strategies=("best_of_n", "beam", "rebase", "ets_kv", "ets"), **recipe):
     resolved = {"data": "minimath:validation", "strategies": list(strategies), "widths": [4], **recipe}
     identities = {"generator": {"name": "g", "num_parameters": 5}, "reward model": {"name": "r", "num_parameters": 2}}
-    run = Run(Path("run"), {"resolved": resolved, "identities": identities}, tuple(records))
+    manifest = {"resolved": resolved, "identities": identities, "cells": {f"{s} @ 4": s for s in strategies}}
+    run = Run(Path("run"), manifest, tuple(records))
     cells = {}
     for record in records:
         cells.setdefault(Cell(record.strategy, record.width, record.in_flight), []).append(record)

@@ -32,7 +32,7 @@ def replayed(
         if r.stop_reason and (not of or r.strategy == of) and (width is None or r.width == width)
     ]
     if not of and chosen.needs_rewards:
-        scored = {cell.label for cell in read.recipe.cells() if cell.strategy.needs_rewards}
+        scored = {label for (label, _), text in read.specifications.items() if STRATEGIES.create(text).needs_rewards}
         records = [r for r in records if r.strategy in scored]
     problems = list(dict.fromkeys(r.problem for r in records))[:limit]
     records = [r for r in records if r.problem in problems]

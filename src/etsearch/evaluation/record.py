@@ -122,7 +122,14 @@ class Run:
 
     @property
     def recipe(self) -> Recipe:
+        """What the run was last asked for."""
         return Recipe.of(self.manifest["resolved"], f"the recipe of {self.path}")
+
+    @property
+    def specifications(self) -> dict[tuple[str, int], str]:
+        """What each strategy was at each width, those asked for before among them."""
+        cells = ((*key.rpartition(" @ "), text) for key, text in self.manifest["cells"].items())
+        return {(label, int(width)): text for label, _, width, text in cells}
 
 
 @dataclass(frozen=True)
@@ -240,6 +247,8 @@ def writing(
         raise RecordError(f"{path} is a file; give a folder for the run")
     if path.is_dir() and any(path.iterdir()) and not (path / "run.json").exists() and not _is_fresh(path):
         raise RecordError(f"{path} holds files but no run; give another folder, nothing in it was touched")
+    if (path / "searches.jsonl.gz").exists():
+        raise RecordError(f"{path} is packed; unpack its searches.jsonl.gz to go on with the run")
     for folder in (path / "trees", path / "open"):
         folder.mkdir(parents=True, exist_ok=True)
     try:
@@ -333,9 +342,10 @@ class _Lines:
 def _read_lines(file: Path, *, repair: bool = False, clean: bool = False) -> _Lines:
     """The lines of a record. A damaged last one is what a crash leaves; with ``repair`` it is set aside."""
     found = _Lines()
-    if not file.exists():
+    packed = file.with_name(file.name + ".gz")
+    if not file.exists() and not packed.exists():
         return found
-    raw = file.read_bytes()
+    raw = file.read_bytes() if file.exists() else gzip.decompress(packed.read_bytes())
     lines = raw.split(b"\n")
     damaged: list[tuple[int, bytes]] = []
     for number, line in enumerate(lines, start=1):

@@ -63,7 +63,8 @@ class Results:
             for cell in run.recipe.cells():
                 for in_flight in run.recipe.concurrency if run.recipe.measure == "throughput" else (0,):
                     cells.setdefault(Cell(cell.label, cell.width, in_flight), [])
-                names[cell.label] = parse(cell.specification).name
+            for (label, _), specification in run.specifications.items():
+                names[label] = parse(specification).name
             for record in run.records:
                 if record.key in seen:
                     raise RecordError(f"{run.path} and {seen[record.key]} both hold the search {tuple(record.key)}")

@@ -61,9 +61,7 @@ def swept(results: Results) -> dict[int, list[Point]]:
     baseline = results.named(BASELINE)
     if baseline is None:
         raise RecordError("the run holds no search of REBASE, which the rule compares with; add it to the strategies")
-    specifications = {
-        (cell.label, cell.width): cell.specification for run in results.runs for cell in run.recipe.cells()
-    }
+    specifications = {key: text for run in results.runs for key, text in run.specifications.items()}
     found: dict[int, list[Point]] = {}
     for cell in results.plain():
         base = Cell(baseline, cell.width)
