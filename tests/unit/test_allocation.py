@@ -57,3 +57,16 @@ def test_bad_input_is_named(rewards, width, temperature, rounding, message):
 
 def test_small_temperature_does_not_overflow():
     assert share([1.0, 0.999], 8, 1e-6) == [8, 0]
+
+
+def test_a_node_that_stands_for_several_counts_so_often():
+    # Masses 4 : 2 : 1; the last stands for six: 4, 2, 6 of 12.
+    assert share(HALVING, 12, 0.5, "ceil", [1, 1, 6]) == [4, 2, 6]
+    assert share([0.5, 0.5], 8, 0.2, multiplicity=[3, 1]) == [6, 2]
+    assert share(HALVING, 7, 0.5, multiplicity=[1, 1, 1]) == share(HALVING, 7, 0.5)
+
+
+@pytest.mark.parametrize("multiplicity", [[1, 1], [1, 0, 1], [1, -1, 1], [1, math.inf, 1], [1, math.nan, 1]])
+def test_a_bad_multiplicity_is_an_error(multiplicity):
+    with pytest.raises(ConfigError, match="3 finite numbers above 0"):
+        share(HALVING, 7, 0.5, multiplicity=multiplicity)

@@ -168,3 +168,27 @@ def test_bad_specifications_are_named(specification, message):
 )
 def test_specifications(specification, expected):
     assert STRATEGIES.create(specification) == expected
+
+
+def test_a_survivor_inherits_the_share_of_its_cluster():
+    # Six equal right steps and two wrong ones of a cluster of their own, all with the same reward: the programme keeps
+    # one of each cluster. The paper shares the width evenly among the two; inherited shares are six to two.
+    view = frontier(grow({ROOT: 8}), range(1, 9), [0.5] * 8, clusters=[0] * 6 + [1] * 2)
+    plain = ETS(lambda_b=2).select(view, 8).widths
+    assert sorted(plain) == [0] * 6 + [4, 4]
+    inherited = ETS(lambda_b=2, inherit=True).select(view, 8).widths
+    assert sum(inherited[:6]) == 6
+    assert sum(inherited[6:]) == 2
+    assert [w > 0 for w in inherited] == [w > 0 for w in plain]
+
+
+def test_nothing_is_inherited_where_all_are_kept():
+    view = frontier(grow({ROOT: 8}), range(1, 9), REWARDS, clusters=[0, 0, 1, 1, 2, 2, 3, 3])
+    assert ETS(lambda_b=0, inherit=True).select(view, 8).widths == ETS(lambda_b=0).select(view, 8).widths
+
+
+def test_inheriting_needs_clusters():
+    with pytest.raises(ConfigError, match="nothing to inherit by"):
+        ETS(lambda_d=0, inherit=True)
+    with pytest.raises(ConfigError, match="nothing to inherit by"):
+        ETSKV(inherit=True)

@@ -19,21 +19,18 @@ from etsearch.strategies import STRATEGIES
 def replayed(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     strategy: Annotated[str, typer.Option(help="What is asked, such as 'ets(lambda_b=1.5)'.")],
-    of: Annotated[str, typer.Option(help="Whose trees, such as 'rebase'; by default all that have rewards.")] = "",
+    of: Annotated[str, typer.Option(help="Whose trees, such as 'rebase'; by default all.")] = "",
     width: Annotated[int | None, typer.Option(help="Only trees of this width.")] = None,
     limit: Annotated[int | None, typer.Option(help="Only the trees of the first so many problems.")] = None,
 ) -> None:
     """Say what another strategy would have kept at each depth of the recorded trees; no model is run."""
     read = read_run(run)
-    chosen = STRATEGIES.create(strategy)
+    STRATEGIES.create(strategy)
     records = [
         r
         for r in read.records
         if r.stop_reason and (not of or r.strategy == of) and (width is None or r.width == width)
     ]
-    if not of and chosen.needs_rewards:
-        scored = {label for (label, _), text in read.specifications.items() if STRATEGIES.create(text).needs_rewards}
-        records = [r for r in records if r.strategy in scored]
     problems = list(dict.fromkeys(r.problem for r in records))[:limit]
     records = [r for r in records if r.problem in problems]
     if not records:

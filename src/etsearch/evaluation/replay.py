@@ -71,7 +71,7 @@ async def _depth(
         except ConfigError as error:
             raise ConfigError(
                 f"this tree cannot be replayed with a strategy that needs rewards at every depth: {error}. "
-                "Replay the trees of a strategy that scores every step, with --of"
+                "Replay the trees of searches that had a reward model, with --of"
             ) from None
     clusters = None
     if strategy.needs_clusters:

@@ -1,0 +1,52 @@
+"""A recorded tree replayed with the strategy that grew it selects what was selected then."""
+
+import asyncio
+
+import pytest
+from tests.evaluations import recipe, run
+
+from etsearch.diversity import LexicalEmbedder
+from etsearch.errors import ConfigError
+from etsearch.evaluation.record import read_run, read_tree
+from etsearch.evaluation.replay import replay
+from etsearch.strategies import STRATEGIES
+
+GROWN = ["rebase", "ets", "ets_kv", "beam(keep=2)", "beam(keep=2, shrink=true)", "dvts(keep=2)", "best_of_n"]
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("replay") / "run"
+    run(path, strategies=GROWN, widths=[8], limit=6)
+    return path
+
+
+def replayed(path, of, by):
+    settings = recipe(path).settings(8, 0)
+    records = [r for r in read_run(path).records if r.strategy == of]
+    assert len(records) == 6
+    strategy, embedder = STRATEGIES.create(by), LexicalEmbedder()
+    return [d for r in records for d in asyncio.run(replay(read_tree(path, r.key), strategy, settings, embedder))]
+
+
+@pytest.mark.parametrize("strategy", GROWN)
+def test_the_same_strategy_selects_the_same(path, strategy):
+    depths = replayed(path, strategy, strategy)
+    assert len(depths) > 6
+    for depth in depths:
+        assert depth.kept == depth.kept_then == depth.shared
+        assert depth.kv_tokens == depth.kv_tokens_then
+
+
+def test_another_strategy_selects_otherwise(path):
+    depths = replayed(path, "rebase", "ets(lambda_b=2)")
+    assert sum(d.kv_tokens for d in depths) < sum(d.kv_tokens_then for d in depths)
+    assert all(1 <= d.kept <= d.num_open for d in depths)
+    assert all(d.shared <= min(d.kept, d.kept_then) for d in depths)
+
+
+def test_trees_without_rewards_cannot_be_asked_for_them(tmp_path):
+    run(tmp_path / "run", strategies=["best_of_n"], widths=[8], limit=6, prm="none", aggregation="majority")
+    assert len(replayed(tmp_path / "run", "best_of_n", "best_of_n")) > 6
+    with pytest.raises(ConfigError, match="needs rewards at every depth"):
+        replayed(tmp_path / "run", "best_of_n", "rebase")
