@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-live lint types imports check bench models clean
+.PHONY: demo test test-slow test-browser test-live results lint types imports check bench models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -24,6 +24,10 @@ test: $(VENV)/.dev  ## the default suite
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
 	$(BIN)/python -m pytest -m "slow and not live"
 
+test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
+	$(BIN)/python -m pip install --quiet --group browser
+	$(BIN)/python -m pytest -m browser
+
 test-live: $(VENV)/.dev  ## what needs something that is not in this repository; says what it skips, and why
 	$(BIN)/python -m pytest -m live
 
@@ -38,6 +42,9 @@ imports: $(VENV)/.dev  ## which room may import which
 	$(BIN)/lint-imports
 
 check: lint types imports test  ## all that must pass before a commit
+
+results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records in docs/results
+	$(BIN)/python docs/make_results.py
 
 bench: $(VENV)/.dev  ## selection: HiGHS against PuLP/CBC on the same programmes
 	$(BIN)/python benchmarks/selection.py

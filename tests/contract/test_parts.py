@@ -41,6 +41,17 @@ async def reward_model(request):
     await part.aclose()
 
 
+def test_a_part_says_what_it_is(generator, reward_model):
+    for part in (generator, reward_model):
+        identity = part.identity
+        assert identity.name
+        assert identity.engine
+        assert identity == part.identity
+        if identity.engine != "scripted":
+            assert len(identity.sha256) == 64
+            assert identity.num_parameters == 868_224
+
+
 @pytest.mark.parametrize("name", [e.name for e in STRATEGIES.entries()])
 async def test_every_strategy_solves_a_problem(name):
     result = await run_search(

@@ -1,4 +1,4 @@
-"""``ets strategies``, ``ets engines``, ``ets prms``: what there is, and what is missing."""
+"""``ets strategies``, ``ets engines``, ``ets prms``, ``ets datasets``: what there is, and what is missing."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from etsearch.engines import GENERATORS
+from etsearch.evaluation.datasets import DATASETS
 from etsearch.prms import REWARD_MODELS
 from etsearch.registry import Registry
 from etsearch.strategies import STRATEGIES
@@ -25,6 +26,11 @@ def engines() -> None:
 def prms() -> None:
     """List the process reward models, and the extra that a missing one needs."""
     _print(REWARD_MODELS)
+
+
+def datasets() -> None:
+    """List the data sets that ``ets eval`` can read."""
+    _print(DATASETS)
 
 
 def _print(registry: Registry[Any]) -> None:

@@ -6,7 +6,7 @@ import typer
 
 from etsearch import __version__
 from etsearch.cli.eval import evaluation
-from etsearch.cli.lists import engines, prms, strategies
+from etsearch.cli.lists import datasets, engines, prms, strategies
 from etsearch.cli.replay import replayed
 from etsearch.cli.report import grade, report
 from etsearch.cli.solve import solve
@@ -30,6 +30,7 @@ app.command("replay")(replayed)
 app.command()(strategies)
 app.command()(engines)
 app.command()(prms)
+app.command()(datasets)
 
 
 def _print_version(wanted: bool) -> None:

@@ -4,6 +4,7 @@ A problem is what is drawn anew in the bootstrap; the seeds of a problem go with
 another. All intervals are 95 % percentile intervals.
 """
 
+import math
 import zlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -11,7 +12,6 @@ from typing import Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
 
 from etsearch.evaluation.record import SearchRecord
 
@@ -96,8 +96,7 @@ def pass_at(record: SearchRecord, k: int, grader: str) -> float:
         return 0.0
     if n - c < k:
         return 1.0
-    log = gammaln(n - c + 1) - gammaln(n - c - k + 1) - gammaln(n + 1) + gammaln(n - k + 1)
-    return float(1 - np.exp(log))
+    return 1 - math.comb(n - c, k) / math.comb(n, k)
 
 
 def vote_curve(record: SearchRecord, sizes: Sequence[int], kind: VoteKind, grader: str) -> list[float]:
