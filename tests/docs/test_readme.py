@@ -34,15 +34,48 @@ def test_python(code):
     assert "is wrong" not in done.stdout
 
 
-@pytest.mark.model
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ets"], ids=" ".join)
-def test_ets(command):
-    pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
+ON_RUNS = ("eval", "report", "view", "replay")
+"""Commands that work on runs: one after the other, as they stand."""
+
+
+def run(command, *, timeout_s, **where):
+    """Runs an ``ets`` command as it stands, with this interpreter."""
     done = subprocess.run(
-        [sys.executable, "-m", "etsearch", *command[1:]], capture_output=True, text=True, timeout=100, check=False
+        [sys.executable, "-m", "etsearch", *command[1:]],
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+        **where,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip()
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ets" and c[1] not in ON_RUNS], ids=" ".join)
+def test_ets(command):
+    pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
+    run(command, timeout_s=100)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+@pytest.mark.model
+def test_ets_on_runs(tmp_path):
+    pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
+    pytest.importorskip("matplotlib", reason="needs the extra 'report'")
+    (tmp_path / "recipes").symlink_to(ROOT / "recipes")
+    commands = [c for c in COMMANDS if c[0] == "ets" and c[1] in ON_RUNS]
+    assert {c[1] for c in commands} == set(ON_RUNS)
+    for command in commands:
+        run(command, timeout_s=600, cwd=tmp_path)
+    report = tmp_path / "runs" / "minimath-quick" / "report"
+    for name in ("report.md", "report.html", "figure-2.png", "figure-3.svg", "votes.png", "cache.png"):
+        assert (report / name).stat().st_size > 2000
+    text = (report / "report.md").read_text(encoding="utf-8")
+    titles = ("Table 1", "Table 3", "Figure 2", "Search against best-of-N", "KV cache: measured and predicted")
+    assert [title for title in titles if title not in text] == []
 
 
 @pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "make"], ids=" ".join)
@@ -66,7 +99,7 @@ def test_extras_exist(command):
 
 
 def test_the_table_is_that_of_the_records():
-    command = [sys.executable, "benchmarks/minimath.py", "--table"]
+    command = [sys.executable, "docs/make_results.py", "--table"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.count("\n") > 5
@@ -75,6 +108,6 @@ def test_the_table_is_that_of_the_records():
 
 def test_links_lead_somewhere():
     for target in re.findall(r"\]\((?!https?:)([^)#]+)\)", README) + re.findall(
-        r"`(docs/[\w./-]+|benchmarks/)`", README
+        r"`(docs/[\w./-]+|benchmarks/|recipes/)`", README
     ):
         assert (ROOT / target).exists(), target

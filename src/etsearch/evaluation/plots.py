@@ -188,14 +188,17 @@ def _done(figure: "Figure") -> "Figure":
     return figure
 
 
-def frontier(ax: "Axes", points: Sequence[tuple[str, float, Interval]], baseline: Interval) -> None:
-    """Accuracy against KV reduction for the settings of a sweep; the band is the baseline's."""
-    for label, reduction, accuracy in points:
-        heights, reach = _bars([accuracy])
-        ax.errorbar([reduction], heights, reach, fmt="o", capsize=2, markersize=4, linewidth=0.8)
-        ax.annotate(label, (reduction, heights[0]), textcoords="offset points", xytext=(4, 4), fontsize=7)
-    ax.axhline(100 * baseline.value, color="black", linewidth=0.8)
-    ax.axhspan(100 * baseline.low, 100 * baseline.high, color="black", alpha=0.06)
+def trade(ax: "Axes", label: str, points: Sequence[tuple[str, Interval, Interval]]) -> None:
+    """A curve of accuracy against KV reduction, both against a baseline; each point with a text."""
+    heights, reach = _bars([gain for _, _, gain in points])
+    reductions = [reduction.value for _, reduction, _ in points]
+    drawn = ax.errorbar(reductions, heights, reach, fmt="o-", capsize=2, markersize=4, linewidth=1.2, label=label)
+    color = drawn.lines[0].get_color()
+    for (text, _, _), x, y in zip(points, reductions, heights, strict=True):
+        ax.annotate(text, (x, y), textcoords="offset points", xytext=(4, 4), fontsize=8, color=color)
+    ax.axhline(0, color="black", linewidth=0.8)
+    ax.set_xlabel("KV reduction against REBASE")
+    ax.set_ylabel("accuracy less REBASE's, points (paired, 95 %)")
 
 
 ALL: Final[dict[str, Callable[[Results], "Figure | None"]]] = {

@@ -1,7 +1,7 @@
 """The searches of one or several runs, by strategy and width, and the figures that tables and plots share."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -86,6 +86,11 @@ class Results:
     def plain(self) -> list[Cell]:
         """The other cells, narrow ones first."""
         return sorted((cell for cell in self.cells if not cell.in_flight), key=lambda cell: cell.width)
+
+    def at_flight(self, in_flight: int) -> "Results":
+        """The searches that were timed with so many in flight, as if they were all that there is."""
+        cells = {Cell(c.strategy, c.width): records for c, records in self.cells.items() if c.in_flight == in_flight}
+        return replace(self, cells=cells)
 
     def widths(self) -> list[int]:
         return sorted({cell.width for cell in self.plain()})

@@ -109,6 +109,13 @@ def table(found: Mapping[int, Sequence[Point]]) -> Table:
     return Table("Sweep", header, rows, note)
 
 
+def _curve(point: Point) -> str:
+    """The setting but for its lambda_b."""
+    taken = parse(point.specification)
+    rest = ", ".join(f"{k}={v}" for k, v in taken.settings.items() if k != "lambda_b")
+    return f"{taken.name}({rest})" if rest else taken.name
+
+
 def _name(point: Point) -> str:
     return parse(point.specification).name
 
@@ -143,20 +150,30 @@ def write_sweep(results: Results, folder: Path, data: str) -> list[Path]:
     if not found:
         raise RecordError("the run holds no setting of ets or ets_kv beside REBASE; there is nothing to choose from")
     folder.mkdir(parents=True, exist_ok=True)
-    plt = plots.pyplot()
-    figure, axes = plt.subplots(1, len(found), figsize=(6.5 * len(found), 4.6), squeeze=False)
-    for ax, (width, of) in zip(axes[0], found.items(), strict=True):
-        base = results.accuracy(Cell(results.named(BASELINE) or BASELINE, width))
-        plots.frontier(ax, [(p.cell.strategy, p.reduction.value, p.accuracy) for p in of], base)
-        ax.set_title(f"width {width}; line: REBASE", loc="left", fontsize=11)
-        ax.set_xlabel("KV reduction against REBASE")
-        ax.set_ylabel("accuracy, % (95 % interval)")
-    figure.tight_layout()
     files = [folder / name for name in ("sweep.md", "chosen.yaml", "sweep.png", "sweep.svg")]
     files[0].write_text(table(found).markdown("#") + "\n", encoding="utf-8")
     chosen = chosen_recipe(results, found, data)
     files[1].write_text(yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True), encoding="utf-8")
-    figure.savefig(files[2], dpi=130)
-    figure.savefig(files[3], metadata={"Date": None})
-    plt.close(figure)
+    draw(results, *files[2:])
     return files
+
+
+def draw(results: Results, *files: Path) -> None:
+    """Draws what the settings lose against what they save, a panel a width and a curve over lambda_b, into files."""
+    found = swept(results)
+    plt = plots.pyplot()
+    figure, axes = plt.subplots(1, len(found), figsize=(6.5 * len(found), 4.6), squeeze=False)
+    for ax, (width, of) in zip(axes[0], found.items(), strict=True):
+        curves: dict[str, list[Point]] = {}
+        for point in of:
+            curves.setdefault(_curve(point), []).append(point)
+        for name, on_it in curves.items():
+            on_it.sort(key=lambda p: p.lambda_b)
+            plots.trade(ax, name, [(f"{p.lambda_b:g}", p.reduction, p.gain) for p in on_it])
+        ax.axhline(-100 * TOLERANCE, color="black", linewidth=0.8, linestyle=":")
+        ax.set_title(f"width {width}; numbers are lambda_b, the dotted line is the rule's", loc="left", fontsize=10)
+        ax.legend(frameon=False, fontsize=8, loc="lower left")
+    figure.tight_layout()
+    for file in files:
+        figure.savefig(file, dpi=130, metadata={"Date": None} if file.suffix == ".svg" else None)
+    plt.close(figure)

@@ -1,0 +1,40 @@
+"""docs/results.md is what its records give."""
+
+import importlib.util
+from pathlib import Path
+
+import pytest
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def maker():
+    spec = importlib.util.spec_from_file_location("make_results", DOCS / "make_results.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+def test_the_document_is_that_of_the_records(maker, tmp_path, monkeypatch):
+    pytest.importorskip("matplotlib", reason="needs the extra 'report'")
+    monkeypatch.setattr(maker, "PLOTS", tmp_path)
+    assert maker.document() == (DOCS / "results.md").read_text(encoding="utf-8")
+    drawn = {file.name for file in tmp_path.iterdir()}
+    text = (DOCS / "results.md").read_text(encoding="utf-8")
+    assert drawn == {file.name for file in (DOCS / "results").glob("*.png")}
+    assert all(f"results/{name}" in text for name in drawn)
+
+
+def test_the_records_are_whole(maker):
+    from etsearch.evaluation.record import read_run
+
+    for name in maker.RUNS:
+        run = read_run(DOCS / "results" / name)
+        assert run.notices == ()
+        assert {record.status for record in run.records} == {"done"}
+        cells = {(r.strategy, r.width, r.seed, r.in_flight): 0 for r in run.records}
+        for record in run.records:
+            cells[record.strategy, record.width, record.seed, record.in_flight] += 1
+        assert cells
