@@ -1,6 +1,7 @@
 """docs/results.md is what its records give."""
 
 import importlib.util
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,5 @@ def test_the_records_are_whole(maker):
         run = read_run(DOCS / "results" / name)
         assert run.notices == ()
         assert {record.status for record in run.records} == {"done"}
-        cells = {(r.strategy, r.width, r.seed, r.in_flight): 0 for r in run.records}
-        for record in run.records:
-            cells[record.strategy, record.width, record.seed, record.in_flight] += 1
-        assert cells
+        sizes = Counter((r.strategy, r.width, r.seed, r.in_flight) for r in run.records)
+        assert name == "minimath-sweep" or len(set(sizes.values())) == 1, "a strategy lacks problems"
