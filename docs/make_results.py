@@ -117,9 +117,10 @@ def timed_costs(timed: Results) -> str:
 
 HEAD = """# Results in miniature
 
-Every figure here is computed from the records in `docs/results` by `make results`. The miniature world has a policy and a
-PRM of 0.87 M parameters each; what it shows is how the strategies behave, not what a large model gains. Widths 16 and 64:
-200 test problems, 3 seeds. Width 256: 100 test problems, 1 seed. Settings were chosen on validation problems. The commands:
+Every figure here is computed from the records in `docs/results` by `make results`. The miniature world has a policy and
+a PRM of 0.87 M parameters each; what it shows is how the strategies behave, not what a large model gains. Widths 16 and
+64: 200 test problems, 3 seeds. Width 256: 100 test problems, 1 seed. Settings were chosen on validation problems. The
+commands:
 
     ets eval recipes/minimath.yaml             # widths 16 and 64: best-of-N, beam search, DVTS, REBASE
     ets eval recipes/minimath-ets.yaml         # ETS-KV and ETS
