@@ -171,7 +171,7 @@ class _Search:
             async with asyncio.TaskGroup() as group:
                 tasks = {n: group.create_task(self._expand(depth, n, width)) for n, width in expansions.items()}
         except BaseExceptionGroup as errors:
-            raise _first(errors) from None
+            raise first_error(errors) from None
         written: list[int] = []
         for parent, task in tasks.items():
             expansion = task.result()
@@ -356,9 +356,9 @@ class _Search:
         self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text, self.state))
 
 
-def _first(error: BaseException) -> BaseException:
+def first_error(error: BaseException) -> BaseException:
     """The first error of a group of groups."""
-    return _first(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
+    return first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
 
 
 def _named(error: Exception) -> str:

@@ -27,6 +27,10 @@ class Specification:
     argument: str | None = None
     settings: Mapping[str, str] = field(default_factory=dict)
 
+    def __str__(self) -> str:
+        inside = ", ".join(f"{key}={value}" for key, value in self.settings.items())
+        return self.name + (f"({inside})" if inside else "") + (f":{self.argument}" if self.argument else "")
+
 
 def parse(text: str) -> Specification:
     """Takes a specification string apart. Raises ConfigError if it is none."""

@@ -54,7 +54,7 @@ class Usage:
     Attributes:
         num_calls: sampled continuations.
         generated_tokens: tokens written by the generator.
-        prm_tokens: tokens read by the reward model.
+        prm_tokens: tokens given to the reward model; one that reads shared prefixes once computes fewer.
         kv_tokens: summed over depths, KV tokens of the tree spanned by all trajectories of the depth before
             pruning: each node counted once, prompt and trajectories that end there included.
         kv_tokens_paper: the figure of the ETS paper's code: without the prompt and without ended trajectories.

@@ -165,7 +165,7 @@ class Trajectory:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Rewards in [0, 1], one a step asked for, and the tokens that the reward model read for them."""
+    """Rewards in [0, 1], one a step asked for, and the tokens of what was scored, shared ones counted each time."""
 
     rewards: tuple[float, ...]
     num_tokens: int

@@ -7,7 +7,7 @@ import pytest
 from tests.worlds import run
 
 from etsearch.events import Selected
-from etsearch.settings import SearchSettings
+from etsearch.settings import Limits, SearchSettings
 from etsearch.viewer import page, viewed
 
 pytestmark = pytest.mark.browser
@@ -31,7 +31,7 @@ def judge(question, steps):
     return (sum(map(ord, steps[-1])) % 97) / 97
 
 
-def searched(width, strategy="ets"):
+def searched(width, strategy="ets", **settings):
     state = None
 
     def keep(event):
@@ -39,7 +39,7 @@ def searched(width, strategy="ets"):
         if isinstance(event, Selected):
             state = event.state
 
-    result = asyncio.run(run(strategy, width, write=long_search, judge=judge, on_event=keep))
+    result = asyncio.run(run(strategy, width, write=long_search, judge=judge, on_event=keep, **settings))
     return result, viewed(
         f"{strategy}, width {width}", state, SearchSettings(width), str(result.stop_reason), "7", True
     )
@@ -47,7 +47,7 @@ def searched(width, strategy="ets"):
 
 @pytest.fixture(scope="module")
 def searches():
-    return [searched(8), searched(256), searched(8, "best_of_n")]
+    return [searched(8), searched(256), searched(8, "best_of_n"), searched(4, limits=Limits(max_depth=3))]
 
 
 @pytest.fixture(scope="module")
@@ -160,6 +160,12 @@ def test_256_trajectories_of_ten_depths_stay_readable(tab, searches):
     tab.locator("#row").fill("12")
     tab.locator(".node.completed").first.click()
     assert tab.locator(".step").count() == 10
+
+
+def test_a_cut_trajectory_is_no_completed_one(tab, searches):
+    tab.select_option("#search", "3")
+    assert tab.locator(".node.completed").count() == 0
+    assert tab.locator(".node.cut").count() == len(searches[3][0].trajectories)
 
 
 def test_a_search_without_rewards_and_clusters_is_drawn_too(tab, searches):

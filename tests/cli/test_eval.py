@@ -224,6 +224,25 @@ def test_a_sweep_writes_the_choice_as_a_recipe(tmp_path):
     assert (path / "sweep" / "sweep.png").stat().st_size > 5000
 
 
+def test_outputs_that_cannot_be_written(tmp_path, straight):
+    (tmp_path / "file").write_text("")
+    for command in (
+        ("report", str(straight), "--out", f"{tmp_path}/file"),
+        ("view", str(straight), "--out", f"{tmp_path}/file/x"),
+    ):
+        done = ets(*command)
+        assert done.returncode == 2
+        assert str(tmp_path / "file") in done.stderr
+        assert "Traceback" not in done.stderr
+    done = ets("report", str(straight), "--grader", "strict", "--out", str(tmp_path / "report"))
+    assert (done.returncode, "no grader 'strict'" in done.stderr) == (2, True)
+
+
+def test_a_run_is_only_chosen_from(straight):
+    done = ets("sweep", str(straight), "--grid", "lambda_b=1")
+    assert (done.returncode, "is only chosen from" in done.stderr) == (2, True)
+
+
 def test_reading_what_is_no_run(tmp_path):
     for command in ("report", "grade", "view"):
         done = ets(command, str(tmp_path))

@@ -54,6 +54,11 @@ def test_settings_that_hold_at_a_width(tmp_path):
         ({"prm": "none"}, "needs a reward model"),
         ({"measure": "speed"}, "measure is 'speed'"),
         ({"sampling": {"top_p": 2}}, "top_p is 2"),
+        ({"seeds": [0, 1, 0]}, "0 stands there twice"),
+        ({"widths": [4, 4]}, "4 stands there twice"),
+        ({"strategies": ["ets:foo"]}, "write the strategy as 'ets', not 'ets:foo'"),
+        ({"strategies": [{"strategy": "ets", "at": {15: {"lambda_b": 2}}}]}, "settings at width 15"),
+        ({1: 2}, "1 is no key"),
     ],
 )
 def test_what_cannot_be_used_is_named(tmp_path, change, message):

@@ -6,9 +6,12 @@ import pytest
 from filelock import FileLock
 from tests.evaluations import run, searches
 
+from etsearch.engines.scripted import ScriptedGenerator
 from etsearch.errors import ConfigError, EngineError, RecordError
 from etsearch.evaluation import runner
 from etsearch.evaluation.record import Key, read_run, read_tree
+from etsearch.evaluation.results import Results
+from etsearch.prms.scripted import ScriptedRewardModel
 
 
 @pytest.fixture(scope="module")
@@ -226,10 +229,10 @@ def test_failures_are_kept_and_tried_again_when_asked(tmp_path, finished, monkey
 
 
 def test_a_run_in_which_all_fails_gives_up(tmp_path, monkeypatch):
-    async def fail(problem, **parts):
+    async def fail(self, request):
         raise EngineError("no power")
 
-    monkeypatch.setattr(runner, "run_search", fail)
+    monkeypatch.setattr(ScriptedGenerator, "generate", fail)
     with pytest.raises(EngineError, match=r"10 searches failed one after the other.*no power.*--retry-failed"):
         run(tmp_path / "dead")
     assert 10 <= len(read_run(tmp_path / "dead").records) < 24  # those in flight end too
@@ -253,8 +256,65 @@ def test_a_packed_run_can_be_read_and_not_gone_on_with(copied):
 
 def test_file_names_differ_where_keys_do():
     keys = [Key("a/b", "s", 1, 0), Key("a_b", "s", 1, 0), Key("a/b", "s", 1, 0, 4), Key("a", "b-s", 1, 0)]
+    keys += [Key("a-b", "s", 1, 0), Key("x" * 300, "s", 1, 0), Key("x" * 301, "s", 1, 0)]
     assert len({key.file for key in keys}) == len(keys)
-    assert all("/" not in key.file for key in keys)
+    assert all("/" not in key.file and len(key.file) < 200 for key in keys)
+
+
+def test_a_search_that_fails_midway_goes_on_from_there_when_tried_again(tmp_path, finished, monkeypatch):
+    path, real, asked = tmp_path / "run", ScriptedRewardModel.score, []
+
+    async def fail_late(self, trajectory, first):
+        asked.append(len(trajectory.steps))
+        if len(trajectory.steps) == 3:
+            raise ConfigError("the third step cannot be read")
+        return await real(self, trajectory, first)
+
+    monkeypatch.setattr(ScriptedRewardModel, "score", fail_late)
+    outcome = run(path, strategies=["rebase"])
+    assert outcome.num_failed > 0
+    assert list((path / "open").glob("*.json"))
+    monkeypatch.setattr(ScriptedRewardModel, "score", real)
+    assert run(path, strategies=["rebase"], retry_failed=True).num_failed == 0
+    assert any(r.resumed for r in read_run(path).records)
+    straight = {key: search for key, search in searches(finished).items() if key.strategy == "rebase"}
+    assert searches(path) == straight
+    assert not list((path / "open").iterdir())
+
+
+def test_grading_again_loses_nothing(copied):
+    from etsearch.evaluation.regrade import regrade
+
+    whole = lines(copied)
+    with FileLock(copied / "lock"), pytest.raises(RecordError, match="another process writes"):
+        regrade(copied)
+    (copied / "searches.jsonl").write_text("\n".join(whole) + "\n" + whole[0][:40])
+    assert regrade(copied) == 0
+    assert lines(copied) == whole
+    assert (copied / "set-aside.txt").read_text() == whole[0][:40] + "\n"
+
+
+def test_what_was_kept_of_a_finished_search_goes(copied):
+    key = read_run(copied).records[0].key
+    (copied / "open" / f"{key.file}.json").write_text("{}")
+    assert run(copied, clean=True).notices == ()
+    assert not list((copied / "open").iterdir())
+
+
+def test_runs_that_differ_are_not_reported_as_one(finished, tmp_path):
+    run(tmp_path / "warm", seeds=[1], sampling={"temperature": 0.5})
+    with pytest.raises(RecordError, match="do not belong together: sampling was"):
+        Results.read([finished, tmp_path / "warm"])
+    run(tmp_path / "other", seeds=[1], strategies=[{"strategy": "ets(lambda_b=2)", "label": "ets"}])
+    with pytest.raises(RecordError, match="ets @ 4 was 'ets'"):
+        Results.read([finished, tmp_path / "other"])
+    run(tmp_path / "more", seeds=[1])
+    both = Results.read([finished, tmp_path / "more"])
+    assert {len(records) for records in both.cells.values()} == {8}
+    with pytest.raises(RecordError, match="both hold the search"):
+        Results.read([finished, finished])
+    with pytest.raises(ConfigError, match="no grader 'strict'"):
+        Results.read([finished], "strict")
 
 
 def test_a_problem_without_an_answer_cannot_be_evaluated(tmp_path):

@@ -94,6 +94,18 @@ def test_the_vote_of_all_is_the_vote():
     assert vote_curve(wrong, [3], "weighted", "corrected") == [0.0], "0.99 outweighs 0.8"
 
 
+def test_small_weights_weigh_too():
+    tiny = record([(0, 4e-7), (1, 1e-8), (1, 1e-8)])
+    assert vote_curve(tiny, [3], "weighted", "corrected") == [1.0]
+    assert vote_curve(tiny, [3], "majority", "corrected") == [0.0]
+
+
+@pytest.mark.parametrize("count", [3, 103, 206])
+def test_an_interval_holds_its_value(count):
+    found = mean({str(i): 1.0 for i in range(count)})
+    assert found.low <= found.value <= found.high
+
+
 def test_the_vote_of_one_is_one_of_them():
     votes = [(0, 0.9)] * 6 + [(1, 0.3)] * 26
     one = vote_curve(record(votes), [1], "weighted", "corrected")[0]

@@ -187,6 +187,12 @@ def test_nothing_is_inherited_where_all_are_kept():
     assert ETS(lambda_b=0, inherit=True).select(view, 8).widths == ETS(lambda_b=0).select(view, 8).widths
 
 
+def test_shares_are_inherited_at_any_temperature():
+    view = frontier(grow({ROOT: 4}), range(1, 5), [0.9, 0.05, 0.04, 0.04], clusters=[0, 1, 1, 1])
+    widths = ETS(lambda_b=2, lambda_d=9, inherit=True, balance_temperature=0.001).select(view, 8).widths
+    assert widths[0] == 8
+
+
 def test_inheriting_needs_clusters():
     with pytest.raises(ConfigError, match="nothing to inherit by"):
         ETS(lambda_d=0, inherit=True)

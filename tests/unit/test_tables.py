@@ -1,14 +1,16 @@
 """Tables against figures worked out from records made by hand."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from etsearch.errors import RecordError
+from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation import tables
+from etsearch.evaluation.recipe import Recipe
 from etsearch.evaluation.record import DepthFigures, Run, SearchRecord
 from etsearch.evaluation.results import Cell, Results
-from etsearch.evaluation.sweep import choose, swept
+from etsearch.evaluation.sweep import check_validation, choose, chosen_recipe, swept
 
 USAGE = {"num_calls": 10, "generated_tokens": 100, "prm_tokens": 50, "kv_tokens_paper": 1, "kv_tokens_unshared": 1}
 
@@ -132,6 +134,90 @@ def test_every_table_is_markdown(some):
         widths = {line.count(" | ") for line in lines if line.startswith("| ")}
         assert len(widths) == 1
         assert all(len(row) == len(table.header) for row in table.rows)
+
+
+def test_what_stands_in_a_cell_does_not_end_it(some):
+    table = tables.Table("T", ("a", "b"), [("|x|", "two\nlines")])
+    assert table.markdown().splitlines()[-1] == r"| \|x\| | two lines |"
+
+
+def test_a_page_shows_what_it_is_given_as_text(tmp_path):
+    from etsearch.evaluation.report import write_report
+
+    bad = search("rebase", 0, right=True, kv=600).model_copy(
+        update={"problem": "<img src=x>", "answer": "<b>", "right": {"corrected": True, "released": False}}
+    )
+    found = results([bad, *(search("rebase", p, right=True, kv=600) for p in range(1, 103))])
+    write_report(with_session(found), tmp_path)
+    page = (tmp_path / "report.html").read_text()
+    assert "&lt;img src=x&gt;" in page
+    assert "<img src=x" not in page
+    assert (tmp_path / "figure-3.png").exists(), "103 problems, all right: no interval below its value"
+
+
+def with_session(found):
+    session = {
+        "etsearch": "0",
+        "git": None,
+        "started_at": "now",
+        "cpu": "c",
+        "cores": 2,
+        "memory_gib": 1,
+        "platform": "p",
+    }
+    identities = {
+        name: {**values, "engine": None, "sha256": None}
+        for name, values in found.runs[0].manifest["identities"].items()
+    }
+    manifest = {**found.runs[0].manifest, "sessions": [session], "identities": identities}
+    return replace(found, runs=(replace(found.runs[0], manifest=manifest),))
+
+
+def test_only_the_seeds_that_both_have_are_compared():
+    records = [search("rebase", p, right=True, kv=600) for p in range(3)]
+    records += [search("ets", p, right=True, kv=300) for p in range(3)]
+    other = [r.model_copy(update={"seed": 1, "usage": {**r.usage, "kv_tokens": 9}}) for r in records[3:]]
+    found = results([*records, *other])
+    assert found.reduction(Cell("ets", 4), Cell("rebase", 4)).value == 2.0
+
+
+@pytest.mark.parametrize(
+    ("data", "is_test"),
+    [
+        ("minimath:test", True),
+        ("minimath:validation", False),
+        ("gsm8k:data/gsm8k-test.jsonl", True),
+        ("jsonl:test/validation.jsonl", False),
+        ("jsonl:latest.jsonl", False),
+        ("hub:openai/gsm8k", True),
+        ("hub(split=train):openai/gsm8k", False),
+    ],
+)
+def test_what_is_a_test_set(data, is_test):
+    if is_test:
+        with pytest.raises(ConfigError, match="never on test"):
+            check_validation(data)
+    else:
+        check_validation(data)
+
+
+def test_the_chosen_recipe_keeps_what_a_search_is():
+    records = [search(s, p, right=True, kv=600) for s in ("rebase", "ets(lambda_b=1)") for p in range(4)]
+    given = {"cluster_threshold": 0.3, "aggregation": "min", "cut_votes": False}
+    found = results(records, ("rebase", "ets(lambda_b=1)"), **given)
+    chosen = chosen_recipe(found, swept(found), "minimath:test")
+    assert {key: chosen[key] for key in given} == given
+    assert Recipe.of(chosen).settings(4, 0).cluster_threshold == 0.3
+
+
+def test_the_largest_lambda_b_counts_not_the_luckiest_reduction():
+    kv = {"ets(lambda_b=1)": 460, "ets(lambda_b=1.5)": 420, "ets(lambda_b=2)": 425}
+    kv |= {"ets(lambda_b=1, inherit=true)": 410, "ets(lambda_b=2, inherit=true)": 415}
+    records = [search("rebase", p, right=True, kv=600) for p in range(4)]
+    records += [search(s, p, right=True, kv=tokens) for s, tokens in kv.items() for p in range(4)]
+    points = swept(results(records, ("rebase", *kv)))[4]
+    assert choose([p for p in points if "inherit" not in p.specification]).specification == "ets(lambda_b=2)"
+    assert choose(points).specification == "ets(lambda_b=2, inherit=true)"
 
 
 def test_the_rule_of_a_sweep():

@@ -7,12 +7,13 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 from etsearch.cli.progress import ProgressView
 from etsearch.errors import ConfigError
 from etsearch.evaluation.dryrun import describe
 from etsearch.evaluation.recipe import EXAMPLE, Recipe
-from etsearch.evaluation.runner import evaluate
+from etsearch.evaluation.runner import Outcome, evaluate
 from etsearch.registry import split
 
 _NO_LIST: list[str] = []
@@ -60,15 +61,19 @@ def evaluation(
     if dry_run:
         typer.echo(describe(recipe))
         return
-    console = Console(stderr=False)
+    if run(Console(), recipe, clean=resume_clean, retry_failed=retry_failed).num_failed:
+        raise typer.Exit(1)
+
+
+def run(console: Console, recipe: Recipe, *, clean: bool, retry_failed: bool) -> Outcome:
+    """Runs a recipe under a live view and says what came of it."""
     with ProgressView(console, recipe) as view:
-        asked = {"arguments": sys.argv[1:]}
         try:
             outcome = asyncio.run(
                 evaluate(
                     recipe,
-                    asked=asked,
-                    clean=resume_clean,
+                    asked={"arguments": sys.argv[1:]},
+                    clean=clean,
                     retry_failed=retry_failed,
                     on_start=view.start,
                     on_progress=view.update,
@@ -78,11 +83,12 @@ def evaluation(
             sys.stderr.write("ets: stopped; the same command goes on from here\n")
             raise typer.Exit(130) from None
     for notice in outcome.notices:
-        console.print(f"[yellow]{notice}[/]", highlight=False)
-    console.print(f"{outcome.num_done} searches done, {outcome.num_failed} failed: {outcome.path}", highlight=False)
+        console.print(f"[yellow]{escape(notice)}[/]", highlight=False)
+    done = f"{outcome.num_done} searches done, {outcome.num_failed} failed: {outcome.path}"
+    console.print(escape(done), highlight=False)
     if outcome.num_failed:
         console.print("'--retry-failed' runs the failed ones again", highlight=False)
-        raise typer.Exit(1)
+    return outcome
 
 
 def make_recipe(target: str, overrides: list[str], given: dict[str, Any]) -> Recipe:

@@ -50,6 +50,11 @@ def main() -> None:
     """Runs the command line; an error of ours is one message and exit code 2 (bad input) or 1."""
     try:
         app()
+    except OSError as error:
+        if error.filename is None:
+            raise
+        sys.stderr.write(f"ets: {error.filename}: {error.strerror}\n")
+        raise SystemExit(2) from None
     except EtsearchError as error:
         sys.stderr.write(f"ets: {error}\n")
         raise SystemExit(2 if isinstance(error, ConfigError | MissingDependencyError) else 1) from None

@@ -25,6 +25,8 @@ def replayed(
 ) -> None:
     """Say what another strategy would have kept at each depth of the recorded trees; no model is run."""
     read = read_run(run)
+    for notice in read.notices:
+        typer.echo(notice, err=True)
     STRATEGIES.create(strategy)
     records = [
         r

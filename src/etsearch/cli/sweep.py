@@ -1,20 +1,16 @@
 """``ets sweep``: settings over a grid on validation problems, and the choice among them."""
 
-import asyncio
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.console import Console
 
-from etsearch.cli.eval import make_recipe, numbers
-from etsearch.cli.progress import ProgressView
+from etsearch.cli.eval import make_recipe, numbers, run
 from etsearch.errors import ConfigError
 from etsearch.evaluation.dryrun import describe
 from etsearch.evaluation.results import Results
-from etsearch.evaluation.runner import evaluate
-from etsearch.evaluation.sweep import grid_recipe, swept, table, write_sweep
+from etsearch.evaluation.sweep import check_validation, grid_recipe, swept, table, write_sweep
 from etsearch.registry import split
 
 _NO_LIST: list[str] = []
@@ -34,6 +30,8 @@ def sweep(
     limit: Annotated[int | None, typer.Option(help="Only the first so many problems.")] = None,
     out: Annotated[str, typer.Option(help="The run's folder.")] = "",
     chosen_for: Annotated[str, typer.Option(help="The data set of the recipe that is written.")] = "",
+    resume_clean: Annotated[bool, typer.Option("--resume-clean", help="See 'ets eval'.")] = False,
+    retry_failed: Annotated[bool, typer.Option("--retry-failed", help="See 'ets eval'.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
 ) -> None:
     """Run a strategy over a grid of settings beside REBASE, and write the choice as a recipe.
@@ -42,36 +40,46 @@ def sweep(
     """
     console = Console()
     if (Path(target) / "run.json").exists():
-        _choose(console, [Path(target)], chosen_for)
+        if given := [name for name, value in (("--grid", grid), ("--width", width), ("--limit", limit)) if value]:
+            raise ConfigError(
+                f"{given[0]} goes with a run that is to be made; {target} is made, and is only chosen from"
+            )
+        _choose(console, Path(target), chosen_for)
         return
-    given: dict[str, Any] = {"strategies": ["rebase"]}
-    given |= {k: numbers(k, text) for k, text in (("widths", width), ("seeds", seeds)) if text}
-    given |= {"limit": limit} if limit is not None else {}
-    given |= {"out": out} if out else {}
-    recipe = make_recipe(target, [], given)
+    given_values: dict[str, Any] = {"strategies": ["rebase"]}
+    given_values |= {k: numbers(k, text) for k, text in (("widths", width), ("seeds", seeds)) if text}
+    given_values |= {"limit": limit} if limit is not None else {}
+    given_values |= {"out": out} if out else {}
+    recipe = make_recipe(target, [], given_values)
     values = dict(_axis(text) for text in grid)
     recipes = []
     for threshold in split(cluster_threshold) if cluster_threshold else [str(recipe.cluster_threshold)]:
         folder = f"{recipe.folder}-threshold-{threshold}" if cluster_threshold else str(recipe.folder)
         changed = {**recipe.plain(), "cluster_threshold": threshold, "out": folder}
         recipes.append(grid_recipe(type(recipe).of(changed, "the sweep"), strategy, values))
+    num_failed = 0
     for one in recipes:
         if dry_run:
             typer.echo(describe(one))
             continue
-        with ProgressView(console, one) as view:
-            evaluation = evaluate(one, asked={"arguments": sys.argv[1:]}, on_start=view.start, on_progress=view.update)
-            asyncio.run(evaluation)
-        _choose(console, [one.folder], chosen_for)
+        num_failed += run(console, one, clean=resume_clean, retry_failed=retry_failed).num_failed
+        _choose(console, one.folder, chosen_for)
+    if num_failed:
+        raise typer.Exit(1)
 
 
-def _choose(console: Console, runs: list[Path], chosen_for: str) -> None:
-    results = Results.read(runs)
+def _choose(console: Console, path: Path, chosen_for: str) -> None:
+    results = Results.read([path])
     data = results.runs[0].recipe.data
-    files = write_sweep(results, runs[0] / "sweep", chosen_for or data.replace("minimath:validation", "minimath:test"))
+    check_validation(data)
+    files = write_sweep(results, path / "sweep", chosen_for or data.replace("minimath:validation", "minimath:test"))
+    for notice in results.runs[0].notices:
+        console.print(notice, highlight=False, markup=False)
     console.print(table(swept(results)).markdown("#"), highlight=False, markup=False, soft_wrap=True)
+    if not chosen_for and not data.startswith("minimath"):
+        console.print("the recipe names the validation set; give the test set with --chosen-for", highlight=False)
     for file in files:
-        console.print(str(file), highlight=False)
+        console.print(str(file), highlight=False, markup=False)
 
 
 def _axis(text: str) -> tuple[str, list[str]]:

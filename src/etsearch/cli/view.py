@@ -23,6 +23,8 @@ def view(
 ) -> None:
     """Write one HTML page, which needs no network, with the searches of a problem."""
     read = read_run(run)
+    for notice in read.notices:
+        typer.echo(notice, err=True)
     wanted = {"strategy": strategy or None, "width": width, "seed": seed}
     records = [
         r
@@ -36,12 +38,14 @@ def view(
     searches = []
     for record in chosen[:_MOST]:
         stored = read_tree(run, record.key)
-        title = f"{record.strategy}, width {record.width}, seed {record.seed}: {record.problem}"
+        in_flight = f", {record.in_flight} in flight" if record.in_flight else ""
+        title = f"{record.strategy}, width {record.width}, seed {record.seed}{in_flight}: {record.problem}"
         settings = read.recipe.settings(record.width, record.seed)
         searches.append(
             viewed(title, stored.state, settings, stored.stop_reason, record.gold, record.right["corrected"])
         )
     path = out or run / "view.html"
+    path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(page(searches), encoding="utf-8")
     if len(chosen) > _MOST:
         typer.echo(f"{_MOST} of {len(chosen)} searches; choose with --strategy, --width or --seed")

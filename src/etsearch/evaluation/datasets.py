@@ -169,7 +169,10 @@ def _text(row: Mapping[str, Any], key: str, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         found = "is missing" if key not in row else f"is {value!r}"
         raise ConfigError(f"{where}: {key!r} {found}; it must hold a text. Fields there: {', '.join(row)}")
-    return str(value).strip()
+    text = str(value).strip()
+    if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ConfigError(f"{where}: {key!r} holds half a character (a lone surrogate); it cannot be written again")
+    return text
 
 
 def _level(value: Any) -> str:

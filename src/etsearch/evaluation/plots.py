@@ -91,7 +91,7 @@ def costs_against_beam(results: Results) -> "Figure | None":
 
 
 def votes_of_fewer(results: Results) -> "Figure | None":
-    """Pass@k, majority and weighted vote of the first strategy's and REBASE's and ETS's trajectories."""
+    """Pass@k, majority and weighted vote of the trajectories of best-of-N, REBASE and ETS."""
     labels = [label for name in ("best_of_n", "rebase", "ets") if (label := results.named(name))]
     if not labels:
         return None

@@ -1,7 +1,7 @@
 """What a run is to do: a YAML file, or the options of ``ets eval``, checked as a whole before anything starts."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -157,6 +157,8 @@ class Recipe(BaseModel):
     @classmethod
     def of(cls, values: Mapping[str, Any], what: str = "the recipe") -> Self:
         """The recipe with these values. Raises ConfigError, which names the first that cannot be used."""
+        if odd := [key for key in values if not isinstance(key, str)]:
+            raise ConfigError(f"{what}: {odd[0]!r} is no key; keys are texts")
         try:
             recipe = cls(**values)
         except ValidationError as error:
@@ -169,6 +171,7 @@ class Recipe(BaseModel):
         for name in ("strategies", "widths", "seeds", "concurrency"):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; give one at least")
+        self._check_lists()
         if len(self.concurrency) > 1 and self.measure != "throughput":
             raise ConfigError(f"concurrency is {list(self.concurrency)}; several go with 'measure: throughput' only")
         seen: set[tuple[str, int]] = set()
@@ -180,6 +183,15 @@ class Recipe(BaseModel):
             if self.prm == "none" and (strategy.needs_rewards or self.aggregation is not Aggregation.MAJORITY):
                 raise ConfigError(f"{cell.label!r} needs a reward model; without, only best_of_n under 'majority' goes")
             self.settings(cell.width, 0)
+
+    def _check_lists(self) -> None:
+        for name in ("widths", "seeds", "concurrency"):
+            values = getattr(self, name)
+            if twice := {v for v in values if values.count(v) > 1}:
+                raise ConfigError(f"{name} is {list(values)}; {min(twice)} stands there twice")
+        for entry in self.strategies:
+            if unknown := set(entry.at) - set(entry.widths or self.widths):
+                raise ConfigError(f"{entry.strategy!r} has settings at width {min(unknown)}, at which it is not run")
 
     def cells(self) -> Iterator[Cell]:
         """Every strategy at every width, the widths first."""
@@ -213,8 +225,7 @@ class Recipe(BaseModel):
 def _specification(entry: StrategyEntry, width: int) -> str:
     taken = parse(entry.strategy)
     settings = {**taken.settings, **{k: str(v) for k, v in entry.at.get(width, {}).items()}}
-    inside = ", ".join(f"{k}={v}" for k, v in settings.items())
-    return f"{taken.name}({inside})" if inside else taken.name
+    return str(replace(taken, settings=settings))
 
 
 def _set(values: dict[str, Any], override: str) -> None:

@@ -9,11 +9,12 @@ lock                held by the process that writes
 """
 
 import gzip
+import hashlib
 import json
 import os
 import re
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -30,6 +31,8 @@ from etsearch.types import Identity
 
 FORMAT: Final = "etsearch run"
 VERSION: Final = 1
+_NAME_LETTERS: Final = 120
+"""Letters of a search's key in the names of its files; file systems end at 255."""
 
 
 class Key(NamedTuple):
@@ -44,9 +47,9 @@ class Key(NamedTuple):
     @property
     def file(self) -> str:
         """A name for its files, of its own even where letters had to give way."""
-        text = "-".join(map(str, self))
-        plain = re.sub(r"[^A-Za-z0-9_.]+", "_", text)
-        return f"{plain}-{zlib.crc32(text.encode()):08x}"
+        plain = re.sub(r"[^A-Za-z0-9_.]+", "_", "-".join(map(str, self)))
+        digest = hashlib.blake2b(json.dumps(self).encode(), digest_size=8).hexdigest()
+        return f"{plain[-_NAME_LETTERS:]}-{digest}"
 
 
 class DepthFigures(NamedTuple):
@@ -181,7 +184,10 @@ class RunWriter:
         self._file = (path / "searches.jsonl").open("a", encoding="utf-8")
 
     def add(self, record: SearchRecord, specification: str, state: SearchState | None) -> None:
-        """Keeps a search that is over: first its tree, then its line. From then on it is never run again."""
+        """Keeps a search that is over: first its tree, then its line. From then on it is never run again.
+
+        One that raised has no ``state``; what was kept of it stays, for when it is tried again.
+        """
         key = record.key
         if state is not None:
             values = {"key": key, "specification": specification, "stop_reason": record.stop_reason}
@@ -191,7 +197,8 @@ class RunWriter:
         self._file.flush()
         os.fsync(self._file.fileno())
         self.records[key] = record
-        self._checkpoint(key).unlink(missing_ok=True)
+        if state is not None:
+            self._checkpoint(key).unlink(missing_ok=True)
 
     def keep(self, key: Key, state: SearchState, resumed: int) -> None:
         """Keeps a search that is under way."""
@@ -211,6 +218,12 @@ class RunWriter:
             file.replace(aside)
             self.notices.append(f"{file.name} was damaged ({error}); it is now {aside}, and the search begins anew")
             return None
+
+    def drop_done(self) -> None:
+        """Throws away what was kept of searches that are done: a crash may have come between the two."""
+        for key, record in self.records.items():
+            if record.status == "done":
+                self._checkpoint(key).unlink(missing_ok=True)
 
     def drop_kept(self) -> int:
         """Throws away all that is half done; says how many searches that were."""
@@ -247,22 +260,29 @@ def writing(
         raise RecordError(f"{path} is a file; give a folder for the run")
     if path.is_dir() and any(path.iterdir()) and not (path / "run.json").exists() and not _is_fresh(path):
         raise RecordError(f"{path} holds files but no run; give another folder, nothing in it was touched")
-    if (path / "searches.jsonl.gz").exists():
-        raise RecordError(f"{path} is packed; unpack its searches.jsonl.gz to go on with the run")
     for folder in (path / "trees", path / "open"):
         folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(path / "lock", timeout=0)
-        lock.acquire()
-    except Timeout:
-        raise RecordError(f"another process writes {path}; wait for it, or give another folder") from None
-    try:
+    with _locked(path):
         _begin(path, recipe, asked, identities)
         writer = _writer(path, clean=clean)
         try:
             yield writer
         finally:
             writer.close()
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """Raises RecordError if another process writes the run, or if the run is packed."""
+    if (path / "searches.jsonl.gz").exists():
+        raise RecordError(f"{path} is packed; unpack its searches.jsonl.gz to change the run")
+    try:
+        lock = FileLock(path / "lock", timeout=0)
+        lock.acquire()
+    except Timeout:
+        raise RecordError(f"another process writes {path}; wait for it, or give another folder") from None
+    try:
+        yield
     finally:
         lock.release()
 
@@ -275,6 +295,7 @@ def _is_fresh(path: Path) -> bool:
 def _writer(path: Path, *, clean: bool) -> RunWriter:
     lines = _read_lines(path / "searches.jsonl", repair=True, clean=clean)
     writer = RunWriter(path, {record.key: record for record in lines.records}, list(lines.notices))
+    writer.drop_done()
     if clean and (count := writer.drop_kept()):
         writer.notices.append(f"{count} half-done searches begin anew")
     return writer
@@ -303,16 +324,21 @@ def _begin(path: Path, recipe: Recipe, asked: Mapping[str, Any], identities: Map
 
 
 def _check_same(path: Path, before: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    if different := differences(before, now):
+        raise RecordError(f"{path} was begun otherwise: {'; '.join(different)}. Give another folder for this run")
+
+
+def differences(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Collection[str] = ()) -> list[str]:
+    """In what two manifests differ that makes a search what it is: models, data, settings, what a label means."""
+
     def fixed(manifest: Mapping[str, Any]) -> dict[str, Any]:
-        resolved = {k: v for k, v in manifest["resolved"].items() if k not in _FREE}
+        resolved = {k: v for k, v in manifest["resolved"].items() if k not in _FREE and k not in ignore}
         return {**resolved, **{f"identity of the {k}": v for k, v in manifest["identities"].items()}}
 
-    old, new = fixed(before), fixed(now)
+    old, new = fixed(one), fixed(other)
     pairs = [(key, old.get(key), new.get(key)) for key in {**old, **new}]
-    pairs += [(key, spec, now["cells"][key]) for key, spec in before["cells"].items() if key in now["cells"]]
-    different = [f"{key} was {was!r} and is {now_is!r}" for key, was, now_is in pairs if was != now_is]
-    if different:
-        raise RecordError(f"{path} was begun otherwise: {'; '.join(different)}. Give another folder for this run")
+    pairs += [(key, text, other["cells"][key]) for key, text in one["cells"].items() if key in other["cells"]]
+    return [f"{key} was {was!r} and is {now_is!r}" for key, was, now_is in pairs if was != now_is]
 
 
 def _read_manifest(path: Path) -> dict[str, Any]:
@@ -363,8 +389,9 @@ def _read_lines(file: Path, *, repair: bool = False, clean: bool = False) -> _Li
             damaged.append((number, line))
     if repair and (damaged or lines[-1]):
         _set_aside(file, lines, damaged)
-    where = file.with_name("set-aside.txt") if repair else "nowhere yet"
-    found.notices += [f"{file.name}, line {n} was damaged; it is set aside in {where}" for n, _ in damaged]
+    aside = file.with_name("set-aside.txt")
+    what = f"it is set aside in {aside}" if repair else "it is left out; the next 'ets eval' sets it aside"
+    found.notices += [f"{file.name}, line {n} was damaged; {what}" for n, _ in damaged]
     return found
 
 
@@ -383,7 +410,15 @@ def _write(path: Path, content: bytes) -> None:
     part.replace(path)
 
 
-def rewrite(path: Path, records: tuple[SearchRecord, ...]) -> None:
-    """Puts other records in the place of a run's own, such as after another grading, all at once."""
-    with FileLock(path / "lock", timeout=0):
-        _write(path / "searches.jsonl", b"".join(r.model_dump_json().encode() + b"\n" for r in records))
+def revise(path: Path, change: Callable[[SearchRecord], SearchRecord]) -> list[tuple[SearchRecord, SearchRecord]]:
+    """Puts a changed record in the place of each of a run's own, such as after another grading, all at once.
+
+    Returns each record before and after. Raises RecordError if another process writes the run.
+    """
+    _read_manifest(path)
+    with _locked(path):
+        before = _read_lines(path / "searches.jsonl", repair=True).records
+        pairs = [(record, change(record)) for record in before]
+        lines = b"".join(after.model_dump_json().encode() + b"\n" for _, after in pairs)
+        _write(path / "searches.jsonl", lines)
+    return pairs

@@ -3,17 +3,13 @@
 from pathlib import Path
 
 from etsearch.evaluation.grading import GRADERS, grade, grade_all
-from etsearch.evaluation.record import SearchRecord, read_run, rewrite
+from etsearch.evaluation.record import SearchRecord, revise
 
 
 def regrade(path: Path) -> int:
     """Grades every answer of a run again; says how many verdicts on voted answers changed."""
-    before = read_run(path).records
-    after = tuple(_graded(record) for record in before)
-    if after != before:
-        rewrite(path, after)
-    pairs = zip(before, after, strict=True)
-    return sum(old.right.get(g) != new.right[g] for old, new in pairs for g in GRADERS)
+    pairs = revise(path, _graded)
+    return sum(before.right.get(name) != after.right[name] for before, after in pairs for name in GRADERS)
 
 
 def _graded(record: SearchRecord) -> SearchRecord:

@@ -49,7 +49,8 @@ async def replay(
     """Asks a strategy about every frontier of a recorded tree.
 
     Raises:
-        ConfigError: the strategy needs rewards that the recorded search did not have at that depth.
+        ConfigError: the strategy needs rewards, and the recorded search had none. Those of best-of-N, which are known
+            at the end only, are taken as if they had been known at each depth.
     """
     state = stored.state
     return [await _depth(state, strategy, settings, embedder, summary) for summary in _with_choice(state)]
@@ -77,7 +78,8 @@ async def _depth(
     if strategy.needs_clusters:
         texts = [tree.continuation(node).text.strip() for node in summary.nodes]
         clusters = cluster_texts(texts, await embedder.embed(texts), settings.cluster_threshold)
-    completed = [node for node in state.ended if node < len(tree)]
+    num_ended = sum(d.num_completed for d in state.depths[: summary.depth])
+    completed = list(state.ended)[:num_ended]
     view = Frontier(
         tree=tree,
         nodes=nodes,

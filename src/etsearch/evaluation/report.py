@@ -2,11 +2,12 @@
 
 import base64
 import html
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from etsearch.errors import MissingDependencyError, RecordError
+from etsearch.errors import ConfigError, MissingDependencyError, RecordError
 from etsearch.evaluation import plots, tables
 from etsearch.evaluation.results import Results
 
@@ -27,6 +28,8 @@ def write_report(results: Results, folder: Path) -> list[Path]:
     if not results.cells:
         where = ", ".join(str(run.path) for run in results.runs)
         raise RecordError(f"no search of {where} is done; there is nothing to report")
+    if folder.exists() and not folder.is_dir():
+        raise ConfigError(f"{folder} is a file; give a folder for the report")
     folder.mkdir(parents=True, exist_ok=True)
     files, images = [], {}
     for name, draw in plots.ALL.items():
@@ -80,7 +83,23 @@ def about(results: Results) -> list[str]:
     last = manifest["sessions"][-1]
     lines.append(f"Machine: {last['cpu']}, {last['cores']} cores, {last['memory_gib']} GiB; {last['platform']}.")
     lines.append(f"Grader: {results.grader}. {results.problems} problems, {len(results.failed)} searches failed.")
+    lines += _losses(results)
     lines += [f"Failed: {', '.join(map(str, r.key))}: {r.error}" for r in results.failed[:20]]
+    return lines
+
+
+def _losses(results: Results) -> list[str]:
+    """What was lost to failures, cell by cell: searches, which no table counts, and trajectories of those it counts."""
+    lines = []
+    for cell, count in Counter((r.strategy, r.width) for r in results.failed).items():
+        lines.append(f"`{cell[0]}` at width {cell[1]}: {count} searches failed; no table counts them.")
+    for key, records in results.cells.items():
+        lossy = [r for r in records if r.failures]
+        if lossy:
+            count = sum(len(r.failures) for r in lossy)
+            lines.append(
+                f"`{key.strategy}` at width {key.width}: {len(lossy)} searches lost {count} requests to failures."
+            )
     return lines
 
 
@@ -105,7 +124,7 @@ def _page(text: str, images: Mapping[str, Path]) -> str:
         from markdown_it import MarkdownIt  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError("a report", "report") from error
-    body = MarkdownIt("commonmark").enable("table").render(text)
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
     for path in images.values():
         inside = base64.b64encode(path.read_bytes()).decode()
         body = body.replace(f'src="{path.name}"', f'src="data:image/png;base64,{inside}"')

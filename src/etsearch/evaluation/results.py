@@ -5,9 +5,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
-from etsearch.errors import RecordError
-from etsearch.evaluation.grading import DEFAULT_GRADER
-from etsearch.evaluation.record import Key, Run, SearchRecord, read_run
+from etsearch.errors import ConfigError, RecordError
+from etsearch.evaluation.grading import DEFAULT_GRADER, GRADERS
+from etsearch.evaluation.record import Key, Run, SearchRecord, differences, read_run
 from etsearch.evaluation.statistics import Interval, Values, by_problem, difference, mean, ratio
 from etsearch.registry import parse
 
@@ -49,12 +49,10 @@ class Results:
     @classmethod
     def read(cls, paths: Iterable[Path], grader: str = DEFAULT_GRADER) -> "Results":
         """Reads run folders. Raises RecordError if they do not belong together, or hold the same search twice."""
+        if grader not in GRADERS:
+            raise ConfigError(f"there is no grader {grader!r}; choose one of {', '.join(GRADERS)}")
         runs = tuple(read_run(path) for path in paths)
-        first = runs[0].manifest["identities"]
-        for run in runs[1:]:
-            if different := [k for k, v in run.manifest["identities"].items() if v != first.get(k)]:
-                what = " and the ".join(different)
-                raise RecordError(f"{run.path} and {runs[0].path} differ in the {what}; report them one by one")
+        _check_together(runs)
         cells: dict[Cell, list[SearchRecord]] = {}
         failed: list[SearchRecord] = []
         seen: dict[Key, Path] = {}
@@ -116,12 +114,21 @@ class Results:
         return mean(self.right(cell, grader))
 
     def gain(self, cell: Cell, other: Cell) -> Interval:
-        """Accuracy of a cell less that of another, on the same problems."""
-        return difference(self.right(cell), self.right(other))
+        """Accuracy of a cell less that of another, on the same problems and seeds."""
+        mine, others = self._shared(cell, other)
+        return difference(*(by_problem(records, lambda r: float(r.right[self.grader])) for records in (mine, others)))
 
     def reduction(self, cell: Cell, other: Cell, cost: str = "kv_tokens") -> Interval:
-        """How many times less a cell costs than another, on the same problems (KV reduction with ``kv_tokens``)."""
-        return ratio(self.cost(other, cost), self.cost(cell, cost))
+        """How many times less a cell costs than another, on the same problems and seeds; by default in KV tokens."""
+        mine, others = self._shared(cell, other)
+        return ratio(*(by_problem(records, lambda r: float(r.usage[cost])) for records in (others, mine)))
+
+    def _shared(self, cell: Cell, other: Cell) -> tuple[list[SearchRecord], list[SearchRecord]]:
+        """The searches of two cells on the problems and seeds that both have."""
+        both = [{(r.problem, r.seed) for r in self.cells.get(c, ())} for c in (cell, other)]
+        common = both[0] & both[1]
+        mine, others = ([r for r in self.cells.get(c, ()) if (r.problem, r.seed) in common] for c in (cell, other))
+        return mine, others
 
     def busy_seconds(self, cell: Cell) -> float:
         """Time during which at least one search of a cell was under way."""
@@ -148,3 +155,9 @@ class Results:
                 else float(r.usage["generated_tokens"])
             ),
         )
+
+
+def _check_together(runs: Sequence[Run]) -> None:
+    for run in runs[1:]:
+        if different := differences(runs[0].manifest, run.manifest, ignore=("measure",)):
+            raise RecordError(f"{run.path} and {runs[0].path} do not belong together: {'; '.join(different)}")

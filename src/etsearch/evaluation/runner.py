@@ -1,6 +1,7 @@
 """Runs the searches of a recipe, several at a time, and keeps each as it ends."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -17,7 +18,7 @@ from etsearch.evaluation.grading import GRADERS, grade, grade_all
 from etsearch.evaluation.recipe import Cell, Recipe
 from etsearch.evaluation.record import DepthFigures, Key, RunWriter, SearchRecord, writing
 from etsearch.events import Event, Expanded, Selected
-from etsearch.loop import run_search
+from etsearch.loop import first_error, run_search
 from etsearch.prms import RewardModel
 from etsearch.result import SearchResult
 from etsearch.state import SearchState
@@ -183,7 +184,7 @@ class _Runner:
                     for _ in range(concurrency):
                         group.create_task(work())
             except BaseExceptionGroup as errors:
-                raise errors.exceptions[0] from None
+                raise first_error(errors) from None
 
     async def _search(self, task: Task) -> None:
         key = task.key
@@ -214,28 +215,22 @@ class _Runner:
                 resume=state,
             )
         except EtsearchError as error:
-            record = _failed(task, error, resumed)
-            self._keep(record, task, None)
-            self._count_failure(error)
+            self._keep(_failed(task, error, resumed), task, None)
             return
         finally:
             self.watches.discard(watch)
-        record = await asyncio.to_thread(_finished, task, result, watch.figures(), resumed)
-        self._keep(record, task, state)
-        self._failures_in_a_row = 0
+        self._keep(await asyncio.to_thread(_finished, task, result, watch.figures(), resumed), task, state)
 
     def _keep(self, record: SearchRecord, task: Task, state: SearchState | None) -> None:
         self.writer.add(record, task.cell.specification, state)
         self.progress.searches += 1
         self.on_progress(self.progress)
-
-    def _count_failure(self, error: EtsearchError) -> None:
-        self._failures_in_a_row += 1
+        self._failures_in_a_row = self._failures_in_a_row + 1 if record.status == "failed" else 0
         if self._failures_in_a_row >= MAX_FAILURES_IN_A_ROW:
             raise EngineError(
-                f"{MAX_FAILURES_IN_A_ROW} searches failed one after the other, the last with: {error}. "
+                f"{MAX_FAILURES_IN_A_ROW} searches failed one after the other, the last with: {record.error}. "
                 "Mend that, then go on with the same command and --retry-failed"
-            ) from error
+            )
 
     @asynccontextmanager
     async def _sampled(self) -> AsyncIterator[None]:
@@ -245,6 +240,8 @@ class _Runner:
             yield
         finally:
             sampler.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await sampler
 
     async def _sample(self) -> None:
         while True:
@@ -318,7 +315,7 @@ def _finished(task: Task, result: SearchResult, engine: dict[str, float], resume
         answers=tuple(vote.answer for vote in result.votes),
         right_answers=grade_all([vote.answer for vote in result.votes], gold),
         trajectories=tuple(
-            (place[index], round(t.weight, 6), result.tree.prefix_tokens(t.node) - result.tree.prefix_tokens(0))
+            (place[index], float(f"{t.weight:.12g}"), result.tree.prefix_tokens(t.node) - result.tree.prefix_tokens(0))
             for index, t in enumerate(result.trajectories)
             if index in place
         ),

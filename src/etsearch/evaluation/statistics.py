@@ -68,7 +68,8 @@ def _interval(columns: NDArray[np.float64], figure: _Figure) -> Interval:
     with np.errstate(divide="ignore", invalid="ignore"):
         low, high = np.nanpercentile(figure(weights @ columns), _LEVEL)
         value = figure(columns.mean(axis=0, keepdims=True))[0]
-    return Interval(float(value), float(low), float(high), count)
+    # Where all problems agree, the last digits of a mean may lie on either side of it.
+    return Interval(float(value), min(float(low), float(value)), max(float(high), float(value)), count)
 
 
 def by_problem(records: Sequence[SearchRecord], figure: _OfRecord) -> Values:
@@ -111,6 +112,7 @@ def vote_curve(record: SearchRecord, sizes: Sequence[int], kind: VoteKind, grade
     groups, weights = np.full(n, -1), np.zeros(n)
     for place, (answer, weight, _) in enumerate(record.trajectories):
         groups[place], weights[place] = answer, 1.0 if kind == "majority" else weight
+    weights /= max(weights.max(), 1e-300)
     count = len(record.answers)
     is_right = np.zeros(count + 1, dtype=np.bool_)
     is_right[list(record.right_answers.get(grader, ()))] = True

@@ -1,6 +1,7 @@
 """A grid of settings on validation problems, and the choice among them by the paper's rule."""
 
 import itertools
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -29,14 +30,23 @@ def grid_recipe(recipe: Recipe, strategy: str, grid: Mapping[str, Sequence[str]]
     """
     if not grid or not all(grid.values()):
         raise ConfigError("the grid is empty; give it as 'lambda_b=1,1.25,1.5' with one value at least")
-    if "test" in recipe.data.replace(":", " ").replace("/", " ").replace(".", " ").replace("_", " ").split():
-        raise ConfigError(f"{recipe.data} are test problems; choose settings on validation problems, never on test")
+    check_validation(recipe.data)
+    if recipe.measure == "throughput":
+        raise ConfigError("a sweep compares accuracy; leave 'measure: throughput' out")
     base = parse(strategy)
     specifications = []
     for values in itertools.product(*grid.values()):
         settings = {**base.settings, **dict(zip(grid, values, strict=True))}
         specifications.append(f"{base.name}({', '.join(f'{k}={v}' for k, v in settings.items())})")
     return Recipe.of({**recipe.plain(), "strategies": [BASELINE, *specifications]}, "the sweep")
+
+
+def check_validation(data: str) -> None:
+    """Raises ConfigError if a data set's name says that it is a test set: its split, or the name of its file."""
+    taken = parse(data)
+    split = taken.settings.get("split", "test") if taken.name == "hub" else Path(taken.argument or "").stem
+    if "test" in re.split(r"[^a-z0-9]+", split.lower()):
+        raise ConfigError(f"{data} are test problems; choose settings on validation problems, never on test")
 
 
 @dataclass(frozen=True)
@@ -83,13 +93,15 @@ def swept(results: Results) -> dict[int, list[Point]]:
 def choose(points_of_width: Sequence[Point]) -> Point | None:
     """The setting by the paper's rule: the largest ``lambda_b`` within 0.2 points of REBASE's accuracy.
 
-    Where other settings are swept too, several share the largest lambda_b or lie in grids of their own: among the
-    admissible ones the largest KV reduction decides, which for ``lambda_b`` alone is the same. None if no setting is
-    admissible.
+    Where other settings are swept too, each of their combinations has its largest ``lambda_b``, and among those the
+    largest KV reduction decides. None if no setting is admissible.
     """
-    return max(
-        (p for p in points_of_width if p.is_admissible), key=lambda p: (p.reduction.value, p.lambda_b), default=None
-    )
+    best: dict[str, Point] = {}
+    for point in points_of_width:
+        known = best.get(_curve(point))
+        if point.is_admissible and (known is None or point.lambda_b > known.lambda_b):
+            best[_curve(point)] = point
+    return max(best.values(), key=lambda p: p.reduction.value, default=None)
 
 
 def table(found: Mapping[int, Sequence[Point]]) -> Table:
@@ -103,8 +115,8 @@ def table(found: Mapping[int, Sequence[Point]]) -> Table:
             rows.append((str(width), code(p.cell.strategy), accuracy, points(p.gain), times(p.reduction), mark))
     header = ("width", "setting", "%", "less REBASE, points", "KV reduction", "")
     note = (
-        f"The rule: the largest KV reduction (for lambda_b alone: the largest lambda_b) whose accuracy is at most "
-        f"{100 * TOLERANCE:g} points below REBASE's on the same validation problems."
+        f"The rule: the largest lambda_b whose accuracy is at most {100 * TOLERANCE:g} points below REBASE's on the "
+        "same validation problems; where other settings differ too, of these the one with the largest KV reduction."
     )
     return Table("Sweep", header, rows, note)
 
@@ -120,6 +132,18 @@ def _name(point: Point) -> str:
     return parse(point.specification).name
 
 
+_OF_A_SEARCH: Final = (
+    "generator",
+    "prm",
+    "embedder",
+    "aggregation",
+    "cluster_threshold",
+    "cut_votes",
+    "sampling",
+    "limits",
+)
+
+
 def chosen_recipe(results: Results, found: Mapping[int, Sequence[Point]], data: str) -> dict[str, Any]:
     """A recipe with the chosen setting of each strategy at each width, beside REBASE and best-of-N."""
     recipe = results.runs[0].recipe
@@ -132,7 +156,7 @@ def chosen_recipe(results: Results, found: Mapping[int, Sequence[Point]], data: 
                 at[width] = dict(parse(point.specification).settings)
         if at:
             entries.append({"strategy": name, "at": at, "widths": list(at)})
-    kept = {k: v for k, v in recipe.plain().items() if k in ("generator", "prm", "embedder", "sampling", "limits")}
+    kept = {k: v for k, v in recipe.plain().items() if k in _OF_A_SEARCH}
     return {
         "name": f"{recipe.name}-chosen",
         "data": data,

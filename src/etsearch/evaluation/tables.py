@@ -41,8 +41,13 @@ class Table:
         """The table under a heading."""
         ruler = "|".join("---" if i == 0 else "--:" for i in range(len(self.header)))
         lines = [f"{heading} {self.title}", "", *([self.note, ""] if self.note else [])]
-        lines += [f"| {' | '.join(self.header)} |", f"|{ruler}|", *(f"| {' | '.join(row)} |" for row in self.rows)]
+        lines += [_line(self.header), f"|{ruler}|", *map(_line, self.rows)]
         return "\n".join(lines)
+
+
+def _line(cells: Row) -> str:
+    """A row of a table; what stands in a cell must not end it."""
+    return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
 
 
 def percent(interval: Interval) -> str:
@@ -178,7 +183,8 @@ def figure_2(results: Results) -> Table:
         for cell in results.plain()
         if Cell(results.named("beam") or "", cell.width) in results.cells
     ]
-    known = "generator and PRM" if results.parameters("generator") else "generated tokens; parameters unknown"
+    both = results.parameters("generator"), results.parameters("reward model")
+    known = "generator and PRM" if all(both) else "generator" if both[0] else "generated tokens; parameters unknown"
     note = (
         f"Relative to {code(results.named('beam') or 'beam')} at the same width. FLOPs: {known}. Runtime: mean seconds "
         "of a search while others of the run were in flight."
@@ -268,8 +274,8 @@ def equal_cost(results: Results) -> Table:
         "less best-of-k",
     )
     note = (
-        "Best-of-k costs what the strategy costs: k trajectories, drawn from those of the widest best-of-N that is "
-        "recorded, weighted vote. '–' where that is wider than what was recorded. Paired, in points."
+        "Best-of-k costs what the strategy costs, as interpolated between the recorded widths: k trajectories, drawn "
+        "from those of the widest best-of-N, weighted vote. '–' where k would lie beyond. Paired, in points."
     )
     return Table("Search against best-of-N at equal cost", header, rows, note)
 
@@ -286,13 +292,16 @@ def best_of_k(results: Results, label: str, cell: Cell, cost: str) -> tuple[floa
             costs = [v for problem, v in results.cost(c, cost).items() if problem in shared]
             if costs:
                 known[c.width] = float(np.mean(costs))
-    wanted = float(np.mean(list(results.cost(cell, cost).values())))
-    if wanted > max(known.values()) or len(known) < 2:
+    both = {r.problem for c in results.plain() if c.strategy == label for r in results.cells[c]} & shared
+    costs = [v for problem, v in results.cost(cell, cost).items() if problem in both]
+    if not costs or np.mean(costs) > max(known.values()):
         return float("nan"), {}
-    size = float(np.interp(wanted, list(known.values()), list(known)))
+    size = float(np.interp(np.mean(costs), list(known.values()), list(known)))
+    if size < 1:
+        return size, {}
     widest = results.cells[Cell(label, max(known))]
-    low = max(1, int(size))
-    share = min(max(size - low, 0.0), 1.0)
+    low = int(size)
+    share = size - low
 
     def right(record: SearchRecord) -> float:
         below, above = vote_curve(record, (low, low + 1), "weighted", results.grader)

@@ -104,7 +104,9 @@ class ETS:
         """How many nodes each survivor stands for: the mass of its cluster over that of the cluster's survivors."""
         if not self.inherit or frontier.clusters is None:
             return None
-        mass = np.exp((frontier.rewards - frontier.rewards.max()) / self.balance_temperature)
+        best = np.full(int(frontier.clusters.max()) + 1, -np.inf)
+        np.maximum.at(best, frontier.clusters[survivors], frontier.rewards[survivors])
+        mass = np.exp(np.minimum((frontier.rewards - best[frontier.clusters]) / self.balance_temperature, 700.0))
         whole = np.bincount(frontier.clusters, weights=mass)
         kept = np.bincount(frontier.clusters[survivors], weights=mass[survivors], minlength=len(whole))
         mine = frontier.clusters[survivors]

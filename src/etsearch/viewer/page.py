@@ -12,7 +12,7 @@ from etsearch.result import plain_number
 from etsearch.settings import SearchSettings
 from etsearch.state import SearchState
 from etsearch.tree import ROOT
-from etsearch.types import EndReason, EngineStats, StopReason
+from etsearch.types import EngineStats, StopReason
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def viewed(
                 for d in state.depths
             ],
             "votes": [{"answer": v.answer, "weight": v.weight, "count": v.count} for v in result.votes],
-            "failed": sum(reason is EndReason.FAILED for reason in state.ended.values()),
+            "failures": [f"{f.request} of node {f.node}: {f.reason}" for f in state.failures],
         },
     )
 
