@@ -4,18 +4,21 @@
     python docs/make_results.py --table    # the table of the README
     python docs/make_results.py --pack     # takes the records over from runs/
 
-The prose is here, its figures are not: each is computed from the records.
+The prose is that of results.template.md; each of its figures is computed from the records.
 """
 
 import argparse
 import gzip
+import json
 import shutil
 import sys
 from pathlib import Path
 
 from etsearch.evaluation import plots, sweep, tables
+from etsearch.evaluation.record import read_run
 from etsearch.evaluation.report import about
 from etsearch.evaluation.results import Cell, Results
+from etsearch.evaluation.statistics import difference
 from etsearch.evaluation.tables import code, percent, points, times
 
 HERE = Path(__file__).parent
@@ -46,8 +49,19 @@ def pack() -> None:
     for name in RUNS:
         (RECORDS / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(f"runs/{name}/run.json", RECORDS / name)
-        lines = Path(f"runs/{name}/searches.jsonl").read_bytes()
+        lines = _whole(Path(f"runs/{name}"))
         (RECORDS / name / "searches.jsonl.gz").write_bytes(gzip.compress(lines, mtime=0))
+
+
+def _whole(run: Path) -> bytes:
+    """The lines of the cells that the run's recipe asks for; others were begun and not finished."""
+    lines = (run / "searches.jsonl").read_bytes().splitlines(keepends=True)
+    labels = {(cell.label, cell.width) for cell in read_run(run).recipe.cells()}
+    if run.name == "minimath-sweep":
+        return b"".join(lines)
+    kept = [line for line in lines if (json.loads(line)["strategy"], json.loads(line)["width"]) in labels]
+    sys.stderr.write(f"{run}: {len(kept)} of {len(lines)} searches\n")
+    return b"".join(kept)
 
 
 def readme_table(results: Results) -> str:
@@ -69,11 +83,11 @@ def document() -> str:
     swept = Results.read([RECORDS / "minimath-sweep"])
     draw(main_runs, timed, swept)
     found = sweep.swept(swept)
+    head = (HERE / "results.template.md").read_text(encoding="utf-8").rstrip()
     parts = [
-        HEAD,
-        "\n".join(f"- {line}" for line in [*about(main_runs), *about(timed)[:1], *about(swept)[:1]]),
-        "## What holds of the paper's claims, and what does not",
-        claims(main_runs, timed, swept),
+        head.format_map(figures(main_runs, timed, swept)),
+        "## What was run",
+        "\n".join(f"- {line}" for line in dict.fromkeys([*about(main_runs), *about(timed), *about(swept)])),
         tables.table_1(main_runs).markdown(),
         "![Accuracy against KV size](results/figure-3.png)",
         tables.paired(main_runs).markdown(),
@@ -115,35 +129,60 @@ def timed_costs(timed: Results) -> str:
     return f"{table.markdown()}\n\n![Costs relative to beam search](results/figure-2.png)"
 
 
-HEAD = """# Results in miniature
+def figures(results: Results, timed: Results, swept: Results) -> dict[str, str]:
+    """The figures that stand in the prose of the template, by name."""
+    found: dict[str, str] = {}
+    for name, label in (("ets", "ets"), ("kv", "ets_kv"), ("inherited", INHERITED)):
+        cells = [c for c in results.plain() if c.strategy == label]
+        gains = {c.width: results.gain(c, Cell("rebase", c.width)) for c in cells}
+        within = [str(width) for width, gain in gains.items() if gain.value >= -sweep.TOLERANCE]
+        found[f"gain_{name}"] = ", ".join(f"{points(gain)} at width {width}" for width, gain in gains.items())
+        found[f"within_{name}"] = f"within 0.2 points at {_and(within)}" if within else "at no width within 0.2 points"
+        reductions = {c.width: results.reduction(c, Cell("rebase", c.width)) for c in cells}
+        found[f"reduction_{name}"] = ", ".join(f"{times(r)} at {width}" for width, r in reductions.items())
+    points_of = {(p.specification, width): p for width, of in sweep.swept(swept).items() for p in of}
+    for name, lambda_b, width in (("sweep_64", "1.5", 64), ("sweep_16", "1.75", 16)):
+        for suffix, rest in (("", ""), ("_inherited", ", inherit=true")):
+            point = points_of[f"ets(lambda_b={lambda_b}{rest})", width]
+            found[f"{name}{suffix}"] = f"{point.reduction.value:.2f}× for {points(point.gain)} points"
+    found["diversity"] = "; ".join(
+        f"{points(results.gain(Cell('ets', w), Cell('ets_kv', w)))} points at width {w}, with "
+        f"{results.reduction(Cell('ets_kv', w), Cell('ets', w)).value:.2f} times the KV"
+        for w in results.widths()
+    )
+    eight = timed.at_flight(8)
+    found["relative"] = "; ".join(
+        f"{code(c.strategy)} " + ", ".join(f"{value:.2f}" for value in tables.relative_costs(eight, c))
+        for c in eight.plain()
+        if c.strategy != "beam"
+    )
+    for name in ("rebase", "ets", "beam"):
+        found[f"against_best_of_n_{name}"] = _against_best_of_n(results, name)
+    found["clusters"] = _clusters(results)
+    return found
 
-Every figure here is computed from the records in `docs/results` by `make results`. The miniature world has a policy and
-a PRM of 0.87 M parameters each; what it shows is how the strategies behave, not what a large model gains. Widths 16 and
-64: 200 test problems, 3 seeds. Width 256: 100 test problems, 1 seed. Settings were chosen on validation problems. The
-commands:
 
-    ets eval recipes/minimath.yaml             # widths 16 and 64: best-of-N, beam search, DVTS, REBASE
-    ets eval recipes/minimath-ets.yaml         # ETS-KV and ETS
-    ets eval recipes/minimath-inherit.yaml     # ETS with inherited shares
-    ets eval recipes/minimath-256.yaml
-    ets eval recipes/minimath-throughput.yaml  # with nothing else on the machine
-    ets eval recipes/minimath-sweep.yaml       # validation problems
-    python docs/make_results.py --pack && make results"""
+def _against_best_of_n(results: Results, label: str) -> str:
+    parts = []
+    for cell in (c for c in results.plain() if c.strategy == label):
+        size, right = tables.best_of_k(results, "best_of_n", cell, "generated_tokens")
+        if right:
+            parts.append(f"{points(difference(results.right(cell), right))} at width {cell.width} (k = {size:.0f})")
+    return ", ".join(parts)
 
 
-def claims(results: Results, timed: Results, swept: Results) -> str:
-    del timed, swept
-    lines = []
+def _clusters(results: Results) -> str:
+    """Open nodes for each cluster of a frontier, by width."""
+    parts = []
     for width in results.widths():
-        base = Cell("rebase", width)
-        for label in ("ets", INHERITED):
-            cell = Cell(label, width)
-            if cell in results.cells:
-                lines.append(
-                    f"- width {width}, {code(label)}: {points(results.gain(cell, base))} points against REBASE, "
-                    f"KV reduction {times(results.reduction(cell, base))}"
-                )
-    return "\n".join(lines)
+        depths = [d for r in results.cells[Cell("ets", width)] for d in r.depths if d.num_clusters and d.num_open > 1]
+        share = sum(d.num_open for d in depths) / sum(d.num_clusters or 0 for d in depths)
+        parts.append(f"{share:.1f} at width {width}")
+    return ", ".join(parts)
+
+
+def _and(texts: list[str]) -> str:
+    return " and ".join([", ".join(texts[:-1]), texts[-1]] if len(texts) > 1 else texts)
 
 
 if __name__ == "__main__":

@@ -74,7 +74,14 @@ def test_ets_on_runs(tmp_path):
     for name in ("report.md", "report.html", "figure-2.png", "figure-3.svg", "votes.png", "cache.png"):
         assert (report / name).stat().st_size > 2000
     text = (report / "report.md").read_text(encoding="utf-8")
-    titles = ("Table 1", "Table 3", "Figure 2", "Search against best-of-N", "KV cache: measured and predicted")
+    titles = (
+        "Table 1",
+        "Table 2",
+        "Table 3",
+        "Figure 2",
+        "Search against best-of-N",
+        "KV cache: measured and predicted",
+    )
     assert [title for title in titles if title not in text] == []
 
 

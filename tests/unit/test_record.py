@@ -243,6 +243,14 @@ def test_a_tree_that_is_not_there(finished):
         read_tree(finished, Key("minimath/validation/0", "nobody", 4, 0))
 
 
+def test_accuracy_and_throughput_in_one_run(tmp_path):
+    run(tmp_path / "both", measure="both", concurrency=[3, 2], timed=2, widths=[4], strategies=["rebase"])
+    keys = [(r.in_flight, r.problem[-1]) for r in read_run(tmp_path / "both").records]
+    assert sorted(keys[:4]) == [(0, str(i)) for i in range(4)]
+    assert [n for n, _ in keys[4:]] == [3, 3, 2, 2]
+    assert {p for n, p in keys if n} == {"0", "1"}
+
+
 def test_a_packed_run_can_be_read_and_not_gone_on_with(copied):
     import gzip
 

@@ -13,6 +13,7 @@ from etsearch.evaluation.recipe import Recipe
 from etsearch.evaluation.runner import blocks, dataset_of
 from etsearch.prms import REWARD_MODELS
 from etsearch.registry import Registry, parse
+from etsearch.types import Problem
 
 
 def describe(recipe: Recipe) -> str:
@@ -26,14 +27,12 @@ def describe(recipe: Recipe) -> str:
     missing = [reason for reason in _missing(recipe) if reason]
     try:
         problems = dataset_of(recipe).problems
-        lines += ["", f"problems: {len(problems)}"]
-        lines += _estimate(recipe, [len(tasks) for _, tasks in blocks(recipe, problems)], len(problems))
+        lines += ["", f"problems: {len(problems)}", *_estimate(recipe, problems)]
     except EtsearchError as error:
         missing.append(str(error))
         if recipe.limit:
-            lines += ["", f"problems: at most {recipe.limit}"]
-            count = recipe.limit * len(recipe.seeds) * len(list(recipe.cells()))
-            lines += _estimate(recipe, [count * len(recipe.concurrency)], recipe.limit)
+            stand_ins = tuple(Problem("", "", str(number)) for number in range(recipe.limit))
+            lines += ["", f"problems: at most {recipe.limit}", *_estimate(recipe, stand_ins)]
     if missing:
         lines += ["", "this cannot run here as it stands:", *(f"  {reason}" for reason in missing)]
     return "\n".join(lines)
@@ -61,17 +60,14 @@ def _missing(recipe: Recipe) -> list[str]:
     return reasons
 
 
-def _estimate(recipe: Recipe, sizes: list[int], num_problems: int) -> list[str]:
-    searches = sum(sizes)
-    widths = [cell.width for cell in recipe.cells()]
-    per_problem = sum(widths) * len(recipe.seeds) * len(recipe.concurrency)
-    calls = num_problems * per_problem * recipe.assumed.depths
+def _estimate(recipe: Recipe, problems: tuple[Problem, ...]) -> list[str]:
+    widths = [task.cell.width for _, tasks in blocks(recipe, problems) for task in tasks]
+    calls = sum(widths) * recipe.assumed.depths
     tokens = calls * recipe.assumed.step_tokens
-    most = num_problems * per_problem * recipe.limits.max_depth
     assumed = f"{recipe.assumed.depths:g} depths of {recipe.assumed.step_tokens:g} tokens a step"
-    most_tokens = num_problems * per_problem * recipe.limits.max_tokens
+    most = f"{sum(widths) * recipe.limits.max_depth:,.0f} sampled continuations ({recipe.limits.max_depth} depths)"
     return [
-        f"searches: {searches:,}",
+        f"searches: {len(widths):,}",
         f"estimate, for {assumed}: {calls:,.0f} sampled continuations, {tokens:,.0f} generated tokens",
-        f"at most: {most:,.0f} sampled continuations ({recipe.limits.max_depth} depths), {most_tokens:,.0f} tokens",
+        f"at most: {most}, {sum(widths) * recipe.limits.max_tokens:,.0f} tokens",
     ]

@@ -87,10 +87,11 @@ class Recipe(BaseModel):
         generator, prm, embedder: the parts; ``prm: none`` for best-of-N under a plain majority.
         strategies: specifications, or entries.
         widths, seeds: every strategy is run at each of them.
-        concurrency: searches in flight. Several numbers go with ``measure: throughput``.
+        concurrency: searches in flight. Several numbers are for throughput; accuracy is measured with the first.
         measure: ``accuracy`` goes through the problems, all strategies at each, so that a run that is stopped early
             has compared them on the same problems. ``throughput`` does one strategy, width, seed and concurrency after
-            the other, so that the time that each took can be told.
+            the other, so that the time that each took can be told. ``both`` does the one, then the other.
+        timed: throughput is measured on the first so many problems; on all by default.
         aggregation, cluster_threshold, cut_votes, sampling, limits: of the searches, see ``SearchSettings``.
         out: the run's folder.
     """
@@ -109,7 +110,8 @@ class Recipe(BaseModel):
     widths: tuple[_Positive, ...] = (16,)
     seeds: tuple[int, ...] = (0,)
     concurrency: tuple[_Positive, ...] = (8,)
-    measure: Literal["accuracy", "throughput"] = "accuracy"
+    measure: Literal["accuracy", "throughput", "both"] = "accuracy"
+    timed: _Positive | None = None
     aggregation: Aggregation = Aggregation.LAST
     cluster_threshold: float = 0.05
     cut_votes: bool = True
@@ -172,8 +174,10 @@ class Recipe(BaseModel):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; give one at least")
         self._check_lists()
-        if len(self.concurrency) > 1 and self.measure != "throughput":
-            raise ConfigError(f"concurrency is {list(self.concurrency)}; several go with 'measure: throughput' only")
+        if len(self.concurrency) > 1 and self.measure == "accuracy":
+            raise ConfigError(
+                f"concurrency is {list(self.concurrency)}; several go with 'measure: throughput' or 'both'"
+            )
         seen: set[tuple[str, int]] = set()
         for cell in self.cells():
             if (cell.label, cell.width) in seen:
@@ -212,6 +216,12 @@ class Recipe(BaseModel):
             sampling=Sampling(**self.sampling.model_dump()),
             limits=Limits(**self.limits.model_dump()),
         )
+
+    @property
+    def flights(self) -> tuple[int, ...]:
+        """The numbers in flight as records tell them: 0 where accuracy is measured, and those that are timed."""
+        untimed = () if self.measure == "throughput" else (0,)
+        return untimed if self.measure == "accuracy" else (*untimed, *self.concurrency)
 
     @property
     def folder(self) -> Path:

@@ -301,7 +301,19 @@ def _writer(path: Path, *, clean: bool) -> RunWriter:
     return writer
 
 
-_FREE: Final = ("name", "strategies", "widths", "seeds", "concurrency", "levels", "shuffle", "limit", "assumed", "out")
+_FREE: Final = (
+    "name",
+    "strategies",
+    "widths",
+    "seeds",
+    "concurrency",
+    "levels",
+    "shuffle",
+    "limit",
+    "timed",
+    "assumed",
+    "out",
+)
 """What may differ when a run is gone on with: it says how much is run, not what a search is."""
 
 

@@ -59,7 +59,7 @@ class Results:
         names: dict[str, str] = {}
         for run in runs:
             for cell in run.recipe.cells():
-                for in_flight in run.recipe.concurrency if run.recipe.measure == "throughput" else (0,):
+                for in_flight in run.recipe.flights:
                     cells.setdefault(Cell(cell.label, cell.width, in_flight), [])
             for (label, _), specification in run.specifications.items():
                 names[label] = parse(specification).name

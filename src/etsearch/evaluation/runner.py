@@ -97,13 +97,13 @@ def dataset_of(recipe: Recipe) -> Dataset:
 def blocks(recipe: Recipe, problems: tuple[Problem, ...]) -> Iterator[tuple[int, list[Task]]]:
     """The searches in the order of their running, as blocks with the number in flight; see ``Recipe.measure``."""
     cells = list(recipe.cells())
-    if recipe.measure == "throughput":
-        for concurrency in recipe.concurrency:
-            for cell in cells:
-                for seed in recipe.seeds:
-                    yield concurrency, [Task(p, cell, seed, concurrency) for p in problems]
-    else:
-        yield recipe.concurrency[0], [Task(p, c, s, 0) for s in recipe.seeds for p in problems for c in cells]
+    for in_flight in recipe.flights:
+        if not in_flight:
+            yield recipe.concurrency[0], [Task(p, c, s, 0) for s in recipe.seeds for p in problems for c in cells]
+            continue
+        for cell in cells:
+            for seed in recipe.seeds:
+                yield in_flight, [Task(p, cell, seed, in_flight) for p in problems[: recipe.timed]]
 
 
 async def evaluate(

@@ -31,8 +31,8 @@ def grid_recipe(recipe: Recipe, strategy: str, grid: Mapping[str, Sequence[str]]
     if not grid or not all(grid.values()):
         raise ConfigError("the grid is empty; give it as 'lambda_b=1,1.25,1.5' with one value at least")
     check_validation(recipe.data)
-    if recipe.measure == "throughput":
-        raise ConfigError("a sweep compares accuracy; leave 'measure: throughput' out")
+    if recipe.measure != "accuracy":
+        raise ConfigError(f"a sweep compares accuracy; leave 'measure: {recipe.measure}' out")
     base = parse(strategy)
     specifications = []
     for values in itertools.product(*grid.values()):
