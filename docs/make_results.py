@@ -28,6 +28,7 @@ SEEDS = ("minimath", "minimath-ets", "minimath-inherit")
 """Widths 16 and 64: 200 problems, 3 seeds."""
 RUNS = (*SEEDS, "minimath-256", "minimath-throughput", "minimath-sweep")
 INHERITED = "ets, inherited"
+ETS = ("ets", "ets_kv", INHERITED)
 
 
 def main() -> None:
@@ -156,6 +157,8 @@ def figures(results: Results, timed: Results, swept: Results) -> dict[str, str]:
         for c in eight.plain()
         if c.strategy != "beam"
     )
+    rows = {row[1]: row for row in tables.table_2(timed).rows}
+    found["throughput"] = ", ".join(f"{name} {rows[name][-3]} at {rows[name][-2]} less KV" for name in map(code, ETS))
     for name in ("rebase", "ets", "beam"):
         found[f"against_best_of_n_{name}"] = _against_best_of_n(results, name)
     found["clusters"] = _clusters(results)

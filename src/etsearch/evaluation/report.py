@@ -2,6 +2,7 @@
 
 import base64
 import html
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -89,17 +90,15 @@ def about(results: Results) -> list[str]:
 
 
 def _losses(results: Results) -> list[str]:
-    """What was lost to failures, cell by cell: searches, which no table counts, and trajectories of those it counts."""
+    """What was lost to failures: whole searches, which no table counts, and requests of those that tables count."""
     lines = []
     for cell, count in Counter((r.strategy, r.width) for r in results.failed).items():
         lines.append(f"`{cell[0]}` at width {cell[1]}: {count} searches failed; no table counts them.")
-    for key, records in results.cells.items():
-        lossy = [r for r in records if r.failures]
-        if lossy:
-            count = sum(len(r.failures) for r in lossy)
-            lines.append(
-                f"`{key.strategy}` at width {key.width}: {len(lossy)} searches lost {count} requests to failures."
-            )
+    lossy = [r for records in results.cells.values() for r in records if r.failures]
+    if lossy:
+        reasons = Counter(re.sub(r"\d+", "…", f) for r in lossy for f in r.failures)
+        (reason, often), total = reasons.most_common(1)[0], sum(reasons.values())
+        lines.append(f"{len(lossy)} other searches lost {total} requests to failures; {often} times: {reason}.")
     return lines
 
 
