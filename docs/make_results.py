@@ -66,12 +66,12 @@ def _whole(run: Path) -> bytes:
 
 
 def readme_table(results: Results) -> str:
-    lines = ["| width | strategy | accuracy, % | KV tokens | against REBASE |", "|--:|---|--:|--:|--:|"]
+    lines = ["| width | strategy | accuracy, % | KV tokens | KV reduction |", "|--:|---|--:|--:|--:|"]
     for cell in results.plain():
         base = Cell("rebase", cell.width)
         cost = results.cost(cell, "kv_tokens")
         kv = f"{sum(cost.values()) / len(cost):,.0f}"
-        reduction = "" if cell == base else f"{results.reduction(cell, base).value:.2f}× less"
+        reduction = "–" if cell == base else f"{results.reduction(cell, base).value:.2f}×"
         lines.append(
             f"| {cell.width} | {code(cell.strategy)} | {percent(results.accuracy(cell))} | {kv} | {reduction} |"
         )
