@@ -100,7 +100,7 @@ def test_extras_exist(command):
     import tomllib
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    extras = re.findall(r"\.\[(\w+)\]", " ".join(command))
+    extras = [name for group in re.findall(r"\.\[([\w,]+)\]", " ".join(command)) for name in group.split(",")]
     assert extras
     assert set(extras) <= set(project["optional-dependencies"])
 

@@ -1,7 +1,6 @@
 """Extraction, equivalence and the vote: tables of what goes in and what comes out."""
 
 import asyncio
-import json
 import logging
 import os
 import subprocess
@@ -10,6 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
+from tests.data import data_rows
 
 from etsearch.answers import (
     DEFAULT_PATTERNS,
@@ -25,16 +25,6 @@ from etsearch.answers import (
     weight,
 )
 from etsearch.errors import ConfigError
-
-DATA = Path(os.environ.get("ETSEARCH_DATA", Path(__file__).parents[3] / "shared" / "data"))
-
-
-def data_rows(name):
-    path = DATA / name
-    if not path.exists():
-        pytest.skip(f"NOT RUN: {path.name} is missing; set ETSEARCH_DATA to the folder that holds it")
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
-
 
 # --- extraction -------------------------------------------------------------------------------------------------------
 

@@ -1,9 +1,7 @@
 """The two graders, on answers and on whole solutions."""
 
-import json
-from pathlib import Path
-
 import pytest
+from tests.data import data_rows
 
 from etsearch.errors import ConfigError
 from etsearch.evaluation.grading import GRADERS, grade, grade_all
@@ -60,12 +58,8 @@ def test_what_cannot_be_graded_is_an_error():
         grade("5", " ")
 
 
-MATH500 = Path(__file__).parents[3] / "shared" / "data" / "math500.jsonl"
-
-
-@pytest.mark.skipif(not MATH500.exists(), reason=f"MATH500 is not at {MATH500}; it does not ship with the project")
 @pytest.mark.parametrize(("grader", "right"), [("corrected", 500), ("released", 475)])
 def test_math500_against_itself(grader, right):
-    rows = [json.loads(line) for line in MATH500.read_text().splitlines()]
+    rows = data_rows("math500.jsonl")
     assert sum(grade(row["answer"], row["answer"], grader) for row in rows) == right
     assert sum(grade(row["solution"], row["answer"], grader) for row in rows) == right
