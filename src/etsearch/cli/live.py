@@ -13,16 +13,12 @@ from etsearch.events import Completed, Event, Expanded, Scored, Selected
 _LINES_OF_BEST = 8
 
 
-class LiveView:
-    """Shows a search depth by depth while it runs; does nothing where the output is no terminal."""
+class TerminalView:
+    """What a terminal shows while something goes on; nothing where the output is none."""
 
-    def __init__(self, console: Console, title: str) -> None:
-        self._title = title
-        self._rows: list[tuple[str, ...]] = []
-        self._now = [0, 0, 0, 0]
-        """Of the depth under way: its number, steps written, steps scored, trajectories completed so far."""
-        self._best = ""
-        self._live = Live(console=console, transient=True, refresh_per_second=8) if console.is_terminal else None
+    def __init__(self, console: Console, refresh_per_second: float) -> None:
+        live = Live(console=console, transient=True, refresh_per_second=refresh_per_second)
+        self._live = live if console.is_terminal else None
 
     def __enter__(self) -> Self:
         if self._live:
@@ -34,6 +30,18 @@ class LiveView:
     ) -> None:
         if self._live:
             self._live.stop()
+
+
+class LiveView(TerminalView):
+    """Shows a search depth by depth while it runs; does nothing where the output is no terminal."""
+
+    def __init__(self, console: Console, title: str) -> None:
+        self._title = title
+        self._rows: list[tuple[str, ...]] = []
+        self._now = [0, 0, 0, 0]
+        """Of the depth under way: its number, steps written, steps scored, trajectories completed so far."""
+        self._best = ""
+        super().__init__(console, refresh_per_second=8)
 
     def listen(self, event: Event) -> None:
         """Takes one event of the search."""

@@ -2,15 +2,14 @@
 
 import time
 from collections import defaultdict
-from types import TracebackType
-from typing import Final, Self
+from typing import Final
 
 from rich.console import Console, Group
-from rich.live import Live
 from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from etsearch.cli.live import TerminalView
 from etsearch.evaluation.recipe import Recipe
 from etsearch.evaluation.record import RunWriter, SearchRecord
 from etsearch.evaluation.runner import Progress
@@ -19,24 +18,13 @@ LINE_EVERY_S: Final = 15.0
 """Pause between two plain lines."""
 
 
-class ProgressView:
+class ProgressView(TerminalView):
     """Shows how far a run is."""
 
     def __init__(self, console: Console, recipe: Recipe) -> None:
         self._console, self._recipe = console, recipe
         self._last_line = 0.0
-        self._live = Live(console=console, refresh_per_second=4, transient=True) if console.is_terminal else None
-
-    def __enter__(self) -> Self:
-        if self._live:
-            self._live.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if self._live:
-            self._live.stop()
+        super().__init__(console, refresh_per_second=4)
 
     def start(self, writer: RunWriter) -> None:
         """Says where the run is and what is there already."""

@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,7 +37,7 @@ def grid_recipe(recipe: Recipe, strategy: str, grid: Mapping[str, Sequence[str]]
     specifications = []
     for values in itertools.product(*grid.values()):
         settings = {**base.settings, **dict(zip(grid, values, strict=True))}
-        specifications.append(f"{base.name}({', '.join(f'{k}={v}' for k, v in settings.items())})")
+        specifications.append(str(replace(base, settings=settings)))
     return Recipe.of({**recipe.plain(), "strategies": [BASELINE, *specifications]}, "the sweep")
 
 
@@ -124,8 +124,7 @@ def table(found: Mapping[int, Sequence[Point]]) -> Table:
 def _curve(point: Point) -> str:
     """The setting but for its lambda_b."""
     taken = parse(point.specification)
-    rest = ", ".join(f"{k}={v}" for k, v in taken.settings.items() if k != "lambda_b")
-    return f"{taken.name}({rest})" if rest else taken.name
+    return str(replace(taken, settings={k: v for k, v in taken.settings.items() if k != "lambda_b"}))
 
 
 def _name(point: Point) -> str:
