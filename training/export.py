@@ -130,7 +130,7 @@ def export_prm(model: Llama, hf: Path, out: Path, weights: str) -> None:
     write_tokenizer(hf, out)
     shutil.copy(hf / "config.json", out)
     spec = {"template": language.PROMPT, "tag": "\n", "good": language.GOOD, "bad": language.BAD}
-    write_json(out / "etsearch.json", {"label_prm": spec, "num_parameters": count(model)})
+    write_json(out / "etsearch.json", {"prm": spec, "num_parameters": count(model)})
     check_prm(head, out)
 
 

@@ -9,11 +9,15 @@
     │   ├── ContextLengthError               … cannot hold a prefix this long
     │   └── BadResponseError                 … answered something that breaks its contract
     ├── RewardError                          the process reward model failed or broke its contract
+    ├── EmbedderError                        the embedder failed or broke its contract
+    ├── UnavailableError                     a server stayed away; the search stopped, and can go on from its state
     ├── SolverError                          the selection programme was left without any solution
     └── RecordError                          a record cannot be read or written
 
 A message gives the value, the allowed range and what to do.
 """
+
+from typing import Any
 
 
 class EtsearchError(Exception):
@@ -59,7 +63,25 @@ class BadResponseError(EngineError):
 
 
 class RewardError(EtsearchError):
-    """The process reward model failed or broke its contract."""
+    """The process reward model failed or broke its contract. ``retryable``: whether the same may succeed later."""
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class EmbedderError(EtsearchError):
+    """The embedder failed or broke its contract."""
+
+
+class UnavailableError(EtsearchError):
+    """A server that a search needs stayed away for longer than it is waited for.
+
+    No branch is lost to it: the search stops, and ``state`` is its ``SearchState`` after the last depth that is over,
+    with which ``run_search(resume=…)`` goes on. None where no search was under way.
+    """
+
+    state: Any = None
 
 
 class SolverError(EtsearchError):

@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import math
+import uuid
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -21,6 +22,7 @@ from etsearch.errors import (
     EngineError,
     EtsearchError,
     RewardError,
+    UnavailableError,
 )
 from etsearch.events import Completed, Event, Expanded, Finished, Listener, Scored, Selected
 from etsearch.outcome import answer_at, conclude, stated
@@ -41,6 +43,7 @@ from etsearch.types import (
     StopReason,
     Trajectory,
 )
+from etsearch.watch import EngineWatch, SearchWatch
 
 MAX_ATTEMPTS: Final = 3
 """Times a request is sent before its failure is final."""
@@ -60,6 +63,7 @@ async def run_search(
     embedder: Embedder | None = None,
     on_event: Listener | None = None,
     resume: SearchState | None = None,
+    watch: EngineWatch | None = None,
 ) -> SearchResult:
     """Searches for the answer to one problem.
 
@@ -72,8 +76,10 @@ async def run_search(
         embedder: embeds last steps for a strategy that needs clusters.
         on_event: called with every event, in the loop's own thread; it must return at once.
         resume: a state of this very search, as ``Selected`` gave it, to go on from; it is changed in place.
+        watch: what watches the engine, where several searches run on it; by default one of this search's own.
 
     Raises:
+        UnavailableError: a server stayed away; the error's ``state`` is what can be resumed.
         ConfigError: an empty question, a part that the strategy needs and that is missing, a state to resume whose
             prompt is another.
     """
@@ -83,11 +89,17 @@ async def run_search(
         raise ConfigError("this search needs a reward model; only best-of-N with aggregation 'majority' goes without")
     if embedder is None and strategy.needs_clusters:
         raise ConfigError("this strategy needs clusters; give an embedder, or lambda_d = 0")
-    prompt_ids = generator.encode_prompt(problem.question)
+    prompt_ids = await generator.encode_prompt(problem.question)
     state = resume or SearchState(SearchTree(problem.question, prompt_ids))
     if state.tree.prefix(ROOT) != tuple(prompt_ids):
         raise ConfigError("the state to resume has another prompt; it belongs to another question or another model")
-    return await _Search(state, generator, reward_model, strategy, settings, embedder, on_event).run()
+    watch = watch or EngineWatch(generator)
+    async with watch.search() as watched:
+        search = _Search(state, generator, reward_model, strategy, settings, embedder, on_event, watched)
+        stop_reason = await search.run()
+    result = conclude(state, settings, stop_reason, watched.figures)
+    search.emit(Finished(result))
+    return result
 
 
 @dataclass(slots=True)
@@ -125,20 +137,25 @@ class _Search:
         settings: SearchSettings,
         embedder: Embedder | None,
         on_event: Listener | None,
+        watched: SearchWatch,
     ) -> None:
         self.generator, self.reward_model, self.strategy = generator, reward_model, strategy
         self.settings, self.embedder = settings, embedder
         self.emit: Callable[[Event], None] = on_event or (lambda _: None)
         self.state, self.tree = state, state.tree
-        self.clock = PhaseClock(state.seconds)
+        self.clock, self.watched, self.name = PhaseClock(state.seconds), watched, uuid.uuid4().hex
+        self._mark = state.mark()
 
-    async def run(self) -> SearchResult:
-        with self.clock.phase("total"):
-            stop_reason = await self._grow()
+    async def run(self) -> StopReason:
+        """Grows the tree to its end, and says why it ended."""
+        try:
+            with self.clock.phase("total"):
+                stop_reason = await self._grow()
+        except UnavailableError as error:
+            error.state = self.state.before(self._mark)
+            raise
         self.state.seconds = self.clock.so_far()
-        result = conclude(self.state, self.settings, stop_reason, await self.generator.stats())
-        self.emit(Finished(result))
-        return result
+        return stop_reason
 
     async def _grow(self) -> StopReason:
         """Grows the tree depth by depth and says why it stopped."""
@@ -146,6 +163,7 @@ class _Search:
         expansions = state.expansions if state.depths else {ROOT: width}
         while expansions:
             depth, num_before = len(state.depths) + 1, len(state.ended)
+            self._mark = state.mark()
             written = await self._write(depth, expansions)
             frontier = [n for n in written if n not in state.ended]
             remaining = width - len(state.ended)
@@ -193,6 +211,7 @@ class _Search:
             stop=(self.generator.format.step_delimiter,),
             seed=_derive_seed(self.settings.seed, node),
             sampling=self.settings.sampling,
+            search=self.name,
         )
         try:
             with self.clock.phase("generate"):
@@ -351,6 +370,7 @@ class _Search:
             figures=selection.figures,
         )
         self.state.depths.append(summary)
+        self.watched.predicted_tokens = summary.kv_tokens
         self.state.seconds = self.clock.so_far()
         best = max(frontier, key=lambda n: np.nan_to_num(self.tree.reward(n)), default=None)
         self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text, self.state))
@@ -371,8 +391,7 @@ async def _retried(attempt: Callable[[], Awaitable[_T]]) -> _T:
         try:
             return await attempt()
         except EtsearchError as error:
-            retryable = isinstance(error, RewardError) or getattr(error, "retryable", False)
-            if not retryable or number == MAX_ATTEMPTS:
+            if not getattr(error, "retryable", False) or number == MAX_ATTEMPTS:
                 raise
         await asyncio.sleep(RETRY_DELAY_S * 2 ** (number - 1))
     raise AssertionError  # pragma: no cover

@@ -7,6 +7,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
+import yaml
+
 from etsearch.errors import ConfigError
 from etsearch.types import Identity, PromptFormat
 
@@ -72,14 +74,26 @@ def _sha256(path: Path) -> str:
 def read_format(path: Path) -> PromptFormat | None:
     """The prompt format in the folder's description; None if there is none."""
     entry = read_description(path, "format")
-    if entry is None:
-        return None
+    return None if entry is None else _format(entry, f"{path / 'etsearch.json'}: 'format'")
+
+
+def read_format_file(path: Path) -> PromptFormat:
+    """The prompt format in a JSON or YAML file; of an ``etsearch.json``, its entry ``format``."""
+    path = path.expanduser()
+    try:
+        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"the prompt format {path} cannot be read: {error}") from error
+    if isinstance(entry, dict) and isinstance(entry.get("format"), dict):
+        entry = entry["format"]
+    return _format(entry, f"the prompt format {path}")
+
+
+def _format(entry: Any, what: str) -> PromptFormat:
     try:
         return PromptFormat(**entry)
     except TypeError as error:
-        raise ConfigError(
-            f"{path / 'etsearch.json'}: 'format' takes template, step_delimiter, chat: {error}"
-        ) from error
+        raise ConfigError(f"{what} takes template, step_delimiter, chat: {error}") from error
 
 
 def context_length(path: Path) -> int | None:

@@ -4,7 +4,7 @@ from etsearch import answers
 from etsearch.result import EndedTrajectory, SearchResult
 from etsearch.settings import SearchSettings
 from etsearch.state import SearchState
-from etsearch.types import Continuation, EndReason, EngineStats, FinishReason, StopReason
+from etsearch.types import Continuation, EndReason, EngineFigures, FinishReason, StopReason
 
 
 def stated(text: str, last: Continuation, settings: SearchSettings) -> str | None:
@@ -18,7 +18,7 @@ def answer_at(state: SearchState, node: int, settings: SearchSettings) -> str | 
 
 
 def conclude(
-    state: SearchState, settings: SearchSettings, stop_reason: StopReason, engine: EngineStats
+    state: SearchState, settings: SearchSettings, stop_reason: StopReason, engine: EngineFigures
 ) -> SearchResult:
     """The result of a search that is over."""
     trajectories = tuple(_trajectory(state, node, settings) for node in state.ended)

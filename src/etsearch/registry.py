@@ -68,6 +68,7 @@ class Entry(Generic[T]):
         build: makes it; takes the argument of the specification first, if ``takes_argument``, then settings by name.
         parameters: the names of its settings.
         takes_argument: whether a specification must give ``NAME:ARGUMENT``, and what that is.
+        types: of settings that ``build`` takes as ``**`` mapping, their types.
         extra: the extra that it needs, with ``module`` the module that shows whether it is installed.
     """
 
@@ -76,6 +77,7 @@ class Entry(Generic[T]):
     build: Callable[..., T]
     parameters: tuple[str, ...] = ()
     takes_argument: str | None = None
+    types: Mapping[str, Any] = field(default_factory=dict)
     extra: str | None = None
     module: str | None = None
 
@@ -137,7 +139,7 @@ class Registry(Generic[T]):
         return self._build(entry, arguments, settings)
 
     def _build(self, entry: Entry[T], arguments: tuple[str, ...], settings: Mapping[str, Any]) -> T:
-        hints = get_type_hints(entry.build)
+        hints = {**entry.types, **get_type_hints(entry.build)}
         values = {}
         for key, value in settings.items():
             try:

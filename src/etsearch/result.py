@@ -7,7 +7,7 @@ from typing import Any
 
 from etsearch.answers import Vote
 from etsearch.tree import SearchTree
-from etsearch.types import EndReason, EngineStats, StopReason
+from etsearch.types import EndReason, EngineFigures, StopReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +100,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class SearchResult:
-    """The outcome of a search: the answer, how it was voted, the whole tree, and what it cost."""
+    """The outcome of a search: the answer, how it was voted, the whole tree, and what it cost.
+
+    ``engine`` is what the engine measured; of a search that was resumed, since then.
+    """
 
     question: str
     answer: str | None
@@ -108,7 +111,7 @@ class SearchResult:
     trajectories: tuple[EndedTrajectory, ...]
     stop_reason: StopReason
     usage: Usage
-    engine: EngineStats
+    engine: EngineFigures
     depths: tuple[DepthSummary, ...]
     failures: tuple[Failure, ...]
     width: int

@@ -2,12 +2,21 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from etsearch.errors import RecordError
 from etsearch.result import DepthSummary, Failure, Usage, plain_number
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, EndReason, FinishReason
+
+
+class Mark(NamedTuple):
+    """How much of a state there was at a moment between two depths."""
+
+    num_nodes: int
+    num_ended: int
+    num_failures: int
+    prm_tokens: int
 
 
 @dataclass(slots=True)
@@ -37,6 +46,21 @@ class SearchState:
             return {}
         last = self.depths[-1]
         return {node: width for node, width in zip(last.nodes, last.widths, strict=True) if width > 0}
+
+    def before(self, mark: "Mark") -> "SearchState":
+        """The state as it was at a mark; what happened since is not in it."""
+        return SearchState(
+            tree=self.tree.head(mark.num_nodes),
+            ended=dict(list(self.ended.items())[: mark.num_ended]),
+            failures=self.failures[: mark.num_failures],
+            depths=list(self.depths),
+            prm_tokens=mark.prm_tokens,
+            seconds=dict(self.seconds),
+        )
+
+    def mark(self) -> "Mark":
+        """Where the search stands between two depths."""
+        return Mark(len(self.tree), len(self.ended), len(self.failures), self.prm_tokens)
 
     @property
     def usage(self) -> Usage:

@@ -1,7 +1,7 @@
 """The values that pass between the parts. All are frozen."""
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 
 from etsearch.errors import ConfigError
@@ -117,7 +117,8 @@ class GenerateRequest:
     """Asks for ``num_continuations`` continuations of one token-id prefix.
 
     A continuation ends with the first of ``stop`` (kept in it), with the end-of-sequence token, or after
-    ``max_tokens`` tokens. The same request with the same ``seed`` asks for the same continuations.
+    ``max_tokens`` tokens. The same request with the same ``seed`` asks for the same continuations. The requests of
+    one search share ``search``, so that several servers can keep a tree on the one that has its prefixes.
     """
 
     prefix: tuple[int, ...]
@@ -126,6 +127,7 @@ class GenerateRequest:
     stop: tuple[str, ...]
     seed: int
     sampling: Sampling = field(default_factory=Sampling)
+    search: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,17 +175,49 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's own figures; None where it cannot tell. Peaks are since the engine started.
+    """An engine's own figures; None where it cannot tell. Peaks and totals are since the engine started.
 
     ``cache_use`` and ``peak_cache_use`` are shares of the KV cache in [0, 1]; ``cache_capacity_tokens`` is the
-    number of tokens it can hold.
+    number of tokens it can hold. ``prefix_query_tokens`` were asked of the prefix cache, ``prefix_hit_tokens`` of them
+    were there; ``num_preemptions`` counts sequences that lost their place in the cache.
     """
 
     cache_use: float | None = None
     peak_cache_use: float | None = None
     mean_cache_use: float | None = None
     cache_capacity_tokens: int | None = None
+    prefix_query_tokens: int | None = None
     prefix_hit_tokens: int | None = None
     num_running: int | None = None
     num_waiting: int | None = None
     num_preemptions: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EngineFigures:
+    """What the engine measured while a search ran, all searches in flight together; None where it cannot tell.
+
+    Attributes:
+        mean_cache_tokens, peak_cache_tokens: tokens in use in the KV cache, sampled.
+        cache_capacity_tokens: what it can hold.
+        peak_predicted_tokens: the largest prediction at a sample, summed over the searches in flight.
+        mean_in_flight: searches in flight.
+        prefix_query_tokens, prefix_hit_tokens: tokens asked of the prefix cache, and those that were there.
+        num_preemptions: sequences that lost their place in the cache.
+        peak_running, peak_waiting: sequences.
+    """
+
+    mean_cache_tokens: float | None = None
+    peak_cache_tokens: float | None = None
+    cache_capacity_tokens: int | None = None
+    peak_predicted_tokens: int | None = None
+    mean_in_flight: float | None = None
+    prefix_query_tokens: int | None = None
+    prefix_hit_tokens: int | None = None
+    num_preemptions: int | None = None
+    peak_running: int | None = None
+    peak_waiting: int | None = None
+
+    def plain(self) -> dict[str, float]:
+        """The figures that there are."""
+        return {key: value for key, value in asdict(self).items() if value is not None}

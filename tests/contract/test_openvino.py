@@ -18,7 +18,7 @@ from etsearch.engines._openvino_thread import PipelineThread
 from etsearch.engines.base import STEP_BY_STEP
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
 from etsearch.prms import REWARD_MODELS
-from etsearch.prms.label import LabelReader, LabelSpec
+from etsearch.prms.families import PrmFamily
 from etsearch.prms.log_probability import LogProbabilityRewardModel
 from etsearch.types import FinishReason, GenerateRequest, Sampling, Step, Trajectory
 
@@ -60,13 +60,13 @@ def same_share(some, others):
     return np.mean([a == b for a, b in zip(ids_of(some), ids_of(others), strict=True)])
 
 
-def endless(generator, count=1, *, max_tokens=400, seed=0):
+async def endless(generator, count=1, *, max_tokens=400, seed=0):
     """A request that runs for a while: at a temperature this high the model seldom ends."""
-    return request(generator, count, max_tokens=max_tokens, stop=(), seed=seed, temperature=50.0)
+    return await request(generator, count, max_tokens=max_tokens, stop=(), seed=seed, temperature=50.0)
 
 
 async def test_a_step_keeps_its_delimiter_and_its_ids_spell_its_text(shared):
-    continuations = await shared.generate(request(shared, 32))
+    continuations = await shared.generate(await request(shared, 32))
     assert len(continuations) == 32
     assert {c.finish_reason for c in continuations} == {FinishReason.STEP}
     for c in continuations:
@@ -79,11 +79,11 @@ async def test_a_step_keeps_its_delimiter_and_its_ids_spell_its_text(shared):
 async def test_children_continue_their_parent_until_the_end(shared):
     written = ()
     for _ in range(12):
-        (c,) = await shared.generate(request(shared, after=written, temperature=0.0))
+        (c,) = await shared.generate(await request(shared, after=written, temperature=0.0))
         written += c.token_ids
         if c.finish_reason is FinishReason.END:
             break
-    (whole,) = await shared.generate(request(shared, max_tokens=300, stop=(), temperature=0.0))
+    (whole,) = await shared.generate(await request(shared, max_tokens=300, stop=(), temperature=0.0))
     assert whole.finish_reason is FinishReason.END
     assert whole.token_ids == written
     assert "<eos>" not in whole.text
@@ -91,14 +91,14 @@ async def test_children_continue_their_parent_until_the_end(shared):
 
 
 async def test_the_token_limit(shared):
-    for c in await shared.generate(request(shared, 8, max_tokens=5)):
+    for c in await shared.generate(await request(shared, 8, max_tokens=5)):
         assert c.finish_reason is FinishReason.LENGTH
         assert len(c.token_ids) == 5
 
 
 @pytest.mark.parametrize("stop", [(".\n",), ("are 1", ".\n"), (" = 1", "so 1", ".\n")])
 async def test_a_delimiter_of_several_tokens_stays_whole(shared, stop):
-    for c in await shared.generate(request(shared, 24, stop=stop)):
+    for c in await shared.generate(await request(shared, 24, stop=stop)):
         but_last = shared._tokenizer.decode(list(c.token_ids[:-1]))
         assert c.finish_reason is FinishReason.STEP
         assert any(s in c.text for s in stop)
@@ -107,27 +107,27 @@ async def test_a_delimiter_of_several_tokens_stays_whole(shared, stop):
 
 
 async def test_both_ways_of_stopping_give_the_same_greedy_step(shared):
-    one, several = [await shared.generate(request(shared, stop=s, temperature=0.0)) for s in (STOP, (".\n",))]
+    one, several = [await shared.generate(await request(shared, stop=s, temperature=0.0)) for s in (STOP, (".\n",))]
     assert ids_of(one) == ids_of(several)
 
 
 async def test_a_seed_fixes_the_continuations_whatever_else_runs(shared):
-    ask = request(shared, 32, seed=5)
+    ask = await request(shared, 32, seed=5)
     alone = await shared.generate(ask)
-    others = [shared.generate(request(shared, 3, seed=i, max_tokens=20)) for i in range(20)]
+    others = [shared.generate(await request(shared, 3, seed=i, max_tokens=20)) for i in range(20)]
     together, *_ = await asyncio.gather(shared.generate(ask), *others)
     assert same_share(together, alone) >= 0.8
-    assert same_share(await shared.generate(request(shared, 32, seed=6)), alone) < 0.5
+    assert same_share(await shared.generate(await request(shared, 32, seed=6)), alone) < 0.5
 
 
 @pytest.mark.parametrize("stop", [STOP, (".\n",)])
 async def test_continuations_of_one_request_differ(shared, stop):
-    continuations = await shared.generate(request(shared, 32, stop=stop))
+    continuations = await shared.generate(await request(shared, 32, stop=stop))
     assert len({c.text for c in continuations}) > 4
 
 
 async def test_greedy_continuations_are_copies(shared):
-    continuations = await shared.generate(request(shared, 3, temperature=0.0))
+    continuations = await shared.generate(await request(shared, 3, temperature=0.0))
     assert len(continuations) == 3
     assert len(set(continuations)) == 1
 
@@ -135,25 +135,25 @@ async def test_greedy_continuations_are_copies(shared):
 async def test_sampling_is_from_the_whole_distribution(shared):
     """The first token's frequencies fit its log probabilities, down to tokens far behind the fiftieth."""
     count = 2000
-    continuations = await shared.generate(request(shared, count, max_tokens=1, stop=()))
+    continuations = await shared.generate(await request(shared, count, max_tokens=1, stop=()))
     seen = Counter(c.token_ids for c in continuations)
     probability = {c.token_ids: math.exp(c.log_probability) for c in continuations}
     assert sum(probability.values()) == pytest.approx(1, abs=0.05)
     expected = {ids: count * p for ids, p in probability.items() if count * p >= 5}
     chi_square = sum((seen[ids] - e) ** 2 / e for ids, e in expected.items())
     assert chi_square < len(expected) + 5 * math.sqrt(2 * len(expected))
-    hot = await shared.generate(request(shared, count, max_tokens=1, stop=(), temperature=100.0))
+    hot = await shared.generate(await request(shared, count, max_tokens=1, stop=(), temperature=100.0))
     assert len({c.token_ids for c in hot}) > 90  # of 99 tokens: no top-k of 50
 
 
 async def test_top_p_cuts_the_tail(shared):
-    ask = GenerateRequest(tuple(shared.encode_prompt(QUESTION)), 500, 1, (), 1, Sampling(1.0, top_p=0.5))
+    ask = GenerateRequest(tuple(await shared.encode_prompt(QUESTION)), 500, 1, (), 1, Sampling(1.0, top_p=0.5))
     few = {c.token_ids: math.exp(c.log_probability) for c in await shared.generate(ask)}
     assert sum(few.values()) - min(few.values()) <= 0.5
 
 
 async def test_many_callers_at_once(shared):
-    asked = [request(shared, 1 + i % 4, seed=i) for i in range(64)]
+    asked = [await request(shared, 1 + i % 4, seed=i) for i in range(64)]
     answers = await asyncio.gather(*map(shared.generate, asked))
     assert [len(a) for a in answers] == [r.num_continuations for r in asked]
     alone = [await shared.generate(ask) for ask in asked]
@@ -161,13 +161,13 @@ async def test_many_callers_at_once(shared):
 
 
 def test_callers_on_several_event_loops(shared):
-    ask = request(shared, 16, seed=3)
+    ask = asyncio.run(request(shared, 16, seed=3))
     assert same_share(asyncio.run(shared.generate(ask)), asyncio.run(shared.generate(ask))) >= 0.8
 
 
 async def test_more_continuations_than_the_batch_holds():
     generator = small(max_num_seqs=16)
-    continuations = await generator.generate(request(generator, 50))
+    continuations = await generator.generate(await request(generator, 50))
     assert len(continuations) == 50
     await generator.aclose()
 
@@ -176,7 +176,7 @@ async def test_more_continuations_than_the_batch_holds():
 async def test_a_small_cache_loses_nothing(stop):
     """Smaller than one request: it is split, and the others wait."""
     generator = small(num_kv_blocks=8)
-    asked = [request(generator, 6, seed=i, stop=stop) for i in range(6)]
+    asked = [await request(generator, 6, seed=i, stop=stop) for i in range(6)]
     answers = await asyncio.gather(*map(generator.generate, asked))
     stats = await generator.stats()
     await generator.aclose()
@@ -209,13 +209,13 @@ def test_room_counts_a_shared_prefix_once_it_is_computed():
 
 async def test_a_cancelled_request_leaves_and_frees():
     generator = small()
-    task = asyncio.create_task(generator.generate(endless(generator, 32)))
+    task = asyncio.create_task(generator.generate(await endless(generator, 32)))
     while (await generator.stats()).num_running != 1:  # noqa: ASYNC110 - the engine tells nobody
         await asyncio.sleep(0.01)
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    (c,) = await generator.generate(request(generator))
+    (c,) = await generator.generate(await request(generator))
     assert c.finish_reason is FinishReason.STEP
     stats = await generator.stats()
     assert (stats.num_running, stats.num_waiting, stats.cache_use) == (0, 0, 0.0)
@@ -225,7 +225,8 @@ async def test_a_cancelled_request_leaves_and_frees():
 
 async def test_closing_ends_what_is_in_flight(capfd):
     generator = small()
-    tasks = [asyncio.create_task(generator.generate(endless(generator, 4, seed=i))) for i in range(8)]
+    asked = await request(generator)
+    tasks = [asyncio.create_task(generator.generate(await endless(generator, 4, seed=i))) for i in range(8)]
     while (await generator.stats()).num_running != 8:  # noqa: ASYNC110 - the engine tells nobody
         await asyncio.sleep(0.001)
     await generator.aclose()
@@ -234,7 +235,7 @@ async def test_closing_ends_what_is_in_flight(capfd):
     assert "leaked" not in capfd.readouterr().err
     await generator.aclose()
     with pytest.raises(EngineError, match="closed"):
-        await generator.generate(request(generator))
+        await generator.generate(asked)
 
 
 class Stubborn:
@@ -280,7 +281,7 @@ def test_nobody_waits_for_a_pipeline_that_fails(is_hopeless):
 
 
 async def test_figures(shared):
-    await shared.generate(request(shared, 16))
+    await shared.generate(await request(shared, 16))
     stats = await shared.stats()
     assert stats.cache_capacity_tokens > 100_000
     assert 0 < stats.mean_cache_use <= stats.peak_cache_use < 1
@@ -289,13 +290,13 @@ async def test_figures(shared):
 
 async def test_a_prefix_beyond_the_context(shared):
     with pytest.raises(ContextLengthError, match="512"):
-        await shared.generate(request(shared, after=shared.encode("\n" * 480)))
+        await shared.generate(await request(shared, after=await shared.encode("\n" * 480)))
 
 
 async def test_a_step_limit_beyond_the_context_is_lowered_to_it(shared):
-    prompt = shared.encode_prompt(QUESTION)
-    after = shared.encode("\n" * (500 - len(prompt)))
-    for c in await shared.generate(request(shared, 4, after=after, max_tokens=256, stop=())):
+    prompt = await shared.encode_prompt(QUESTION)
+    after = await shared.encode("\n" * (500 - len(prompt)))
+    for c in await shared.generate(await request(shared, 4, after=after, max_tokens=256, stop=())):
         assert 0 < len(c.token_ids) <= 12
 
 
@@ -310,19 +311,19 @@ def test_sizes_below_one_are_refused(size):
 )
 async def test_a_request_that_makes_no_sense(shared, change):
     with pytest.raises(ConfigError):
-        await shared.generate(request(shared, **change))
+        await shared.generate(await request(shared, **change))
 
 
-def test_text_and_ids(shared):
+async def test_text_and_ids(shared):
     rng = random.Random(0)
     for problem in minimath.world.problems("test", 50):
         text = minimath.language.PROMPT.format(question=problem.question)
-        assert shared.encode(text) == shared.encode_prompt(problem.question)
+        assert await shared.encode(text) == await shared.encode_prompt(problem.question)
         steps = "".join(f"{s}\n" for s in minimath.world.solution(problem, rng))
-        assert shared._tokenizer.decode(shared.encode(text + steps)) == text + steps
-    assert shared.encode("") == []
+        assert shared._tokenizer.decode(await shared.encode(text + steps)) == text + steps
+    assert await shared.encode("") == []
     with pytest.raises(ConfigError, match="zebras"):
-        shared.encode_prompt("There are 3 zebras. How many zebras are there?")
+        await shared.encode_prompt("There are 3 zebras. How many zebras are there?")
 
 
 @pytest.mark.parametrize(
@@ -347,7 +348,7 @@ def test_models_that_cannot_be_loaded(tmp_path, make, message):
         OpenVinoGenerator(make(tmp_path))
 
 
-def test_the_format_comes_from_the_folder(shared, tmp_path):
+async def test_the_format_comes_from_the_folder(shared, tmp_path):
     from etsearch.engines.openvino import OpenVinoGenerator
 
     assert shared.format == minimath.FORMAT
@@ -356,8 +357,8 @@ def test_the_format_comes_from_the_folder(shared, tmp_path):
     (tmp_path / "etsearch.json").unlink()
     generator = OpenVinoGenerator(tmp_path)
     assert generator.format == STEP_BY_STEP
-    assert generator.encode_prompt("{}")  # no chat template: plain text
-    asyncio.run(generator.aclose())
+    assert await generator.encode_prompt("{}")  # no chat template: plain text
+    await generator.aclose()
     (tmp_path / "etsearch.json").write_text(json.dumps({"format": {"templat": ""}}))
     with pytest.raises(ConfigError, match="step_delimiter"):
         OpenVinoGenerator(tmp_path)
@@ -459,25 +460,21 @@ async def test_logits_that_are_no_numbers(prm, monkeypatch):
         await prm.score(next(trajectories(1)), 0)
 
 
-def test_a_reward_model_needs_a_spec_with_single_token_labels(tmp_path):
+def family(**changes):
+    values = {"template": minimath.language.PROMPT, "tag": "\n", "good": "+", "bad": "-"}
+    return PrmFamily(name="mine", **(values | changes))
+
+
+def test_a_reward_model_needs_a_family_with_single_token_labels(tmp_path):
     from etsearch.prms.openvino import OpenVinoRewardModel
 
     for file in model_path("prm").iterdir():
         (tmp_path / file.name).symlink_to(file)
     with pytest.raises(ConfigError, match="'7 more than the'"):
-        OpenVinoRewardModel(tmp_path, spec=LabelSpec(minimath.language.PROMPT, "\n", "7 more than the", "-"))
+        OpenVinoRewardModel(tmp_path, family=family(good="7 more than the"))
     (tmp_path / "etsearch.json").unlink()
-    with pytest.raises(ConfigError, match="label_prm"):
+    with pytest.raises(ConfigError, match="nothing tells how"):
         OpenVinoRewardModel(tmp_path)
-
-
-def test_positions_are_counted_not_searched_for():
-    reader = LabelReader(LabelSpec("{question}", "!", "+", "-"), lambda text, _: [ord(c) for c in text])
-    trajectory = Trajectory("a", (Step(" b!c \n"), Step("!"), Step("d")))
-    reading = reader.read(trajectory, 0)
-    assert "".join(map(chr, reading.ids)) == "ab!c!!!d!"
-    assert reading.positions == (4, 6, 8)
-    assert reader.read(trajectory, 2).positions == (8,)
 
 
 async def test_log_probability_rewards():

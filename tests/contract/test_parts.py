@@ -66,39 +66,39 @@ async def test_every_strategy_solves_a_problem(name):
     assert len(result.trajectories) == 32
 
 
-def asked(generator, **changes):
-    prefix = tuple(generator.encode_prompt(PROBLEM.question))
+async def asked(generator, **changes):
+    prefix = tuple(await generator.encode_prompt(PROBLEM.question))
     values = {"prefix": prefix, "num_continuations": 3, "max_tokens": 200, "stop": ("\n",), "seed": 5} | changes
     return GenerateRequest(**values)
 
 
 async def test_generator_gives_what_was_asked_for(generator):
-    continuations = await generator.generate(asked(generator))
+    continuations = await generator.generate(await asked(generator))
     assert len(continuations) == 3
     for continuation in continuations:
         assert continuation.finish_reason is FinishReason.STEP
         assert continuation.text.endswith("\n")
-        assert list(continuation.token_ids) == generator.encode(continuation.text)
+        assert list(continuation.token_ids) == await generator.encode(continuation.text)
 
 
 async def test_generator_keeps_its_seed(generator):
-    first = await generator.generate(asked(generator, num_continuations=8))
-    again = await generator.generate(asked(generator, num_continuations=8))
-    other = await generator.generate(asked(generator, seed=6, num_continuations=8))
+    first = await generator.generate(await asked(generator, num_continuations=8))
+    again = await generator.generate(await asked(generator, num_continuations=8))
+    other = await generator.generate(await asked(generator, seed=6, num_continuations=8))
     same = sum(a.token_ids == b.token_ids for a, b in zip(first, again, strict=True))
     assert same >= 7  # an engine's arithmetic may move a draw with what it holds in its cache
     assert {c.text for c in other} != {c.text for c in first}
 
 
 async def test_generator_obeys_the_token_limit(generator):
-    for continuation in await generator.generate(asked(generator, max_tokens=4)):
+    for continuation in await generator.generate(await asked(generator, max_tokens=4)):
         assert len(continuation.token_ids) == 4
         assert continuation.finish_reason is FinishReason.LENGTH
 
 
 async def test_generator_refuses_words_it_cannot_read(generator):
     with pytest.raises(ConfigError, match="does not know 'zebras'"):
-        generator.encode_prompt("There are 3 zebras. How many zebras are there?")
+        await generator.encode_prompt("There are 3 zebras. How many zebras are there?")
 
 
 async def test_a_closed_generator_says_so():
@@ -106,7 +106,7 @@ async def test_a_closed_generator_says_so():
     await generator.aclose()
     await generator.aclose()
     with pytest.raises(EngineError, match="closed"):
-        await generator.generate(asked(generator))
+        await generator.generate(await asked(generator))
 
 
 def steps(*texts):

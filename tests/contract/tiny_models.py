@@ -18,7 +18,9 @@ def model_path(model):
     return path
 
 
-def request(generator, count=1, *, after=(), max_tokens=40, stop=STOP, seed=0, question=QUESTION, temperature=1.0):
+async def request(
+    generator, count=1, *, after=(), max_tokens=40, stop=STOP, seed=0, question=QUESTION, temperature=1.0
+):
     """Asks for ``count`` continuations of a question's prompt and the ids after it."""
-    prefix = (*generator.encode_prompt(question), *after)
+    prefix = (*await generator.encode_prompt(question), *after)
     return GenerateRequest(prefix, count, max_tokens, stop, seed, Sampling(temperature))

@@ -44,7 +44,7 @@ async def test_a_gguf_model_answers_a_grade_school_question(gguf):
     assert result.answer is not None
     assert not result.failures
     assert all(0 < r <= 1 for t in result.trajectories for r in t.rewards)
-    assert result.engine.peak_cache_use > 0
+    assert result.engine.peak_cache_tokens > 0
     assert 0 < result.usage.kv_tokens < result.usage.kv_tokens_unshared
 
 
@@ -53,7 +53,7 @@ async def test_its_steps_end_at_blank_lines_and_spell_their_ids(gguf):
 
     generator = OpenVinoGenerator(gguf)
     delimiter = generator.format.step_delimiter
-    ask = GenerateRequest(tuple(generator.encode_prompt(QUESTION)), 4, 60, (delimiter,), 0, Sampling(0.7))
+    ask = GenerateRequest(tuple(await generator.encode_prompt(QUESTION)), 4, 60, (delimiter,), 0, Sampling(0.7))
     continuations = await generator.generate(ask)
     await generator.aclose()
     assert len(continuations) == 4

@@ -1,16 +1,17 @@
 """Generators: what writes the steps."""
 
-from typing import Literal
+from typing import Any, Final, Literal
 
 from etsearch.engines.base import STEP_BY_STEP, Generator
 from etsearch.registry import Entry, Registry
+from etsearch.servers.conditions import SETTINGS
 
 __all__ = ["GENERATORS", "STEP_BY_STEP", "Generator"]
 
 GENERATORS: Registry[Generator] = Registry("generator")
 """All generators by name. Add one of your own with ``GENERATORS.register``."""
 
-_LOCAL = {"extra": "local", "module": "openvino_genai"}
+_LOCAL: Final[dict[str, Any]] = {"extra": "local", "module": "openvino_genai"}
 _OPENVINO = ("cache_gb", "num_kv_blocks", "max_num_seqs", "precision")
 
 
@@ -47,6 +48,47 @@ def _minimath(
     )
 
 
+def _vllm(
+    address: str,
+    tokenizer: str | None = None,
+    format: str | None = None,  # noqa: A002 - what it is called everywhere
+    log_probabilities: bool = True,
+    **conditions: Any,
+) -> Generator:
+    from etsearch.engines.remote import RemoteOptions  # noqa: PLC0415
+    from etsearch.engines.vllm import VllmGenerator  # noqa: PLC0415
+    from etsearch.servers.pool import pool_at  # noqa: PLC0415
+
+    return VllmGenerator(pool_at(address, conditions), RemoteOptions(tokenizer, format, log_probabilities))
+
+
+def _sglang(
+    address: str,
+    tokenizer: str | None = None,
+    format: str | None = None,  # noqa: A002 - as above
+    log_probabilities: bool = True,
+    **conditions: Any,
+) -> Generator:
+    from etsearch.engines.remote import RemoteOptions  # noqa: PLC0415
+    from etsearch.engines.sglang import SglangGenerator  # noqa: PLC0415
+    from etsearch.servers.pool import pool_at  # noqa: PLC0415
+
+    return SglangGenerator(pool_at(address, conditions), RemoteOptions(tokenizer, format, log_probabilities))
+
+
+def _openai(
+    address: str,
+    api: Literal["completions", "chat"] = "completions",
+    format: str | None = None,  # noqa: A002 - as above
+    **conditions: Any,
+) -> Generator:
+    from etsearch.engines.openai import OpenAiGenerator  # noqa: PLC0415
+    from etsearch.engines.remote import RemoteOptions  # noqa: PLC0415
+    from etsearch.servers.pool import pool_at  # noqa: PLC0415
+
+    return OpenAiGenerator(pool_at(address, conditions), RemoteOptions(format=format), api=api)
+
+
 def _scripted(delay_s: float = 0.0) -> Generator:
     from etsearch import minimath  # noqa: PLC0415
     from etsearch.engines.scripted import ScriptedGenerator  # noqa: PLC0415
@@ -67,6 +109,23 @@ GENERATORS.register(
         parameters=_OPENVINO,
         takes_argument="PATH",
         **_LOCAL,
+    )
+)
+_REMOTE = ("tokenizer", "format", "log_probabilities", *SETTINGS)
+GENERATORS.register(
+    Entry("vllm", "a vLLM server, or replicas", _vllm, _REMOTE, "http://HOST:PORT[/MODEL][,…]", SETTINGS)
+)
+GENERATORS.register(
+    Entry("sglang", "an SGLang server, or replicas", _sglang, _REMOTE, "http://HOST:PORT[,…]", SETTINGS)
+)
+GENERATORS.register(
+    Entry(
+        "openai",
+        "llama-server, or any server with an OpenAI-compatible API",
+        _openai,
+        ("api", "format", *SETTINGS),
+        "http://HOST:PORT[/v1/MODEL][,…]",
+        SETTINGS,
     )
 )
 GENERATORS.register(

@@ -33,11 +33,11 @@ class Generator(Protocol):
         """
         ...
 
-    def encode(self, text: str) -> list[int]:
+    async def encode(self, text: str) -> list[int]:
         """Token ids of a text, as the model reads them. Raises ConfigError on text it cannot read."""
         ...
 
-    def encode_prompt(self, question: str) -> list[int]:
+    async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question put in this model's format: the root of a tree."""
         ...
 

@@ -132,11 +132,11 @@ class OpenVinoGenerator:
         outputs = list(itertools.chain.from_iterable(await asyncio.gather(*map(asyncio.wrap_future, parts))))
         return self._continuations(outputs, request.stop) * (request.num_continuations // count)
 
-    def encode(self, text: str) -> list[int]:
+    async def encode(self, text: str) -> list[int]:
         """Token ids of a text, without any special token around it."""
         return self._ids(text, add_special_tokens=False)
 
-    def encode_prompt(self, question: str) -> list[int]:
+    async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format."""
         prompt = self._format.prompt(self._read_question(question))
         if not (self._format.chat and self._tokenizer.chat_template):

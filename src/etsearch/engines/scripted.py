@@ -62,17 +62,17 @@ class ScriptedGenerator:
         reason = FinishReason.STEP if is_step else FinishReason.END
         if len(text) > request.max_tokens:
             text, reason = text[: request.max_tokens], FinishReason.LENGTH
-        return Continuation(tuple(self.encode(text)), text, reason)
+        return Continuation(tuple(map(ord, text)), text, reason)
 
-    def encode(self, text: str) -> list[int]:
+    async def encode(self, text: str) -> list[int]:
         return [ord(character) for character in text]
 
     def decode(self, ids: Sequence[int]) -> str:
         """The text of token ids."""
         return "".join(map(chr, ids))
 
-    def encode_prompt(self, question: str) -> list[int]:
-        return self.encode(self._format.prompt(self._read_question(question)))
+    async def encode_prompt(self, question: str) -> list[int]:
+        return await self.encode(self._format.prompt(self._read_question(question)))
 
     async def stats(self) -> EngineStats:
         return EngineStats()

@@ -1,10 +1,8 @@
 """Runs the searches of a recipe, several at a time, and keeps each as it ends."""
 
 import asyncio
-import contextlib
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -12,7 +10,7 @@ from typing import Any, Final
 from etsearch.api import opened
 from etsearch.diversity import EMBEDDERS, Embedder
 from etsearch.engines import Generator
-from etsearch.errors import ConfigError, EngineError, EtsearchError
+from etsearch.errors import ConfigError, EngineError, EtsearchError, UnavailableError
 from etsearch.evaluation.datasets import DATASETS, Dataset
 from etsearch.evaluation.grading import GRADERS, grade, grade_all
 from etsearch.evaluation.recipe import Cell, Recipe
@@ -22,12 +20,11 @@ from etsearch.loop import first_error, run_search
 from etsearch.prms import RewardModel
 from etsearch.result import SearchResult
 from etsearch.state import SearchState
-from etsearch.types import Identity, Problem, StopReason
+from etsearch.types import EngineStats, Identity, Problem, StopReason
+from etsearch.watch import EngineWatch
 
 MAX_FAILURES_IN_A_ROW: Final = 10
 """Searches that fail one after the other before the run gives up: something is wrong with more than a search."""
-SAMPLING_S: Final = 0.02
-"""Pause between two looks at the engine's figures."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +125,7 @@ async def evaluate(
     Raises:
         ConfigError, RecordError: what cannot be used; nothing was written over.
         EngineError: too many searches failed in a row.
+        UnavailableError: a server stayed away; the same call goes on where it stopped.
     """
     dataset = dataset_of(recipe)
     plan = list(blocks(recipe, dataset.problems))
@@ -168,7 +166,7 @@ class _Runner:
     ) -> None:
         self.recipe, self.writer, self.progress, self.on_progress = recipe, writer, progress, on_progress
         self.generator, self.prm, self.embedder = generator, prm, embedder
-        self.watches: set[_Watch] = set()
+        self.watch = EngineWatch(generator, self._see)
         self._failures_in_a_row = 0
 
     async def run(self, concurrency: int, tasks: list[Task]) -> None:
@@ -178,28 +176,28 @@ class _Runner:
             for task in waiting:
                 await self._search(task)
 
-        async with self._sampled():
-            try:
-                async with asyncio.TaskGroup() as group:
-                    for _ in range(concurrency):
-                        group.create_task(work())
-            except BaseExceptionGroup as errors:
-                raise first_error(errors) from None
+        try:
+            async with asyncio.TaskGroup() as group:
+                for _ in range(concurrency):
+                    group.create_task(work())
+        except BaseExceptionGroup as errors:
+            raise first_error(errors) from None
+
+    def _see(self, stats: EngineStats) -> None:
+        self.progress.cache_use = stats.cache_use
 
     async def _search(self, task: Task) -> None:
         key = task.key
         kept = self.writer.kept(key)
         resumed = kept[1] + 1 if kept else 0
         state = kept[0] if kept else None
-        watch = _Watch()
-        self.watches.add(watch)
 
         def listen(event: Event) -> None:
             nonlocal state
             if isinstance(event, Expanded):
                 self.progress.tokens += sum(len(c.token_ids) for c in event.continuations)
             elif isinstance(event, Selected):
-                state, watch.predicted_tokens = event.state, event.summary.kv_tokens
+                state = event.state
                 if event.state.expansions:
                     self.writer.keep(key, event.state, resumed)
 
@@ -213,13 +211,14 @@ class _Runner:
                 embedder=self.embedder,
                 on_event=listen,
                 resume=state,
+                watch=self.watch,
             )
+        except UnavailableError:
+            raise
         except EtsearchError as error:
             self._keep(_failed(task, error, resumed), task, None)
             return
-        finally:
-            self.watches.discard(watch)
-        self._keep(await asyncio.to_thread(_finished, task, result, watch.figures(), resumed), task, state)
+        self._keep(await asyncio.to_thread(_finished, task, result, resumed), task, state)
 
     def _keep(self, record: SearchRecord, task: Task, state: SearchState | None) -> None:
         self.writer.add(record, task.cell.specification, state)
@@ -231,56 +230,6 @@ class _Runner:
                 f"{MAX_FAILURES_IN_A_ROW} searches failed one after the other, the last with: {record.error}. "
                 "Mend that, then go on with the same command and --retry-failed"
             )
-
-    @asynccontextmanager
-    async def _sampled(self) -> AsyncIterator[None]:
-        """Looks at the engine's figures for as long as searches are under way."""
-        sampler = asyncio.create_task(self._sample())
-        try:
-            yield
-        finally:
-            sampler.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await sampler
-
-    async def _sample(self) -> None:
-        while True:
-            stats = await self.generator.stats()
-            self.progress.cache_use = stats.cache_use
-            if stats.cache_use is not None and stats.cache_capacity_tokens:
-                predicted = sum(watch.predicted_tokens for watch in self.watches)
-                for watch in self.watches:
-                    watch.see(stats.cache_use * stats.cache_capacity_tokens, predicted, len(self.watches))
-            await asyncio.sleep(SAMPLING_S)
-
-
-@dataclass(eq=False)
-class _Watch:
-    """What the engine held while a search ran, all searches in flight together, in tokens."""
-
-    predicted_tokens: int = 0
-    num_samples: int = 0
-    total_tokens: float = 0.0
-    total_in_flight: int = 0
-    peak_tokens: float = 0.0
-    peak_predicted: int = 0
-
-    def see(self, tokens: float, predicted: int, in_flight: int) -> None:
-        self.num_samples += 1
-        self.total_tokens += tokens
-        self.total_in_flight += in_flight
-        self.peak_tokens = max(self.peak_tokens, tokens)
-        self.peak_predicted = max(self.peak_predicted, predicted)
-
-    def figures(self) -> dict[str, float]:
-        if not self.num_samples:
-            return {}
-        return {
-            "mean_cache_tokens": round(self.total_tokens / self.num_samples, 1),
-            "peak_cache_tokens": round(self.peak_tokens, 1),
-            "mean_in_flight": round(self.total_in_flight / self.num_samples, 2),
-            "peak_predicted_tokens": self.peak_predicted,
-        }
 
 
 def _failed(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
@@ -296,7 +245,7 @@ def _failed(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
     )
 
 
-def _finished(task: Task, result: SearchResult, engine: dict[str, float], resumed: int) -> SearchRecord:
+def _finished(task: Task, result: SearchResult, resumed: int) -> SearchRecord:
     """The record of a search that came to its end. Grading may take a while: called outside the event loop."""
     gold = task.gold
     usage = asdict(result.usage)
@@ -335,7 +284,7 @@ def _finished(task: Task, result: SearchResult, engine: dict[str, float], resume
         ),
         usage=usage,
         seconds={phase: round(value, 6) for phase, value in seconds.items()},
-        engine=engine,
+        engine=result.engine.plain(),
         failures=tuple(f"{f.request} of node {f.node}: {f.reason}" for f in result.failures),
         finished_at=time.time(),
         resumed=resumed,

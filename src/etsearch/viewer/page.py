@@ -12,7 +12,7 @@ from etsearch.result import plain_number
 from etsearch.settings import SearchSettings
 from etsearch.state import SearchState
 from etsearch.tree import ROOT
-from etsearch.types import EngineStats, StopReason
+from etsearch.types import EngineFigures, StopReason
 
 
 @dataclass(frozen=True)
@@ -42,7 +42,7 @@ def viewed(
         is_right: whether the search's answer is right, where that is known.
     """
     tree = state.tree
-    result = conclude(state, settings, StopReason(stop_reason), EngineStats())
+    result = conclude(state, settings, StopReason(stop_reason), EngineFigures())
     answers = {t.node: t for t in result.trajectories}
     width: dict[int, int] = {}
     cluster: dict[int, int] = {}

@@ -1,0 +1,87 @@
+"""Reward models behind servers: which route each kind of server is asked by."""
+
+from typing import Final, Literal
+
+from etsearch.codec import Codec, TextCodec, local_codec
+from etsearch.errors import ConfigError
+from etsearch.prms.families import Head, family_named
+from etsearch.prms.remote import PrmOptions, RemoteRewardModel, Route
+from etsearch.prms.routes import (
+    VLLM_ROUTES,
+    LlamaServerCompletion,
+    OpenAiChat,
+    OpenAiCompletions,
+    SglangGenerate,
+    VllmCompletions,
+    VllmPooling,
+)
+from etsearch.servers.client import Server
+from etsearch.servers.facts import ServerFacts
+from etsearch.servers.openai import openai_facts
+from etsearch.servers.pool import Pool
+from etsearch.servers.sglang import sglang_facts
+from etsearch.servers.tokenizers import LlamaServerCodec, ServerCodec
+from etsearch.servers.vllm import vllm_facts
+
+VllmRoute = Literal["auto", "completions", "generative_scoring", "pooling"]
+
+_POOLING: Final = "/pooling"
+_GENERATING: Final = "/v1/completions"
+
+
+def vllm_prm(pool: Pool, options: PrmOptions, route: VllmRoute = "auto") -> RemoteRewardModel:
+    """A PRM on vLLM.
+
+    Args:
+        pool: the replicas.
+        options: what the user set.
+        route: ``auto`` takes ``/pooling`` where the server was started for it, else ``/v1/completions``.
+
+    Raises:
+        ConfigError: no replica answers, or they have no route for this family.
+    """
+    facts = pool.describe(vllm_facts)[0]
+    offered = pool.describe(_routes)[0]
+    fitting = VllmPooling if _POOLING in offered else VllmCompletions
+    chosen = fitting() if route == "auto" else VLLM_ROUTES[route]()
+    family = family_named(options.family, facts.model, facts.local_folder)
+    if isinstance(chosen, VllmCompletions) and family.head is not Head.LABELS:
+        raise ConfigError(
+            f"{family.name} ({family.head}) needs vLLM's /pooling, and {facts.model} was started to generate; start it "
+            "with --runner pooling (docs/guides/prms.md)"
+        )
+    return _open(pool, chosen, options, facts, ServerCodec(pool, facts.model))
+
+
+def sglang_prm(pool: Pool, options: PrmOptions) -> RemoteRewardModel:
+    """A label PRM on SGLang. Raises ConfigError if no replica answers, or the family needs more than labels."""
+    facts = pool.describe(sglang_facts)[0]
+    return _open(pool, SglangGenerate(), options, facts, ServerCodec(pool, facts.model))
+
+
+def openai_prm(pool: Pool, options: PrmOptions, api: Literal["completions", "chat"] = "chat") -> RemoteRewardModel:
+    """A label PRM on llama-server, or a judge on any server. Raises ConfigError if no replica answers."""
+    facts = pool.describe(openai_facts)[0]
+    if facts.engine.startswith("llama-server"):
+        return _open(pool, LlamaServerCompletion(), options, facts, LlamaServerCodec(pool))
+    route: Route = OpenAiChat() if api == "chat" else OpenAiCompletions()
+    return _open(pool, route, options, facts, TextCodec(marks_turns=api == "chat"))
+
+
+def _open(pool: Pool, route: Route, options: PrmOptions, facts: ServerFacts, server_codec: Codec) -> RemoteRewardModel:
+    return RemoteRewardModel(
+        pool,
+        route,
+        model=facts.model,
+        engine=facts.engine,
+        family=family_named(options.family, facts.model, facts.local_folder),
+        codec=local_codec(options.tokenizer, facts.local_folder) or server_codec,
+        context_tokens=facts.context_tokens,
+        max_batch=options.max_batch,
+    )
+
+
+def _routes(server: Server) -> frozenset[str]:
+    """The routes that a server offers; one that does not tell is taken to generate."""
+    paths = server.send_now("/openapi.json").json().get("paths", {})
+    return frozenset(paths) or frozenset({_GENERATING})

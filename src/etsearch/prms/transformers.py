@@ -1,0 +1,149 @@
+"""A PRM in this process, by transformers and PyTorch: for the heads that no server offers, and to check a server by.
+
+The heads beside the language model (Skywork's value head, the classes of Qwen2.5-Math-PRM) are read from the checkpoint
+by the names that the family's row gives; no code that comes with a model is run.
+"""
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Literal, final
+
+from etsearch.codec import FolderCodec
+from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.model_files import context_length, identify
+from etsearch.prms.families import Head, PrmFamily, family_named
+from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
+from etsearch.prms.reading import PrmReader
+from etsearch.types import Identity
+
+Precision = Literal["float32", "bfloat16", "float16"]
+
+
+@final
+class TransformersNetwork:
+    """A language model with its family's head."""
+
+    def __init__(
+        self,
+        folder: Path,
+        family: PrmFamily,
+        labels: tuple[int, int] | None,
+        device: str,
+        precision: str,
+        max_batch: int,
+    ) -> None:
+        import torch  # noqa: PLC0415
+        from transformers import AutoConfig, AutoModel, AutoModelForCausalLM  # noqa: PLC0415
+
+        self._torch, self._head, self._labels, self._max_batch = torch, family.head, labels, max_batch
+        kind = getattr(torch, precision)
+        config = AutoConfig.from_pretrained(folder, local_files_only=True)
+        if family.head in (Head.LABELS, Head.MEAN_LOGIT):
+            self._model = AutoModelForCausalLM.from_pretrained(folder, config=config, dtype=kind, local_files_only=True)
+            self._layers: list[tuple[Any, Any]] = []
+        else:
+            self._model = AutoModel.from_pretrained(folder, config=config, dtype=kind, local_files_only=True)
+            self._layers = [_linear(folder, name, kind, device) for name in family.weights]
+        self._model.to(device).eval()
+        self._device = device
+
+    def figures(self, sequences: Sequence[tuple[int, ...]]) -> Iterator[tuple[list[int], Figures]]:
+        """Batch by batch: which sequences were read, and of each its figures ``[length, d]``."""
+        torch = self._torch
+        for batch in batches([len(ids) for ids in sequences], self._max_batch):
+            ids, mask = (torch.from_numpy(a).to(self._device) for a in padded(sequences, batch))
+            with torch.inference_mode():
+                out = self._taken(self._model(input_ids=ids, attention_mask=mask, use_cache=False))
+            yield batch, list(out.double().cpu().numpy())
+
+    def _taken(self, out: Any) -> Any:
+        if self._head is Head.LABELS and self._labels:
+            return out.logits[..., list(self._labels)]
+        if self._head is Head.MEAN_LOGIT:
+            return out.logits.double().mean(dim=-1, keepdim=True)
+        hidden = out.last_hidden_state
+        for number, (weight, bias) in enumerate(self._layers):
+            if number:
+                hidden = self._torch.relu(hidden)
+            hidden = self._torch.nn.functional.linear(hidden, weight, bias)
+        return hidden
+
+
+def _linear(folder: Path, name: str, kind: Any, device: str) -> tuple[Any, Any]:
+    """Weight and bias of a linear layer of a checkpoint; the bias may be missing."""
+    weight = tensor(folder, f"{name}.weight")
+    if weight is None:
+        raise ConfigError(f"the checkpoint {folder} holds no {name}.weight, which the head of this PRM family needs")
+    bias = tensor(folder, f"{name}.bias")
+    return weight.to(device, kind), None if bias is None else bias.to(device, kind)
+
+
+def tensor(folder: Path, name: str) -> Any:
+    """A tensor of a checkpoint by its name; None if there is none."""
+    from safetensors import safe_open  # noqa: PLC0415
+
+    index = folder / "model.safetensors.index.json"
+    if index.is_file():
+        file = json.loads(index.read_text(encoding="utf-8"))["weight_map"].get(name)
+        files = [folder / file] if file else []
+    else:
+        files = sorted(folder.glob("*.safetensors"))
+    for path in files:
+        with safe_open(path, "pt") as tensors:
+            if name in tensors.keys():  # noqa: SIM118 - it is no mapping
+                return tensors.get_tensor(name)
+    return None
+
+
+@final
+class TransformersRewardModel(InProcessRewardModel):
+    """A PRM of any family from a Hugging Face folder, batched over all searches; no KV is kept between batches.
+
+    Args:
+        path: The folder, with ``config.json``, safetensors and ``tokenizer.json``.
+        family: How the PRM is read: a row, a name, or a YAML file; by default what ``etsearch.json`` in the folder or
+            the folder's name says.
+        max_batch: Trajectories that are read at once at most.
+        device: Where PyTorch computes, such as ``cpu`` or ``cuda``.
+        precision: What it computes in.
+        read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
+
+    Raises:
+        ConfigError: The folder holds no such model, or nothing says how it is read.
+        MissingDependencyError: transformers or PyTorch is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        family: PrmFamily | str | None = None,
+        max_batch: int = 16,
+        device: str = "cpu",
+        precision: Precision = "float32",
+        read_question: Callable[[str], str] = str,
+    ) -> None:
+        if max_batch < 1:
+            raise ConfigError(f"max_batch is {max_batch}; it must be at least 1")
+        self._path, self._precision = Path(path).expanduser(), precision
+        if not (self._path / "config.json").is_file():
+            raise ConfigError(f"{self._path} holds no config.json; give a Hugging Face model's folder")
+        row = family if isinstance(family, PrmFamily) else family_named(family, self._path.name, self._path)
+        reader = PrmReader(row, FolderCodec(self._path), read_question)
+        try:
+            network = TransformersNetwork(self._path, row, reader.label_ids, device, precision, max_batch)
+        except ImportError as error:
+            raise MissingDependencyError("The reward model 'transformers'", "transformers") from error
+        except (OSError, ValueError, RuntimeError) as error:
+            if isinstance(error, ConfigError):
+                raise
+            raise ConfigError(f"transformers cannot read {self._path}: {error}") from error
+        super().__init__(reader, network, context_length(self._path))
+
+    @property
+    def identity(self) -> Identity:
+        """The model's files, and the version of transformers."""
+        import transformers  # noqa: PLC0415
+
+        return identify(self._path, f"transformers {transformers.__version__}, {self._precision}")

@@ -1,0 +1,170 @@
+"""The replicas of one model: which one a tree stays on, and what happens while one is away."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Final
+
+import httpx
+
+from etsearch.errors import BadResponseError, ConfigError, UnavailableError
+from etsearch.servers.address import Address, addresses
+from etsearch.servers.client import RefusedError, Server, SlowError, Trouble, TroubleError
+from etsearch.servers.conditions import Conditions
+
+FIRST_PAUSE_S: Final = 0.2
+"""Pause before a request is sent again, at most; it doubles with each attempt."""
+LONGEST_PAUSE_S: Final = 5.0
+MAX_BROKEN: Final = 3
+"""Times that a server may fail at a request (500) before the request is given up."""
+KEPT_TREES: Final = 4096
+"""Trees whose replica is remembered."""
+
+_logger = logging.getLogger(__name__)
+
+
+class Pool:
+    """Sends requests to the replicas of one model.
+
+    A tree stays on the replica that holds its prefixes. A new one goes to the replica with the least to do; one whose
+    replica is away moves. While all are away, or busy, requests are sent again with growing, jittered pauses, for
+    ``patience_s`` in all.
+    """
+
+    def __init__(
+        self,
+        replicas: Iterable[Address],
+        conditions: Conditions,
+        transport: Callable[[Address], httpx.AsyncBaseTransport | None] = lambda _: None,
+    ) -> None:
+        self.servers = tuple(Server(address, conditions, transport(address)) for address in replicas)
+        self.conditions = conditions
+        self._away_until: dict[Server, float] = {}
+        self._home: OrderedDict[str, Server] = OrderedDict()
+        self._jitter = random.Random()
+        self._is_closed = False
+
+    def describe(self, ask: Callable[[Server], Any]) -> list[Any]:
+        """What each replica says of itself; one that is away is left out.
+
+        Raises:
+            ConfigError: none answers, or one is not what it should be.
+        """
+        answers, reasons = [], []
+        for server in self.servers:
+            try:
+                answers.append(ask(server))
+            except TroubleError as error:
+                reasons.append(str(error))
+                self._rest(server)
+            except (RefusedError, SlowError) as error:
+                reasons.append(str(error))
+        if not answers:
+            raise ConfigError(f"no server answers: {'; '.join(reasons)}. Start it, or correct the address")
+        for reason in reasons:
+            _logger.warning("a replica is away: %s", reason)
+        return answers
+
+    async def post(self, path: str, body: Any, tree: str = "") -> Any:
+        """The JSON that a replica answers to a POST; requests of one ``tree`` go to one replica.
+
+        Raises:
+            UnavailableError: no replica took the request within ``patience_s``.
+            RefusedError, SlowError, ConfigError: the request cannot be answered.
+            BadResponseError: the answer is no JSON.
+        """
+        response = await self._send(path, body, tree)
+        try:
+            return response.json()
+        except ValueError as error:
+            raise BadResponseError(f"{response.request.url} answered no JSON: {response.text[:100]!r}") from error
+
+    async def _send(self, path: str, body: Any, tree: str) -> httpx.Response:
+        give_up_at, num_broken, attempt = None, 0, 0
+        while True:
+            if self._is_closed:
+                raise RefusedError("the connection to the server is closed; make a new one")
+            server = self._choose(tree)
+            try:
+                response = await server.send(path, body)
+            except TroubleError as error:
+                trouble = error
+            else:
+                self._away_until.pop(server, None)
+                return response
+            if trouble.trouble is Trouble.BROKEN and not await self._is_away(server):
+                num_broken += 1
+                if num_broken >= MAX_BROKEN:
+                    raise RefusedError(f"{trouble}, {num_broken} times") from trouble
+            elif trouble.trouble is not Trouble.BUSY:
+                self._rest(server)
+                if self._choose(tree) is not server:
+                    continue
+            attempt += 1
+            now = time.monotonic()
+            give_up_at = give_up_at or now + self.conditions.patience_s
+            if now >= give_up_at:
+                raise UnavailableError(
+                    f"{trouble}; no answer for {self.conditions.patience_s:g} s (patience_s), after {attempt} "
+                    "attempts. Start the server again, then go on"
+                ) from trouble
+            await asyncio.sleep(min(self._pause_s(attempt, trouble), give_up_at - now))
+
+    def _pause_s(self, attempt: int, trouble: TroubleError) -> float:
+        """Never less than the server asks for, and somewhere below the pause of this attempt, so that many spread."""
+        longest = min(LONGEST_PAUSE_S, FIRST_PAUSE_S * 2 ** min(attempt - 1, 10))
+        return trouble.retry_after_s + self._jitter.uniform(longest / 4, longest)
+
+    async def _is_away(self, server: Server) -> bool:
+        """Whether a server that failed at a request is failing altogether."""
+        try:
+            await server.send("/health")
+        except TroubleError:
+            return True
+        except (RefusedError, SlowError, ConfigError):
+            return False
+        return False
+
+    def _rest(self, server: Server) -> None:
+        """For a while a server that is away gets requests only if all others are away too."""
+        self._away_until[server] = time.monotonic() + LONGEST_PAUSE_S
+
+    def _choose(self, tree: str) -> Server:
+        now = time.monotonic()
+        here = [s for s in self.servers if self._away_until.get(s, 0) <= now]
+        home = self._home.get(tree)
+        if home is None or (here and home not in here):
+            num_trees = dict.fromkeys(self.servers, 0)
+            for other in self._home.values():
+                num_trees[other] += 1
+            home = min(here or self.servers, key=lambda s: (s.num_in_flight, num_trees[s]))
+        if tree:
+            self._home[tree] = home
+            self._home.move_to_end(tree)
+            while len(self._home) > KEPT_TREES:
+                self._home.popitem(last=False)
+        return home
+
+    async def each(self, path: str) -> list[str]:
+        """The texts that the replicas answer to a GET; one that does not answer is left out."""
+        texts = []
+        for server in self.servers:
+            try:
+                texts.append((await server.send(path)).text)
+            except (TroubleError, RefusedError, SlowError, ConfigError) as error:
+                _logger.debug("no figures: %s", error)
+        return texts
+
+    async def aclose(self) -> None:
+        """Closes all connections; what is in flight raises. A second call does nothing."""
+        self._is_closed = True
+        for server in self.servers:
+            await server.aclose()
+
+
+def pool_at(argument: str, conditions: Mapping[str, Any]) -> Pool:
+    """The pool of an argument such as ``http://a:8000,http://b:8000``. Raises ConfigError."""
+    return Pool(addresses(argument), Conditions(**conditions))

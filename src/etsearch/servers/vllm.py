@@ -1,0 +1,83 @@
+"""What vLLM's server says of itself and of its cache (0.32)."""
+
+import json
+from collections.abc import Sequence
+from typing import Final
+
+from etsearch.errors import ConfigError
+from etsearch.servers.client import RefusedError, Server
+from etsearch.servers.facts import ServerFacts
+from etsearch.servers.figures import read_figures, total
+from etsearch.types import EngineStats
+
+_PREFIX: Final = "vllm:"
+_FIGURES: Final = tuple(
+    _PREFIX + name
+    for name in (
+        "kv_cache_usage_perc",
+        "prefix_cache_queries_total",
+        "prefix_cache_hits_total",
+        "num_preemptions_total",
+        "num_requests_running",
+        "num_requests_waiting",
+        "cache_config_info",
+    )
+)
+
+
+def vllm_facts(server: Server) -> ServerFacts:
+    """What a vLLM server says of itself, one that pools as well as one that generates."""
+    served = server.send_now("/v1/models").json()["data"]
+    wanted = server.address.model
+    model = next((m for m in served if wanted in (None, m["id"])), None)
+    if model is None:
+        names = ", ".join(m["id"] for m in served)
+        raise ConfigError(f"{server.address.base} serves no model {wanted!r}; it serves {names}")
+    try:
+        version = server.send_now("/version").json()["version"]
+        metrics = server.send_now("/metrics").text
+    except (RefusedError, KeyError, json.JSONDecodeError) as error:
+        raise ConfigError(
+            f"{server.address.base} is no vLLM server ({error}); try openai:{server.address.base}"
+        ) from error
+    settings = _cache_settings([metrics])
+    caching = settings.get("enable_prefix_caching")
+    return ServerFacts(
+        engine=f"vllm {version}",
+        model=str(model["id"]),
+        folder=model.get("root"),
+        context_tokens=model.get("max_model_len"),
+        cache_tokens=_cache_tokens(settings),
+        has_prefix_cache=None if caching is None else caching == "True",
+    )
+
+
+def vllm_stats(texts: Sequence[str]) -> EngineStats:
+    """The figures of vLLM servers, from what they answered at ``/metrics``; the use of the cache is the mean."""
+    servers = read_figures(texts, _FIGURES)
+    use = [value for server in servers for _, value in server.get(f"{_PREFIX}kv_cache_usage_perc", ())]
+    capacity = [_cache_tokens(_cache_settings([text])) for text in texts]
+    return EngineStats(
+        cache_use=sum(use) / len(use) if use else None,
+        cache_capacity_tokens=sum(c or 0 for c in capacity) or None,
+        prefix_query_tokens=total(servers, f"{_PREFIX}prefix_cache_queries_total"),
+        prefix_hit_tokens=total(servers, f"{_PREFIX}prefix_cache_hits_total"),
+        num_running=total(servers, f"{_PREFIX}num_requests_running"),
+        num_waiting=total(servers, f"{_PREFIX}num_requests_waiting"),
+        num_preemptions=total(servers, f"{_PREFIX}num_preemptions_total"),
+    )
+
+
+def _cache_settings(texts: Sequence[str]) -> dict[str, str]:
+    for server in read_figures(texts, [f"{_PREFIX}cache_config_info"]):
+        for labels, _ in server.get(f"{_PREFIX}cache_config_info", ()):
+            return dict(labels)
+    return {}
+
+
+def _cache_tokens(settings: dict[str, str]) -> int | None:
+    told = settings.get("kv_cache_size_tokens", "None")
+    if told.isdigit():
+        return int(told)
+    blocks, size = settings.get("num_gpu_blocks", "None"), settings.get("block_size", "None")
+    return int(blocks) * int(size) if blocks.isdigit() and size.isdigit() else None
