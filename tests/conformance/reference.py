@@ -9,7 +9,8 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-GENERIC = {"template": "Problem: {question}\n", "tag": "<|eot_id|>", "good": "+", "bad": "-"}
+from tests.conformance.cases import GENERIC
+
 SYSTEM = r"Please reason step by step, and put your final answer within \boxed{}."
 VERDICT = "Is every step of it correct, and does it lead towards the answer? Reply with one word, Yes or No."
 

@@ -10,7 +10,6 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from tests.contract.tiny_models import QUESTION, STOP, model_path, request
 
 from etsearch import minimath
 from etsearch.engines._kv_room import KvRoom, Need, most_sequences
@@ -21,6 +20,7 @@ from etsearch.prms import REWARD_MODELS
 from etsearch.prms.families import PrmFamily
 from etsearch.prms.log_probability import LogProbabilityRewardModel
 from etsearch.types import FinishReason, GenerateRequest, Sampling, Step, Trajectory
+from tests.contract.tiny_models import QUESTION, STOP, model_path, request
 
 pytestmark = pytest.mark.model
 NUM_TOKENS = len(minimath.language.vocabulary())

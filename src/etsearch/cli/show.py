@@ -8,6 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from etsearch.result import SearchResult
+from etsearch.types import EngineFigures
 
 _MAX_VOTES = 5
 
@@ -69,9 +70,28 @@ def _cost_rows(results: Sequence[SearchResult]) -> list[tuple[str, list[str]]]:
         ("KV tokens, summed over depths", [f"{u.kv_tokens:,}" for u in usages]),
         ("… if nothing were shared", [f"{u.kv_tokens_unshared:,} ({x:.1f}×)" for u, x in zip(usages, ratios)]),  # noqa: B905
         ("KV tokens at the peak", [f"{u.peak_kv_tokens:,}" for u in usages]),
+        *_engine_rows([r.engine for r in results]),
         *((f"seconds: {phase}", [f"{u.seconds[phase]:.2f}" for u in usages]) for phase in busy),
         ("seconds in all", [f"{u.seconds['total']:.2f}" for u in usages]),
     ]
+
+
+def _engine_rows(engines: Sequence[EngineFigures]) -> list[tuple[str, list[str]]]:
+    """What the engine measured, as far as any of the searches has it."""
+    rows = {
+        "… as the engine measured it": [e.peak_cache_tokens for e in engines],
+        "prefix tokens found in its cache": [_share(e.prefix_hit_tokens, e.prefix_query_tokens) for e in engines],
+        "preemptions": [e.num_preemptions for e in engines],
+    }
+    return [
+        (label, ["–" if v is None else v if isinstance(v, str) else f"{v:,.0f}" for v in values])
+        for label, values in rows.items()
+        if any(v is not None for v in values)
+    ]
+
+
+def _share(part: int | None, whole: int | None) -> str | None:
+    return f"{part:,} of {whole:,}" if part is not None and whole else None
 
 
 def show_comparison(console: Console, results: Mapping[str, SearchResult]) -> None:

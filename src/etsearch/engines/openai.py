@@ -8,7 +8,6 @@ Servers differ in what they take and tell; this is found out on construction, an
   tokens are guessed from words, and KV tokens are an estimate.
 """
 
-import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -144,19 +143,19 @@ class _LlamaServer(_Dialect):
             timings = output.get("timings", {})
             hits = int(timings.get("cache_n", 0))
             self._generator.count(hits + int(timings.get("prompt_n", 0)), hits)
-        found = await asyncio.gather(*(self._continuation(output) for output in outputs))
-        return list(found) * (request.num_continuations // count)
+        return [self._continuation(output) for output in outputs] * (request.num_continuations // count)
 
-    async def _continuation(self, output: dict[str, Any]) -> Continuation:
+    @staticmethod
+    def _continuation(output: dict[str, Any]) -> Continuation:
         reasons = {"word": FinishReason.STEP, "eos": FinishReason.END, "limit": FinishReason.LENGTH}
         reason = reasons[output["stop_type"]]
         ids = [int(i) for i in output["tokens"]]
-        log_probability = sum(float(p["logprob"]) for p in output["completion_probabilities"][: len(ids)])
-        if reason is not FinishReason.STEP:
-            return Continuation(tuple(ids), output["content"], reason, log_probability)
-        # The stop string is cut out of text and tokens alike: it is put back, in the tokens of its own text.
-        ids += await self._generator.codec.encode(output["stopping_word"])
-        return Continuation(tuple(ids), output["content"] + output["stopping_word"], reason, log_probability)
+        if reason is FinishReason.END:
+            ids = ids[:-1]
+        told = [float(entry["logprob"]) for entry in output["completion_probabilities"]]
+        # The stop string is cut out of the text, not out of the tokens; the last of them may lack its probability.
+        text = output["content"] + (output["stopping_word"] if reason is FinishReason.STEP else "")
+        return Continuation(tuple(ids), text, reason, sum(told[: len(ids)]))
 
 
 @final

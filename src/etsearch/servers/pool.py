@@ -4,7 +4,7 @@ import asyncio
 import logging
 import random
 import time
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
@@ -22,6 +22,8 @@ MAX_BROKEN: Final = 3
 """Times that a server may fail at a request (500) before the request is given up."""
 KEPT_TREES: Final = 4096
 """Trees whose replica is remembered."""
+AT_WORK_S: Final = 30.0
+"""A tree that has asked for nothing for so long is no load any more."""
 
 _logger = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ _logger = logging.getLogger(__name__)
 class Pool:
     """Sends requests to the replicas of one model.
 
-    A tree stays on the replica that holds its prefixes. A new one goes to the replica with the least to do; one whose
+    A tree stays on the replica that holds its prefixes. A new one goes to the replica with the fewest at work; one whose
     replica is away moves. While all are away, or busy, requests are sent again with growing, jittered pauses, for
     ``patience_s`` in all.
     """
@@ -43,7 +45,7 @@ class Pool:
         self.servers = tuple(Server(address, conditions, transport(address)) for address in replicas)
         self.conditions = conditions
         self._away_until: dict[Server, float] = {}
-        self._home: OrderedDict[str, Server] = OrderedDict()
+        self._home: OrderedDict[str, tuple[Server, float]] = OrderedDict()
         self._jitter = random.Random()
         self._is_closed = False
 
@@ -135,14 +137,12 @@ class Pool:
     def _choose(self, tree: str) -> Server:
         now = time.monotonic()
         here = [s for s in self.servers if self._away_until.get(s, 0) <= now]
-        home = self._home.get(tree)
+        home, _ = self._home.get(tree, (None, 0.0))
         if home is None or (here and home not in here):
-            num_trees = dict.fromkeys(self.servers, 0)
-            for other in self._home.values():
-                num_trees[other] += 1
-            home = min(here or self.servers, key=lambda s: (s.num_in_flight, num_trees[s]))
+            at_work = Counter(other for other, last in self._home.values() if now - last < AT_WORK_S)
+            home = min(here or self.servers, key=lambda s: (at_work[s], s.num_in_flight))
         if tree:
-            self._home[tree] = home
+            self._home[tree] = home, now
             self._home.move_to_end(tree)
             while len(self._home) > KEPT_TREES:
                 self._home.popitem(last=False)

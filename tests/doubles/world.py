@@ -1,0 +1,62 @@
+"""The model behind the doubles: the scripted policy and judge of minimath. A token is a letter; END ends a solution."""
+
+import json
+import math
+import random
+from dataclasses import dataclass
+
+from etsearch import minimath
+
+END = 2
+CONTEXT = 4096
+GOOD, BAD = ord("+"), ord("-")
+
+
+@dataclass
+class Written:
+    """One continuation. ``stop`` is the stop string that ended it, END if the model did, None if the limit did."""
+
+    text: str
+    stop: str | int | None
+
+    @property
+    def ids(self):
+        return [ord(letter) for letter in self.text] + [END] * (self.stop == END)
+
+
+def write(prompt, *, seed, index, stops, max_tokens):
+    """What the policy writes after the text of a prompt."""
+    text = minimath.scripted.write_step(prompt, random.Random(f"{seed}/{index}"))
+    if len(text) > max_tokens:
+        return Written(text[:max_tokens], None)
+    return Written(text, next((s for s in stops if text.endswith(s)), END))
+
+
+def share_good(text):
+    """What the judge gives the last step of ``Q: question\\nstep\\n…step\\n``."""
+    question, *steps = text.removeprefix("Q: ").splitlines()
+    return minimath.scripted.judge(question, [step + "\n" for step in steps])
+
+
+def judge(question, steps):
+    """The same, as the scripted reward model calls it."""
+    return minimath.scripted.judge(question, [step.strip() + "\n" for step in steps])
+
+
+def logs_of(text):
+    """Log probabilities of the good and the bad label after a text; another token has a third of it all."""
+    share = share_good(text)
+    return math.log(share * 2 / 3), math.log((1 - share) * 2 / 3)
+
+
+def text_of(ids):
+    return "".join(map(chr, ids))
+
+
+def folder(path):
+    """A model's folder as far as the client reads it: how questions are put and how the PRM is read."""
+    row = {"template": minimath.language.PROMPT, "tag": "\n", "good": "+", "bad": "-"}
+    form = {"template": minimath.FORMAT.template, "step_delimiter": minimath.FORMAT.step_delimiter}
+    path.mkdir(exist_ok=True)
+    (path / "etsearch.json").write_text(json.dumps({"format": form, "prm": row}))
+    return path
