@@ -248,15 +248,16 @@ async def test_no_more_requests_are_in_flight_than_allowed(server):
     assert server.most_at_once == 3
 
 
+# The double that dies may leave connections that it was just taking in.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_dies_in_mid_search_and_comes_back_costs_nothing(server):
     straight = await searched(GENERATORS.create("scripted"))
-    deaths = iter([3, 9])
-    limit = next(deaths)
+    deaths, dying = [], threading.Lock()
 
     def trouble(call):
-        nonlocal limit
-        if limit and len(server.posts("/v1/completions")) == limit:
-            limit = next(deaths, None)
+        """At the third request, and again some requests after it is back."""
+        since = deaths[-1] if deaths else 0
+        if len(deaths) < 2 and len(server.posts("/v1/completions")) >= since + 3 and dying.acquire(blocking=False):
             threading.Thread(target=die).start()
             return 5.0
         return None
@@ -264,12 +265,14 @@ async def test_a_server_that_dies_in_mid_search_and_comes_back_costs_nothing(ser
     def die():
         server.stop()
         time.sleep(0.4)
+        deaths.append(len(server.posts("/v1/completions")))
         server.start()
+        dying.release()
 
     server.trouble = trouble
     async with made(GENERATORS, f"vllm(connect_timeout_s=1, patience_s=30):{server.url}") as generator:
         result = await searched(generator)
-    assert limit is None, "the server died twice"
+    assert len(deaths) == 2
     assert shape(result) == shape(straight)
     assert not result.failures
 

@@ -74,21 +74,20 @@ class Double:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(timeout=10)
 
     async def _listen(self):
-        self._open = set()
+        self._open = {}
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _abort(self):
         self._server.close()
-        for writer in list(self._open):
-            writer.transport.abort()
-        others = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in others:
-            task.cancel()
-        await asyncio.gather(*others, return_exceptions=True)
+        for _ in range(5):  # connections that were just taken in show up a little later
+            for writer, task in list(self._open.items()):
+                writer.transport.abort()
+                task.cancel()
+            await asyncio.sleep(0.002)
 
     async def _serve(self, reader, writer):
-        self._open.add(writer)
+        self._open[writer] = asyncio.current_task()
         try:
             while call := await self._read(reader):
                 if not await self._answer(call, reader, writer):
@@ -96,7 +95,7 @@ class Double:
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
-            self._open.discard(writer)
+            self._open.pop(writer, None)
             writer.close()
 
     @staticmethod
@@ -129,6 +128,8 @@ class Double:
             answer = working.result()
         finally:
             self.num_now -= 1
+            working.cancel()
+            gone.cancel()
         if answer is None:
             writer.transport.abort()
             return False

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -130,7 +131,8 @@ class RemoteGenerator(ABC):
         chat = await self._codec.render([("user", prompt)], opens_answer=True) if self._format.chat else None
         ids = await self._codec.encode(prompt if chat is None else chat, special=chat is None)
         if self._codec.unknown_id is not None and self._codec.unknown_id in ids:
-            bad = [word for word in question.split() if self._codec.unknown_id in self._codec.encode_now(word)]
+            read = self._codec.decode_now([i for i in ids if i != self._codec.unknown_id])
+            bad = [word for word in re.findall(r"\w+", question) if word not in read]
             raise ConfigError(
                 f"the tokenizer of {self.facts.model} does not know {', '.join(map(repr, bad)) or 'this'}"
             )

@@ -31,8 +31,8 @@ _logger = logging.getLogger(__name__)
 class Pool:
     """Sends requests to the replicas of one model.
 
-    A tree stays on the replica that holds its prefixes. A new one goes to the replica with the fewest at work; one whose
-    replica is away moves. While all are away, or busy, requests are sent again with growing, jittered pauses, for
+    A tree stays on the replica that holds its prefixes. A new one goes to the replica with the fewest at work; one
+    whose replica is away moves. While all are away, or busy, requests are sent again with growing, jittered pauses, for
     ``patience_s`` in all.
     """
 
