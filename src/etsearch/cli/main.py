@@ -5,6 +5,7 @@ import sys
 import typer
 
 from etsearch import __version__
+from etsearch.cli.check import check
 from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import datasets, engines, prms, strategies
 from etsearch.cli.replay import replayed
@@ -21,6 +22,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(solve)
+app.command()(check)
 app.command("eval")(evaluation)
 app.command()(report)
 app.command()(grade)

@@ -78,7 +78,7 @@ def _cost_rows(results: Sequence[SearchResult]) -> list[tuple[str, list[str]]]:
 
 def _engine_rows(engines: Sequence[EngineFigures]) -> list[tuple[str, list[str]]]:
     """What the engine measured, as far as any of the searches has it."""
-    rows = {
+    rows: dict[str, list[float | str | None]] = {
         "… as the engine measured it": [e.peak_cache_tokens for e in engines],
         "prefix tokens found in its cache": [_share(e.prefix_hit_tokens, e.prefix_query_tokens) for e in engines],
         "preemptions": [e.num_preemptions for e in engines],

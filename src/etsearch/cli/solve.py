@@ -3,6 +3,7 @@
 import asyncio
 import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -13,11 +14,12 @@ from etsearch.api import aggregation_named, opened
 from etsearch.cli.live import LiveView
 from etsearch.cli.show import show, show_comparison
 from etsearch.diversity import EMBEDDERS
-from etsearch.errors import ConfigError
+from etsearch.errors import ConfigError, RecordError, UnavailableError
 from etsearch.loop import run_search
 from etsearch.registry import parse, split
 from etsearch.result import SearchResult
 from etsearch.settings import Limits, SearchSettings
+from etsearch.state import SearchState
 from etsearch.strategies import STRATEGIES, Strategy
 from etsearch.types import Problem, Sampling
 
@@ -45,6 +47,10 @@ def solve(
     max_depth: Annotated[int, typer.Option(help="Most steps of a trajectory.")] = _DEFAULT_LIMITS.max_depth,
     max_step_tokens: Annotated[int, typer.Option(help="Most tokens of a step.")] = _DEFAULT_LIMITS.max_step_tokens,
     max_tokens: Annotated[int, typer.Option(help="Most tokens of a trajectory.")] = _DEFAULT_LIMITS.max_tokens,
+    state: Annotated[
+        Path, typer.Option(help="Where a search is kept if its server stays away; with --resume, gone on from.")
+    ] = Path("ets-search.json"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was kept.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
 ) -> None:
     """Search for the answer to one problem, and say what the search cost."""
@@ -65,7 +71,12 @@ def solve(
     console = Console(quiet=as_json)
     if example:
         console.print(f"[bold]{problem.question}[/]\n", highlight=False)
-    results = asyncio.run(_search(problem, generator, prm, strategies, embedder, settings, console))
+    kept = _kept(state, strategies) if resume else None
+    try:
+        results = asyncio.run(_search(problem, generator, prm, strategies, embedder, settings, console, kept))
+    except UnavailableError as error:
+        _keep(error, state)
+        raise
     if as_json:
         _print_json(results, is_comparison=bool(compare))
     elif compare:
@@ -111,6 +122,7 @@ async def _search(
     embedder: str,
     settings: SearchSettings,
     console: Console,
+    kept: SearchState | None,
 ) -> dict[str, SearchResult]:
     results = {}
     async with opened(generator, None if prm == "none" else prm) as (writer, judge):
@@ -124,8 +136,27 @@ async def _search(
                     settings=settings,
                     embedder=EMBEDDERS.create(embedder),
                     on_event=view.listen,
+                    resume=kept,
                 )
     return results
+
+
+def _keep(error: UnavailableError, path: Path) -> None:
+    """Writes the search that a server's absence ended, and says so in the error."""
+    if isinstance(error.state, SearchState) and error.state.depths:
+        path.write_text(json.dumps(error.state.to_dict()), encoding="utf-8")
+        depths = len(error.state.depths)
+        error.args = (f"{error}. The search up to depth {depths} is in {path}: the same command with --resume goes on",)
+
+
+def _kept(path: Path, strategies: dict[str, Strategy]) -> SearchState:
+    """The search that was kept."""
+    if len(strategies) > 1:
+        raise ConfigError("--resume goes on with one search; --compare runs several")
+    try:
+        return SearchState.from_dict(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError, RecordError) as error:
+        raise ConfigError(f"there is no search to go on with in {path}: {error}; give its file with --state") from error
 
 
 def _print_json(results: dict[str, SearchResult], *, is_comparison: bool) -> None:

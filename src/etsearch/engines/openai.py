@@ -195,8 +195,9 @@ class _Text(_Dialect):
         choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
         expect(choices, count)
         usage = answer.get("usage") or {}
-        hits = (usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0
-        self._generator.count(int(usage.get("prompt_tokens", 0)), int(hits))
+        hits = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
+        if hits is not None:
+            self._generator.count(int(usage["prompt_tokens"]), int(hits))
         return [_from_text(c, request.stop) for c in choices] * (request.num_continuations // count)
 
     def _chat(self, text: str) -> dict[str, Any]:

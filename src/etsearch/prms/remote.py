@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Final, final
 
 import numpy as np
@@ -92,6 +93,7 @@ class RemoteRewardModel:
         engine: the server's name and version.
         family: the row.
         codec: the PRM's tokenizer.
+        folder: the model's files, where they lie on this machine.
         context_tokens: what the model can hold; None where nobody tells.
         max_batch: trajectories in a request at most.
         read_question: called with each question; gives the question as the model reads it, or raises ConfigError.
@@ -109,6 +111,7 @@ class RemoteRewardModel:
         engine: str,
         family: PrmFamily,
         codec: Codec,
+        folder: Path | None = None,
         context_tokens: int | None = None,
         max_batch: int = 64,
         read_question: Callable[[str], str] = str,
@@ -120,6 +123,7 @@ class RemoteRewardModel:
             )
         self._pool, self._model, self._engine = pool, model, engine
         self.route, self.reader = route, PrmReader(family, codec, read_question)
+        self.folder = folder
         self._context_tokens, self._max_batch = context_tokens, max_batch
         self._kept: OrderedDict[bytes, asyncio.Future[float] | float] = OrderedDict()
         self._waiting: dict[str, list[tuple[Asked, asyncio.Future[NDArray[np.float64]]]]] = {}

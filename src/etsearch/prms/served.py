@@ -76,6 +76,7 @@ def _open(pool: Pool, route: Route, options: PrmOptions, facts: ServerFacts, ser
         engine=facts.engine,
         family=family_named(options.family, facts.model, facts.local_folder),
         codec=local_codec(options.tokenizer, facts.local_folder) or server_codec,
+        folder=facts.local_folder,
         context_tokens=facts.context_tokens,
         max_batch=options.max_batch,
     )
