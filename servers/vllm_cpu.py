@@ -1,7 +1,7 @@
 """vLLM on a CPU: an environment of its own, and servers with the miniature models.
 
     python servers/vllm_cpu.py install VENV    # 3 GB; PyTorch's CPU build first, then vLLM and what it needs
-    python servers/vllm_cpu.py up VENV         # policy on port 8100, PRM on 8101, in the background; waits until both answer
+    python servers/vllm_cpu.py up VENV         # policy on port 8100, PRM on 8101, in the background; waits for both
     python servers/vllm_cpu.py down            # stops them
 
 ``make vllm-up`` and ``make vllm-down`` call this. Seen to work with vllm-cpu 0.32.0, Python 3.11, on x86-64 with AVX2.
@@ -51,7 +51,7 @@ class Server:
     def start(self):
         with self.log.open("ab") as log:
             environment = {**os.environ, **SETTINGS}
-            self.process = subprocess.Popen(  # noqa: S603
+            self.process = subprocess.Popen(
                 self.command, stdout=log, stderr=log, env=environment, start_new_session=True
             )
         return self

@@ -1,6 +1,10 @@
-"""Tiny models, made once a session, as folders for transformers, for OpenVINO, and for servers."""
+"""Fixtures that several suites share: tiny models, made once a session, and servers."""
 
 import pytest
+
+from tests.vllm.fixtures import miniature, policy, prm, serve
+
+__all__ = ["miniature", "policy", "prm", "serve"]
 
 
 @pytest.fixture(scope="session")
@@ -14,7 +18,7 @@ def tiny_model(tmp_path_factory):
         key = tiny.MODELS[family], extreme
         if key not in made:
             folder = tmp_path_factory.mktemp("-".join(map(str, key)))
-            made[key] = tiny.make(key[0], folder, scale=2e5 if extreme else 8.0)
+            made[key] = tiny.make(key[0], folder, scale=2000.0 if extreme else 8.0)
         return made[key]
 
     return make

@@ -1,7 +1,7 @@
 """The two doors of the library: ``search`` (async) and ``solve`` (sync). Parts may be given by name."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -70,14 +70,14 @@ async def search(
         cut_votes=cut_votes,
     )
     chosen = STRATEGIES.create(strategy) if isinstance(strategy, str) else strategy
-    async with opened(generator, prm) as (writer, judge):
+    async with opened(generator, prm, embedder) as (writer, judge, placer):
         return await run_search(
             problem if isinstance(problem, Problem) else Problem(problem),
             generator=writer,
             reward_model=judge,
             strategy=chosen,
             settings=settings,
-            embedder=EMBEDDERS.create(embedder) if isinstance(embedder, str) else embedder,
+            embedder=placer,
             on_event=on_event,
         )
 
@@ -97,14 +97,17 @@ def aggregation_named(name: str) -> Aggregation:
 
 @asynccontextmanager
 async def opened(
-    generator: Generator | str, prm: RewardModel | str | None, overrides: Mapping[str, Any] | None = None
-) -> AsyncIterator[tuple[Generator, RewardModel | None]]:
+    generator: Generator | str, prm: RewardModel | str | None, embedder: Embedder | str
+) -> AsyncIterator[tuple[Generator, RewardModel | None, Embedder]]:
     """Makes the parts that are given by name, and closes those at the end."""
     async with AsyncExitStack() as stack:
         if isinstance(generator, str):
-            generator = GENERATORS.create(generator, overrides)
+            generator = GENERATORS.create(generator)
             stack.push_async_callback(generator.aclose)
         if isinstance(prm, str):
             prm = REWARD_MODELS.create(prm)
             stack.push_async_callback(prm.aclose)
-        yield generator, prm
+        if isinstance(embedder, str):
+            embedder = EMBEDDERS.create(embedder)
+            stack.push_async_callback(embedder.aclose)
+        yield generator, prm, embedder

@@ -56,7 +56,7 @@ def test_the_widths_add_up(strategy, width):
 @pytest.mark.timeout(600)
 async def test_ets_holds_fewer_kv_tokens_than_rebase():
     held = {}
-    async with opened("minimath", "minimath") as (generator, prm):
+    async with opened("minimath", "minimath", "lexical") as (generator, prm, _):
         for strategy in ("rebase", "ets"):
             held[strategy] = [
                 (

@@ -38,6 +38,16 @@ ON_RUNS = ("eval", "report", "view", "replay")
 """Commands that work on runs: one after the other, as they stand."""
 
 
+def on_servers(command):
+    """Commands on servers: continuous integration starts these, and runs the commands as they stand."""
+    return any("http://" in part for part in command)
+
+
+@pytest.mark.parametrize("command", [c for c in COMMANDS if on_servers(c)], ids=" ".join)
+def test_commands_on_servers_are_run_by_continuous_integration(command):
+    assert " ".join(command[1:]) in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 def run(command, *, timeout_s, **where):
     """Runs an ``ets`` command as it stands, with this interpreter."""
     done = subprocess.run(
@@ -53,7 +63,9 @@ def run(command, *, timeout_s, **where):
 
 
 @pytest.mark.model
-@pytest.mark.parametrize("command", [c for c in COMMANDS if c[0] == "ets" and c[1] not in ON_RUNS], ids=" ".join)
+@pytest.mark.parametrize(
+    "command", [c for c in COMMANDS if c[0] == "ets" and c[1] not in ON_RUNS and not on_servers(c)], ids=" ".join
+)
 def test_ets(command):
     pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
     run(command, timeout_s=100)

@@ -14,6 +14,7 @@ from tests.conformance.cases import check, row
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
+POOLER = '{"task": "token_classify"}'
 LABELS = {
     "math_shepherd": ["math_shepherd"],
     "rlhflow_deepseek": ["rlhflow_deepseek", "rlhflow_mistral", "judge", "label"],
@@ -48,7 +49,7 @@ async def test_a_family_as_a_classifier(family, serve, tiny_model, reference, re
     out = tmp_path / family
     command = [sys.executable, "-m", "etsearch.prms.classifier", str(tiny_model(family)), str(out), family]
     subprocess.run(command, check=True, capture_output=True)  # noqa: ASYNC221 - nothing else runs
-    with serve(out, "--runner", "pooling", "--convert", "classify") as server:
+    with serve(out, "--runner", "pooling", "--convert", "classify", "--pooler-config", POOLER) as server:
         await check(REWARD_MODELS.create(f"vllm:{server.url}"), reference(family), report, "vllm pooling")
 
 

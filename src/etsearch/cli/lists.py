@@ -1,4 +1,4 @@
-"""``ets strategies``, ``ets engines``, ``ets prms``, ``ets datasets``: what there is, and what is missing."""
+"""``ets strategies``, ``engines``, ``prms``, ``embedders``, ``datasets``: what there is, and what is missing."""
 
 from typing import Any
 
@@ -6,6 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from etsearch.diversity import EMBEDDERS
 from etsearch.engines import GENERATORS
 from etsearch.evaluation.datasets import DATASETS
 from etsearch.prms import REWARD_MODELS
@@ -26,6 +27,11 @@ def engines() -> None:
 def prms() -> None:
     """List the process reward models, and the extra that a missing one needs."""
     _print(REWARD_MODELS)
+
+
+def embedders() -> None:
+    """List the embedders that place steps for clustering."""
+    _print(EMBEDDERS)
 
 
 def datasets() -> None:

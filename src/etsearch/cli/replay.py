@@ -58,7 +58,10 @@ def _row(depths: list[ReplayedDepth]) -> list[str]:
 async def _replay(run: Run, records: list[SearchRecord], strategy: str) -> list[ReplayedDepth]:
     embedder = EMBEDDERS.create(run.recipe.embedder)
     depths: list[ReplayedDepth] = []
-    for record in records:
-        settings = run.recipe.settings(record.width, record.seed)
-        depths += await replay(read_tree(run.path, record.key), STRATEGIES.create(strategy), settings, embedder)
+    try:
+        for record in records:
+            settings = run.recipe.settings(record.width, record.seed)
+            depths += await replay(read_tree(run.path, record.key), STRATEGIES.create(strategy), settings, embedder)
+    finally:
+        await embedder.aclose()
     return depths

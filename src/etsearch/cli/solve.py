@@ -13,7 +13,6 @@ from etsearch import minimath
 from etsearch.api import aggregation_named, opened
 from etsearch.cli.live import LiveView
 from etsearch.cli.show import show, show_comparison
-from etsearch.diversity import EMBEDDERS
 from etsearch.errors import ConfigError, RecordError, UnavailableError
 from etsearch.loop import run_search
 from etsearch.registry import parse, split
@@ -35,7 +34,7 @@ def solve(
     width: Annotated[int, typer.Option(help="Continuations sampled at each depth (N).")] = 16,
     generator: Annotated[str, typer.Option(help="See 'ets engines'.")] = "minimath",
     prm: Annotated[str, typer.Option(help="See 'ets prms'; 'none' for a plain majority of best-of-N.")] = "minimath",
-    embedder: Annotated[str, typer.Option(help="What clusters steps: lexical.")] = "lexical",
+    embedder: Annotated[str, typer.Option(help="What clusters steps; see 'ets embedders'.")] = "lexical",
     lambda_b: Annotated[float | None, typer.Option(help="Weight of the KV-budget term (ETS).")] = None,
     lambda_d: Annotated[float | None, typer.Option(help="Weight of the diversity term (ETS).")] = None,
     balance_temperature: Annotated[float | None, typer.Option(help="T_R of REBASE and ETS.")] = None,
@@ -125,7 +124,7 @@ async def _search(
     kept: SearchState | None,
 ) -> dict[str, SearchResult]:
     results = {}
-    async with opened(generator, None if prm == "none" else prm) as (writer, judge):
+    async with opened(generator, None if prm == "none" else prm, embedder) as (writer, judge, placer):
         for name, strategy in strategies.items():
             with LiveView(console, f"{name}, width {settings.width}") as view:
                 results[name] = await run_search(
@@ -134,7 +133,7 @@ async def _search(
                     reward_model=judge,
                     strategy=strategy,
                     settings=settings,
-                    embedder=EMBEDDERS.create(embedder),
+                    embedder=placer,
                     on_event=view.listen,
                     resume=kept,
                 )

@@ -73,6 +73,9 @@ class LexicalEmbedder:
         """Embeds a batch: [n, d], unit rows."""
         return self.embed_now(texts)
 
+    async def aclose(self) -> None:
+        """There is nothing to let go of."""
+
     def embed_now(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """``embed`` without an event loop. Equal texts are embedded once."""
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}

@@ -10,7 +10,10 @@ from typing import Any, Final
 
 import etsearch
 
-_PACKAGES: Final = ("numpy", "scipy", "highspy", "math-verify", "openvino", "openvino-genai", "pulp")
+_PACKAGES: Final = (
+    *("numpy", "scipy", "highspy", "math-verify", "openvino", "openvino-genai", "pulp", "httpx"),
+    *("torch", "transformers", "tokenizers", "sentence-transformers"),
+)
 
 
 def environment() -> dict[str, Any]:

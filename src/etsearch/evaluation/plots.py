@@ -8,6 +8,7 @@ import numpy as np
 
 from etsearch.clock import PHASES
 from etsearch.errors import MissingDependencyError
+from etsearch.evaluation.record import SearchRecord
 from etsearch.evaluation.results import Cell, Results
 from etsearch.evaluation.statistics import Interval, mean, pass_at, sizes_to, vote_curve
 from etsearch.evaluation.tables import relative_costs
@@ -114,15 +115,20 @@ def votes_of_fewer(results: Results) -> "Figure | None":
     return _done(figure)
 
 
+def _is_told(record: SearchRecord) -> bool:
+    """Whether the engine told what its cache held."""
+    return "peak_cache_tokens" in record.engine
+
+
 def cache_against_prediction(results: Results) -> "Figure | None":
     """Peak cache use as the engine measured it against the peak that the trees predict, a point a search."""
-    cells = [c for c in (*results.plain(), *results.timed()) if any(r.engine for r in results.cells[c])]
+    cells = [c for c in (*results.plain(), *results.timed()) if any(_is_told(r) for r in results.cells[c])]
     if not cells:
         return None
     figure, ax = pyplot().subplots(figsize=(6, 5))
     most = 0.0
     for strategy, of in itertools.groupby(sorted(cells), key=lambda c: c.strategy):
-        records = [r for c in of for r in results.cells[c] if r.engine]
+        records = [r for c in of for r in results.cells[c] if _is_told(r)]
         predicted = [r.engine["peak_predicted_tokens"] for r in records]
         measured = [r.engine["peak_cache_tokens"] for r in records]
         most = max([most, *predicted, *measured])

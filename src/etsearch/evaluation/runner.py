@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from etsearch.api import opened
-from etsearch.diversity import EMBEDDERS, Embedder
+from etsearch.diversity import Embedder
 from etsearch.engines import Generator
 from etsearch.errors import ConfigError, EngineError, EtsearchError, UnavailableError
 from etsearch.evaluation.datasets import DATASETS, Dataset
@@ -132,8 +132,8 @@ async def evaluate(
     wanted = [task for _, tasks in plan for task in tasks]
     for task in wanted:
         task.gold  # noqa: B018 - a problem without one is an error now, not at the end of its search
-    async with opened(recipe.generator, None if recipe.prm == "none" else recipe.prm) as (generator, prm):
-        embedder = EMBEDDERS.create(recipe.embedder)
+    reward_model = None if recipe.prm == "none" else recipe.prm
+    async with opened(recipe.generator, reward_model, recipe.embedder) as (generator, prm, embedder):
         identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": generator.identity}
         if prm is not None:
             identities["reward model"] = prm.identity

@@ -1,7 +1,8 @@
 """The tables of a report, every figure computed from the records."""
 
 import itertools
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -311,29 +312,36 @@ def best_of_k(results: Results, label: str, cell: Cell, cost: str) -> tuple[floa
 
 
 def engine(results: Results) -> Table:
-    """What the engine's cache held beside what the trees predict."""
-    rows = []
+    """What the engine's cache held beside what the trees predict, and what was found in it."""
+    rows, tells_hits = [], False
     for cell in (*results.plain(), *results.timed()):
-        records = [r for r in results.cells[cell] if r.engine]
-        if not records:
+        told = [r.engine for r in results.cells[cell] if r.engine]
+        if not told:
             continue
         keys = ("mean_in_flight", "peak_predicted_tokens", "peak_cache_tokens", "mean_cache_tokens")
-        means = [float(np.mean([r.engine[key] for r in records])) for key in keys]
+        means = [_mean_of(told, key) for key in keys]
         share = means[2] / means[1] if means[1] else float("nan")
-        row = (
-            str(cell.width),
-            code(cell.strategy),
-            f"{means[0]:.1f}",
-            *(f"{m:,.0f}" for m in means[1:]),
-            f"{share:.2f}",
+        hits, asked = _mean_of(told, "prefix_hit_tokens"), _mean_of(told, "prefix_query_tokens")
+        tells_hits = tells_hits or not math.isnan(hits)
+        figures = [f"{means[0]:.1f}", *(f"{m:,.0f}" for m in means[1:]), f"{share:.2f}", f"{hits / (asked or 1):.0%}"]
+        rows.append(
+            (str(cell.width), code(cell.strategy), *(f.replace("nan%", "–").replace("nan", "–") for f in figures))
         )
-        rows.append(row)
-    header = ("width", "strategy", "in flight", "predicted peak", "measured peak", "measured mean", "peak ÷ predicted")
+    header: tuple[str, ...] = ("width", "strategy", "in flight", "predicted peak", "measured peak", "measured mean")
+    header = (*header, "peak ÷ predicted")
     note = (
         "Tokens, while a search ran, all searches in flight together; means over searches. Predicted: the KV tokens of "
         "the last finished depth of each. Measured: the share of its cache that the engine reports, in blocks."
     )
-    return Table("KV cache: measured and predicted", header, rows, note)
+    if tells_hits:
+        header, note = (*header, "prefix found"), f"{note} Prefix found: tokens of prefixes that were in the cache."
+    return Table("KV cache: measured and predicted", header, [row[: len(header)] for row in rows], note)
+
+
+def _mean_of(told: Sequence[Mapping[str, float]], key: str) -> float:
+    """The mean of a figure over the searches that have it; NaN where none has."""
+    values = [engine[key] for engine in told if key in engine]
+    return float(np.mean(values)) if values else math.nan
 
 
 def seconds(results: Results) -> Table:

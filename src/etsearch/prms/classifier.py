@@ -1,11 +1,12 @@
 """A PRM as a classifier for vLLM's ``/pooling``: what the family's head computes, as the linear layer of such a model.
 
     python -m etsearch.prms.classifier SOURCE OUT [FAMILY]
-    vllm serve OUT --runner pooling --convert classify
+    vllm serve OUT --runner pooling --convert classify --pooler-config '{"task": "token_classify"}'
 
 The mean of all logits is one output whose weights are the mean of the output matrix's rows; two labels are two outputs,
-their rows; a value head is itself. So a server computes one or two figures a token, and none of the vocabulary. The
-weights of ``SOURCE`` are linked to, not copied. Qwen2.5-Math-PRM needs none of this: vLLM knows it as it is.
+their rows; a value head is itself. So a server computes one or two figures a token, and none of the vocabulary. Weights
+are linked to, but for those that hold a head, which are written anew without it. Qwen2.5-Math-PRM needs none of
+this: vLLM knows it as it is.
 """
 
 import json
@@ -46,15 +47,14 @@ def write_classifier(source: Path, out: Path, family: PrmFamily) -> Path:
         raise ConfigError(f"{source} holds no config.json or no safetensors; give a Hugging Face model's folder")
     head = _head(source, family)
     out.mkdir(parents=True)
+    places: dict[str, str] = dict.fromkeys(head, HEAD_FILE)
     for file in source.iterdir():
         if file.suffix == ".safetensors":
-            (out / file.name).symlink_to(file.resolve())
+            places |= dict.fromkeys(_without_heads(file, out / file.name), file.name)
         elif file.is_file() and file.name != _INDEX:
             shutil.copy(file, out / file.name)
     _write_config(out, len(head["score.weight"]))
     safetensors.torch.save_file(head, out / HEAD_FILE, metadata={"format": "pt"})
-    places = {name: file.name for file in files for name in _names(file)}
-    places |= dict.fromkeys(head, HEAD_FILE)
     (out / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}, indent=2), encoding="utf-8")
     (out / "etsearch.json").write_text(json.dumps({"prm": family.model_dump(exclude_defaults=True)}), encoding="utf-8")
     return out
@@ -97,12 +97,19 @@ def _write_config(out: Path, num_labels: int) -> None:
     path.write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")
 
 
-def _names(file: Path) -> list[str]:
-    """The tensors of a file that a classifier has too."""
-    from safetensors import safe_open  # noqa: PLC0415
+def _without_heads(file: Path, out: Path) -> list[str]:
+    """Links to a file of weights, or writes it anew if it holds more than the language model; gives the names."""
+    import safetensors.torch  # noqa: PLC0415
 
-    with safe_open(file, "pt") as tensors:
-        return [name for name in tensors.keys() if name.startswith("model.")]  # noqa: SIM118 - it is no mapping
+    with safetensors.safe_open(file, "pt") as tensors:
+        names = list(tensors.keys())
+        kept = [name for name in names if name.startswith("model.")]
+        if all(name.startswith(("model.", "lm_head.")) for name in names):
+            out.symlink_to(file.resolve())
+        else:
+            weights = {name: tensors.get_tensor(name) for name in kept}
+            safetensors.torch.save_file(weights, out, metadata={"format": "pt"})
+    return kept
 
 
 def main(arguments: list[str]) -> None:
