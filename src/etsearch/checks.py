@@ -91,7 +91,7 @@ def _facts(generator: RemoteGenerator) -> list[Finding]:
         found.append(Finding("context", f"{context:,} tokens"))
     if facts.cache_tokens:
         found.append(
-            Finding("KV cache", f"{facts.cache_tokens:,} tokens", "more than that at a time are computed twice")
+            Finding("KV cache", f"{facts.cache_tokens:,} tokens", "what does not fit is thrown out, and computed again")
         )
     if facts.has_prefix_cache is False:
         means = "every branch computes its whole prefix again; start the server with prefix caching"

@@ -157,14 +157,17 @@ async def test_requests_and_tokens_of_a_wide_search(policy, prm, capsys):
     expanded = {tree.parent_of(node) for node in range(1, len(tree))}
     steps = {tree.trajectory(node).text for node in range(1, len(tree))}
     told = {
+        "policy: requests": after[2]["requests"] - before[2]["requests"],
         "policy: sequences": after[2]["sequences"] - before[2]["sequences"],
         "policy: generated tokens": after[2]["generated"] - before[2]["generated"],
         "policy: prompt tokens not in the cache": uncached(before[0], after[0]),
+        "prm: requests": after[3]["requests"] - before[3]["requests"],
         "prm: sequences": after[3]["sequences"] - before[3]["sequences"],
         "prm: prompt tokens": after[1].prefix_query_tokens - before[1].prefix_query_tokens,
         "prm: prompt tokens not in the cache": uncached(before[1], after[1]),
     }
     least = {
+        "policy: requests": len(expanded),
         "policy: sequences": len(tree) - 1,
         "policy: generated tokens": sum(len(tree.continuation(n).token_ids) for n in range(1, len(tree))),
         "policy: prompt tokens not in the cache": tree.prefix_tokens(0),
@@ -174,6 +177,7 @@ async def test_requests_and_tokens_of_a_wide_search(policy, prm, capsys):
         print(f"\nets, width 64: {len(expanded)} expansions")
         for name, value in told.items():
             print(f"  {name:40} {value:8,} at the server; least possible {least.get(name, '–')}")
+    assert told["policy: requests"] == least["policy: requests"]
     assert told["policy: sequences"] == least["policy: sequences"]
     ended = sum(tree.continuation(n).finish_reason is FinishReason.END for n in range(1, len(tree)))
     assert told["policy: generated tokens"] == least["policy: generated tokens"] + ended
@@ -186,13 +190,17 @@ def uncached(before, after):
 
 
 def served(server):
-    """Sequences that came to their end, and tokens that were generated."""
+    """Requests that arrived, sequences that came to their end, and tokens that were generated."""
     with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as answer:
         lines = [line.split() for line in answer.read().decode().splitlines() if line and not line.startswith("#")]
-    count = lambda name: sum(float(line[-1]) for line in lines if line[0].startswith(name + "{"))  # noqa: E731
+
+    def count(name, within=""):
+        return int(sum(float(line[-1]) for line in lines if line[0].startswith(name + "{") and within in line[0]))
+
     return {
-        "sequences": int(count("vllm:request_success_total")),
-        "generated": int(count("vllm:generation_tokens_total")),
+        "requests": count("http_requests_total", 'handler="/v1/completions"'),
+        "sequences": count("vllm:request_success_total"),
+        "generated": count("vllm:generation_tokens_total"),
     }
 
 
