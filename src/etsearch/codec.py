@@ -40,9 +40,10 @@ class Codec(ABC):
         Special tokens stand in it as text: it is encoded without ``special``.
         """
 
-    async def render(self, messages: Messages, *, opens_answer: bool) -> str | None:
-        """The same for callers on an event loop."""
-        return self.render_now(messages, opens_answer=opens_answer)
+    async def encode_chat(self, messages: Messages) -> list[int] | None:
+        """Token ids of a chat up to the start of an answer; None where there is no template."""
+        text = self.render_now(messages, opens_answer=True)
+        return None if text is None else await self.encode(text)
 
     @property
     def starts_with(self) -> str | None:

@@ -241,6 +241,27 @@ async def test_a_cancelled_request_reaches_the_server(server):
     assert [call.path for call in server.abandoned] == ["/v1/completions"]
 
 
+async def test_a_score_that_nobody_waits_for_is_taken_back(server):
+    server.trouble = lambda call: 60.0 if call.path == "/v1/completions" else None
+    async with made(REWARD_MODELS, f"vllm:{server.url}") as judge:
+        task = asyncio.create_task(judge.score(trajectory("1 + 1 = 2 cups.\n"), 0))
+        while not server.posts("/v1/completions"):  # noqa: ASYNC110 - the double tells nobody
+            await asyncio.sleep(0.01)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        for _ in range(200):
+            if server.abandoned:
+                break
+            await asyncio.sleep(0.01)
+        assert [call.path for call in server.abandoned] == ["/v1/completions"]
+        server.trouble = lambda call: None
+        assert 0 < (await judge.score(trajectory("1 + 1 = 2 cups.\n"), 0)).rewards[0] < 1
+
+
+def trajectory(*texts):
+    return etsearch.types.Trajectory(PROBLEM.question, tuple(map(etsearch.types.Step, texts)))
+
+
 async def test_no_more_requests_are_in_flight_than_allowed(server):
     server.trouble = lambda call: 0.05 if call.path == "/v1/completions" else None
     async with made(GENERATORS, f"vllm(max_in_flight=3):{server.url}") as generator:

@@ -128,8 +128,8 @@ class RemoteGenerator(ABC):
     async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format. Raises ConfigError if the tokenizer cannot read it."""
         prompt = self._format.prompt(question)
-        chat = await self._codec.render([("user", prompt)], opens_answer=True) if self._format.chat else None
-        ids = await self._codec.encode(prompt if chat is None else chat, special=chat is None)
+        chat = await self._codec.encode_chat([("user", prompt)]) if self._format.chat else None
+        ids = await self._codec.encode(prompt, special=True) if chat is None else chat
         if self._codec.unknown_id is not None and self._codec.unknown_id in ids:
             read = self._codec.decode_now([i for i in ids if i != self._codec.unknown_id])
             bad = [word for word in re.findall(r"\w+", question) if word not in read]

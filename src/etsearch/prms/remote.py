@@ -37,6 +37,9 @@ Post = Callable[[str, Any], Awaitable[Any]]
 """Sends a body to a path of the replica that a question stays on; gives the answer's JSON."""
 
 
+_Waiting = tuple[Asked, "asyncio.Future[NDArray[np.float64]]"]
+
+
 class Route(ABC):
     """How a server is asked for what a PRM says at positions.
 
@@ -126,7 +129,7 @@ class RemoteRewardModel:
         self.folder = folder
         self._context_tokens, self._max_batch = context_tokens, max_batch
         self._kept: OrderedDict[bytes, asyncio.Future[float] | float] = OrderedDict()
-        self._waiting: dict[str, list[tuple[Asked, asyncio.Future[NDArray[np.float64]]]]] = {}
+        self._waiting: dict[str, list[_Waiting]] = {}
         self._senders: set[asyncio.Task[None]] = set()
         self.num_requests = 0
         """Requests sent so far."""
@@ -213,9 +216,8 @@ class RemoteRewardModel:
             for start in range(0, len(waiting), self._max_batch):
                 group.create_task(self._send_batch(waiting[start : start + self._max_batch], question))
 
-    async def _send_batch(
-        self, batch: Sequence[tuple[Asked, asyncio.Future[NDArray[np.float64]]]], question: str
-    ) -> None:
+    async def _send_batch(self, batch: "Sequence[_Waiting]", question: str) -> None:
+        """Sends a batch and hands out what came of it; when nobody waits any more, the request is taken back."""
         batch = [(asked, answer) for asked, answer in batch if not answer.done()]
         if not batch:
             return
@@ -224,24 +226,31 @@ class RemoteRewardModel:
         async def post(path: str, body: Any) -> Any:
             return await self._pool.post(path, body, question)
 
+        asking = asyncio.create_task(self._ask_route(post, [asked for asked, _ in batch]))  # noqa: RUF006 - it is waited for
+        for _, answer in batch:
+            answer.add_done_callback(lambda _: asking.cancel() if all(a.done() for _, a in batch) else None)
         try:
-            found = await self.route.ask(post, self._model, self.reader, [asked for asked, _ in batch])
-        except Exception as error:  # noqa: BLE001 - handed to those who wait
+            await asyncio.wait({asking})
+        finally:
+            asking.cancel()  # does nothing to one that is done
+        if asking.cancelled():
+            return
+        if error := asking.exception():
             for _, answer in batch:
                 if not answer.done():
                     answer.set_exception(_as_error(error))
             return
-        for (asked, answer), figures in zip(batch, found, strict=True):
-            if answer.done():
-                continue
-            if len(figures) == len(asked.positions):
+        for (_, answer), figures in zip(batch, asking.result(), strict=True):
+            if not answer.done():
                 answer.set_result(figures)
-            else:
-                answer.set_exception(
-                    RewardError(
-                        f"the server gave {len(figures)} scores for {len(asked.positions)} steps of a trajectory"
-                    )
-                )
+
+    async def _ask_route(self, post: Post, asked: Sequence[Asked]) -> list[NDArray[np.float64]]:
+        """What the route gives, checked to be as many figures as were asked for."""
+        found = await self.route.ask(post, self._model, self.reader, asked)
+        counts, wanted = [len(figures) for figures in found], [len(a.positions) for a in asked]
+        if counts != wanted:
+            raise RewardError(f"the server gave {counts} scores for the {wanted} steps of {len(asked)} trajectories")
+        return found
 
     async def aclose(self) -> None:
         """Closes the connections; what waits raises RewardError. A second call does nothing."""

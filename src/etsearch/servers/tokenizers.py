@@ -33,7 +33,7 @@ class ServerCodec(Codec):
         try:
             answer = self._now("/tokenize", self._chat(messages, opens_answer=opens_answer))
         except RefusedError as error:
-            if "template" in str(error).lower():
+            if _lacks_template(error):
                 return None
             raise
         return self.decode_now(_ids(answer))
@@ -43,15 +43,13 @@ class ServerCodec(Codec):
         options = {"add_generation_prompt": opens_answer, "add_special_tokens": False}
         return {"model": self._model, "messages": turns, **options}
 
-    async def render(self, messages: Messages, *, opens_answer: bool) -> str | None:
+    async def encode_chat(self, messages: Messages) -> list[int] | None:
         try:
-            answer = await self._pool.post("/tokenize", self._chat(messages, opens_answer=opens_answer))
+            return _ids(await self._pool.post("/tokenize", self._chat(messages, opens_answer=True)))
         except RefusedError as error:
-            if "template" in str(error).lower():
+            if _lacks_template(error):
                 return None
             raise
-        decoded = await self._pool.post("/detokenize", {"model": self._model, "tokens": _ids(answer)})
-        return str(decoded["prompt"] if "prompt" in decoded else decoded["text"])
 
     def _now(self, path: str, body: Any) -> Any:
         return self._pool.describe(lambda server: server.send_now(path, body).json())[0]
@@ -79,13 +77,15 @@ class LlamaServerCodec(Codec):
             raise ConfigError("llama-server renders chats up to an answer only; give the tokenizer: tokenizer=PATH")
         return str(self._now("/apply-template", _turns(messages))["prompt"])
 
-    async def render(self, messages: Messages, *, opens_answer: bool) -> str | None:
-        if not opens_answer:
-            raise ConfigError("llama-server renders chats up to an answer only; give the tokenizer: tokenizer=PATH")
-        return str((await self._pool.post("/apply-template", _turns(messages)))["prompt"])
+    async def encode_chat(self, messages: Messages) -> list[int] | None:
+        return await self.encode(str((await self._pool.post("/apply-template", _turns(messages)))["prompt"]))
 
     def _now(self, path: str, body: Any) -> Any:
         return self._pool.describe(lambda server: server.send_now(path, body).json())[0]
+
+
+def _lacks_template(error: RefusedError) -> bool:
+    return "template" in str(error).lower()
 
 
 def _turns(messages: Messages) -> dict[str, Any]:

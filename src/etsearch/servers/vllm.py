@@ -41,13 +41,13 @@ def vllm_facts(server: Server) -> ServerFacts:
             f"{server.address.base} is no vLLM server ({error}); try openai:{server.address.base}"
         ) from error
     settings = _cache_settings([metrics])
-    caching = settings.get("enable_prefix_caching")
+    caching = settings[0].get("enable_prefix_caching") if settings else None
     return ServerFacts(
         engine=f"vllm {version}",
         model=str(model["id"]),
         folder=model.get("root"),
         context_tokens=model.get("max_model_len"),
-        cache_tokens=_cache_tokens(settings),
+        cache_tokens=sum(_cache_tokens(s) or 0 for s in settings) or None,
         has_prefix_cache=None if caching is None else caching == "True",
     )
 
@@ -56,7 +56,7 @@ def vllm_stats(texts: Sequence[str]) -> EngineStats:
     """The figures of vLLM servers, from what they answered at ``/metrics``; the use of the cache is the mean."""
     servers = read_figures(texts, _FIGURES)
     use = [value for server in servers for _, value in server.get(f"{_PREFIX}kv_cache_usage_perc", ())]
-    capacity = [_cache_tokens(_cache_settings([text])) for text in texts]
+    capacity = [_cache_tokens(settings) for settings in _cache_settings(texts)]
     return EngineStats(
         cache_use=sum(use) / len(use) if use else None,
         cache_capacity_tokens=sum(c or 0 for c in capacity) or None,
@@ -68,11 +68,10 @@ def vllm_stats(texts: Sequence[str]) -> EngineStats:
     )
 
 
-def _cache_settings(texts: Sequence[str]) -> dict[str, str]:
-    for server in read_figures(texts, [f"{_PREFIX}cache_config_info"]):
-        for labels, _ in server.get(f"{_PREFIX}cache_config_info", ()):
-            return dict(labels)
-    return {}
+def _cache_settings(texts: Sequence[str]) -> list[dict[str, str]]:
+    """The settings of each engine's cache; a server may have several engines."""
+    servers = read_figures(texts, [f"{_PREFIX}cache_config_info"])
+    return [dict(labels) for server in servers for labels, _ in server.get(f"{_PREFIX}cache_config_info", ())]
 
 
 def _cache_tokens(settings: dict[str, str]) -> int | None:
