@@ -7,6 +7,7 @@ Here is the tokenizer of a model's folder (``tokenizer.json``, read by the libra
 import importlib.util
 import json
 import re
+import time
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,13 @@ Messages = Sequence[tuple[str, str]]
 
 
 class Codec(ABC):
-    """A tokenizer. What needs a server has a form for callers on an event loop and one (``_now``) for others."""
+    """A tokenizer. What needs a server has a form for callers on an event loop and one (``_now``) for others.
+
+    Attributes:
+        renders_start: whether a chat that is rendered holds the token that starts a text, if the model has one.
+    """
+
+    renders_start = True
 
     @abstractmethod
     def encode_now(self, text: str, *, special: bool = False) -> list[int]:
@@ -43,7 +50,7 @@ class Codec(ABC):
     async def encode_chat(self, messages: Messages) -> list[int] | None:
         """Token ids of a chat up to the start of an answer; None where there is no template."""
         text = self.render_now(messages, opens_answer=True)
-        return None if text is None else await self.encode(text)
+        return None if text is None else await self.encode(text, special=not self.renders_start)
 
     @property
     def starts_with(self) -> str | None:
@@ -80,6 +87,8 @@ class FolderCodec(Codec):
             self._tokenizer = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises nothing narrower
             raise ConfigError(f"{file} cannot be read: {error}") from error
+        self._tokenizer.no_truncation()  # as training left them, they would cut and pad steps
+        self._tokenizer.no_padding()
         self._config = _read_config(folder / "tokenizer_config.json")
         template = folder / "chat_template.jinja"
         stored = template.read_text(encoding="utf-8") if template.is_file() else self._config.get("chat_template")
@@ -102,7 +111,10 @@ class FolderCodec(Codec):
         def refuse(message: str) -> None:
             raise ConfigError(f"the chat template refuses this: {message}")
 
-        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True)
+        environment = jinja2.sandbox.ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.globals["strftime_now"] = time.strftime
         environment.globals["raise_exception"] = refuse
         named = {key: _token_text(self._config.get(key)) for key in ("bos_token", "eos_token", "unk_token")}
         turns = [{"role": role, "content": content} for role, content in messages]
@@ -126,7 +138,8 @@ class FolderCodec(Codec):
 TURN: Final = "\x1e"
 """Stands before a turn of a chat, and between a question and its answer; a character that no text has."""
 ROLE_END: Final = "\x1f"
-_PIECES: Final = re.compile(r"\s?[^\W\d_]+|\d|\s+|[^\w\s]|_")
+_PIECES: Final = re.compile(r"\s?[^\W\d_]{1,64}|\d|\s{1,64}|[^\w\s]|_")
+"""No piece is so long that its number could not be written."""
 
 
 def pieces_of(text: str) -> list[str]:

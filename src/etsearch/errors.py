@@ -71,7 +71,11 @@ class RewardError(EtsearchError):
 
 
 class EmbedderError(EtsearchError):
-    """The embedder failed or broke its contract."""
+    """The embedder failed or broke its contract. ``retryable``: whether the same may succeed later."""
+
+    def __init__(self, message: str, *, retryable: bool = False) -> None:
+        super().__init__(message)
+        self.retryable = retryable
 
 
 class UnavailableError(EtsearchError):

@@ -79,6 +79,7 @@ async def run_search(
         watch: what watches the engine, where several searches run on it; by default one of this search's own.
 
     Raises:
+        EmbedderError: steps cannot be placed, which the strategy needs.
         UnavailableError: a server stayed away; the error's ``state`` is what can be resumed.
         ConfigError: an empty question, a part that the strategy needs and that is missing, a state to resume whose
             prompt is another.
@@ -341,8 +342,9 @@ class _Search:
     async def _clusters(self, frontier: list[int]) -> NDArray[np.int64]:
         assert self.embedder is not None
         texts = [self.tree.continuation(node).text.strip() for node in frontier]
+        embed = self.embedder.embed
         with self.clock.phase("embed"):
-            embeddings = await self.embedder.embed(texts)
+            embeddings = await _retried(lambda: embed(texts))
         with self.clock.phase("cluster"):
             return cluster_texts(texts, embeddings, self.settings.cluster_threshold)
 

@@ -94,7 +94,7 @@ def test_a_search_whose_server_stays_away_is_kept_and_gone_on_with(folder, tmp_p
         assert gone.returncode == 1
         assert "503: going down" in gone.stderr
         assert f"is in {state}: the same command with --resume goes on" in gone.stderr
-        depths = len(json.loads(state.read_text())["depths"])
+        depths = len(json.loads(state.read_text())["state"]["depths"])
         assert depths > 0
         policy.trouble = lambda call: None
         before = len(policy.posts("/v1/completions"))
@@ -103,6 +103,11 @@ def test_a_search_whose_server_stays_away_is_kept_and_gone_on_with(folder, tmp_p
         result = json.loads(done.stdout)
         assert len(result["depths"]) > depths
         assert len(policy.posts("/v1/completions")) > before
-        other = ets(*command, "--resume", "--state", str(tmp_path / "none.json"))
-    assert other.returncode == 2
-    assert "no search to go on with" in other.stderr
+        for change, message in (
+            (["--state", str(tmp_path / "none.json")], "no search to go on with"),
+            (["--width", "16"], "is another one: {'strategy': 'rebase', 'width': 8, 'seed': 0}"),
+            (["--compare", "rebase,ets"], "--compare runs several"),
+        ):
+            other = ets(*command, "--resume", *change)
+            assert other.returncode == 2
+            assert message in other.stderr

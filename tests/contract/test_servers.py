@@ -458,6 +458,69 @@ async def test_a_failed_score_is_asked_for_again(server):
         assert 0 < (await judge.score(trajectory, 0)).rewards[0] < 1
 
 
+async def test_one_bad_trajectory_of_a_batch_is_lost_alone(server):
+    real = server.post_completions
+
+    def post(body):
+        if any("unreadable" in world.text_of(ids) for ids in body["prompt"]):
+            raise RefusedError(400, "cannot read this")
+        return real(body)
+
+    server.post_completions = post
+    async with made(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as judge:
+        texts = ("1 + 1 = 2 cups.\n", "unreadable\n", "The answer is 2.")
+        for text in texts:  # so that all are tokenised, and go out together
+            await judge.reader.read(trajectory(text), 0)
+        asked = [judge.score(trajectory(text), 0) for text in texts]
+        found = await asyncio.gather(*asked, return_exceptions=True)
+    assert [isinstance(scores, RewardError) for scores in found] == [False, True, False]
+    assert len(server.posts("/v1/completions")[0]["prompt"]) == 3
+
+
+async def test_searches_that_a_server_ends_together_keep_a_state_each(server):
+    def trouble(call):
+        if len(server.posts("/v1/completions")) > 8:
+            raise RefusedError(503, "gone")
+
+    server.trouble = trouble
+    async with made(REWARD_MODELS, f"vllm(patience_s=0.1):{server.url}") as judge:
+        searches = [
+            run_search(
+                PROBLEM,
+                generator=GENERATORS.create("scripted"),
+                reward_model=judge,
+                strategy=STRATEGIES.create("rebase"),
+                settings=settings(seed=seed),
+            )
+            for seed in (1, 2)
+        ]
+        one, two = await asyncio.gather(*searches, return_exceptions=True)
+    assert isinstance(one, UnavailableError)
+    assert isinstance(two, UnavailableError)
+    assert one.state is not two.state
+    assert shape_of(one.state) != shape_of(two.state) or not one.state.depths
+
+
+def shape_of(state):
+    return [state.tree.continuation(node).text for node in range(1, len(state.tree))]
+
+
+async def test_a_replica_that_tells_no_figures_for_once_changes_no_totals(folder):
+    doubles = [VllmDouble(folder), VllmDouble(folder)]
+    with running(*doubles):
+        async with made(GENERATORS, f"vllm:{doubles[0].url},{doubles[1].url}") as generator:
+            for double in doubles:
+                double.hits = 1000
+            first = (await generator.stats()).prefix_hit_tokens
+            doubles[1].stop()
+            doubles[0].hits += 10
+            without = (await generator.stats()).prefix_hit_tokens
+            doubles[1].hits = 5
+            doubles[1].start()
+            again = (await generator.stats()).prefix_hit_tokens
+    assert (first, without - first, again - without) == (2000, 10, 5)
+
+
 async def test_a_trajectory_that_the_prm_cannot_hold(server):
     async with made(REWARD_MODELS, f"vllm:{server.url}") as judge:
         long = etsearch.types.Trajectory(PROBLEM.question, (etsearch.types.Step("x" * world.CONTEXT),))

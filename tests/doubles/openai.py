@@ -15,6 +15,7 @@ LLAMA = (
     *("return_tokens", "n_probs"),
 )
 VERDICTS = ("Yes", "No")
+SLOTS = 2
 
 
 class PlainDouble(Double):
@@ -88,7 +89,7 @@ class LlamaDouble(Double):
             case "/props":
                 return {
                     "build_info": "b1-test",
-                    "total_slots": 8,
+                    "total_slots": SLOTS,
                     "default_generation_settings": {"n_ctx": world.CONTEXT},
                 }
             case "/v1/models":
@@ -118,6 +119,8 @@ class LlamaDouble(Double):
             raise RefusedError(
                 400, f"request exceeds the available context size ({world.CONTEXT} tokens), try increasing it"
             )
+        if not 1 <= body["n_cmpl"] <= SLOTS:
+            raise RefusedError(400, f"n_cmpl must be between 1 and {SLOTS}")
         outputs = [self._drawn(body, index) for index in range(body["n_cmpl"])]
         random.Random(1).shuffle(outputs)
         return outputs if len(outputs) > 1 else outputs[0]

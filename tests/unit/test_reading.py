@@ -1,5 +1,7 @@
 """What a PRM reads: by its family's row and a tokenizer."""
 
+import json
+
 import pytest
 
 from etsearch.codec import TURN, Codec, TextCodec, name_of, pieces_of, token_named, turns_of
@@ -209,3 +211,26 @@ def test_turns_of_a_chat():
     assert TURN not in "".join(content for _, content in messages)
     with pytest.raises(ConfigError, match="names no token"):
         token_named(5)
+
+
+def test_a_folders_tokenizer_neither_cuts_nor_pads(tmp_path):
+    tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'tokenizers'")
+    from etsearch import minimath
+    from etsearch.codec import FolderCodec
+
+    whole = tokenizers.Tokenizer.from_file(str(minimath.model_path("policy") / "tokenizer.json"))
+    whole.enable_truncation(4)
+    whole.enable_padding(length=6)
+    whole.save(str(tmp_path / "tokenizer.json"))
+    template = "{% for m in messages %}{{ m.content }}{% break %}{% endfor %}{{ strftime_now('%Y')|length }}"
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps({"chat_template": template}))
+    codec = FolderCodec(tmp_path)
+    question = minimath.example(1).question
+    assert codec.decode_now(codec.encode_now(question)) == question
+    assert codec.render_now([("user", "a"), ("user", "b")], opens_answer=True) == "a4"
+
+
+def test_no_piece_of_a_text_is_too_long_to_be_written():
+    text = "a" * 5000 + " " * 3000
+    assert max(len(str(i)) for i in TextCodec().encode_now(text)) < 4300
+    assert TextCodec().decode_now(TextCodec().encode_now(text)) == text

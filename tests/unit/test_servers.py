@@ -8,7 +8,7 @@ from etsearch.servers.address import Address, addresses
 from etsearch.servers.client import Server
 from etsearch.servers.conditions import Conditions
 from etsearch.servers.figures import read_figures, total
-from etsearch.servers.vllm import vllm_stats
+from etsearch.servers.vllm import vllm_stats, vllm_totals
 
 
 @pytest.mark.parametrize(
@@ -60,6 +60,13 @@ def test_a_key_is_read_from_the_environment_and_shown_nowhere(monkeypatch):
     conditions = Conditions(api_key_variable="MY_KEY")
     assert conditions.headers == {"Authorization": "Bearer sk-hidden"}
     assert Conditions().headers == {}
+    monkeypatch.setenv("MY_KEY", "sk-hidden\n")
+    assert conditions.headers == {"Authorization": "Bearer sk-hidden"}
+    monkeypatch.setenv("MY_KEY", "sk-hidden\nX-More: yes")
+    with pytest.raises(ConfigError, match="MY_KEY holds letters") as caught:
+        conditions.headers  # noqa: B018 - it raises
+    assert "hidden" not in str(caught.value)
+    monkeypatch.setenv("MY_KEY", "sk-hidden")
     server = Server(Address("http://127.0.0.1:9"), conditions)
     assert "hidden" not in f"{conditions!r} {server!r}"
 
@@ -94,7 +101,7 @@ def test_figures_are_summed_over_engines_and_servers():
     assert total(figures, "vllm:num_requests_waiting") == 1
     assert total(figures, "vllm:nothing") is None
     stats = vllm_stats([METRICS, METRICS])
-    assert (stats.num_running, stats.num_waiting, stats.prefix_hit_tokens) == (14, 2, 2_400_000)
+    assert (stats.num_running, stats.num_waiting) == (14, 2)
+    assert vllm_totals(METRICS) == {"prefix_hit_tokens": 1_200_000}
     assert (stats.cache_use, stats.cache_capacity_tokens) == (0.5, 3200)
-    assert stats.num_preemptions is None
     assert vllm_stats([]).cache_use is None

@@ -1,5 +1,6 @@
 """The command line: ``ets``."""
 
+import logging
 import sys
 
 import typer
@@ -51,6 +52,7 @@ def _options(
 
 def main() -> None:
     """Runs the command line; an error of ours is one message and exit code 2 (bad input) or 1."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell every request
     try:
         app()
     except OSError as error:

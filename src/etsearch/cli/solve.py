@@ -70,11 +70,12 @@ def solve(
     console = Console(quiet=as_json)
     if example:
         console.print(f"[bold]{problem.question}[/]\n", highlight=False)
-    kept = _kept(state, strategies) if resume else None
+    kept = _kept(state, strategies, settings) if resume else None
     try:
         results = asyncio.run(_search(problem, generator, prm, strategies, embedder, settings, console, kept))
     except UnavailableError as error:
-        _keep(error, state)
+        if not compare:
+            _keep(error, state, next(iter(strategies)), settings)
         raise
     if as_json:
         _print_json(results, is_comparison=bool(compare))
@@ -140,22 +141,29 @@ async def _search(
     return results
 
 
-def _keep(error: UnavailableError, path: Path) -> None:
+def _keep(error: UnavailableError, path: Path, strategy: str, settings: SearchSettings) -> None:
     """Writes the search that a server's absence ended, and says so in the error."""
     if isinstance(error.state, SearchState) and error.state.depths:
-        path.write_text(json.dumps(error.state.to_dict()), encoding="utf-8")
+        asked = {"strategy": strategy, "width": settings.width, "seed": settings.seed}
+        path.write_text(json.dumps({**asked, "state": error.state.to_dict()}), encoding="utf-8")
         depths = len(error.state.depths)
         error.args = (f"{error}. The search up to depth {depths} is in {path}: the same command with --resume goes on",)
 
 
-def _kept(path: Path, strategies: dict[str, Strategy]) -> SearchState:
-    """The search that was kept."""
+def _kept(path: Path, strategies: dict[str, Strategy], settings: SearchSettings) -> SearchState:
+    """The search that was kept, which must be the one that is asked for."""
     if len(strategies) > 1:
         raise ConfigError("--resume goes on with one search; --compare runs several")
     try:
-        return SearchState.from_dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecordError) as error:
+        values = json.loads(path.read_text(encoding="utf-8"))
+        found = {key: values[key] for key in ("strategy", "width", "seed")}
+        state = SearchState.from_dict(values["state"])
+    except (OSError, ValueError, TypeError, KeyError, RecordError) as error:
         raise ConfigError(f"there is no search to go on with in {path}: {error}; give its file with --state") from error
+    asked = {"strategy": next(iter(strategies)), "width": settings.width, "seed": settings.seed}
+    if found != asked:
+        raise ConfigError(f"the search in {path} is another one: {found}, not {asked}; give what it was begun with")
+    return state
 
 
 def _print_json(results: dict[str, SearchResult], *, is_comparison: bool) -> None:

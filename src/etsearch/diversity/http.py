@@ -76,7 +76,7 @@ class HttpEmbedder(CachedEmbedder):
                 f"{self._max_batch}, where that is too many texts"
             ) from error
         except (SlowError, BadResponseError) as error:
-            raise EmbedderError(str(error)) from error
+            raise EmbedderError(str(error), retryable=isinstance(error, SlowError)) from error
         return _in_order(answer, len(texts))
 
     async def _ask_for_less(self, texts: Sequence[str]) -> list[ArrayLike]:

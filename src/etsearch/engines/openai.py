@@ -8,6 +8,7 @@ Servers differ in what they take and tell; this is found out on construction, an
   tokens are guessed from words, and KV tokens are an estimate.
 """
 
+import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -24,6 +25,9 @@ from etsearch.servers.tokenizers import LlamaServerCodec
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, PromptFormat
 
 Api = Literal["completions", "chat"]
+
+LONGEST_TOKEN: Final = 256
+"""Letters of a token that are one number; a longer one is taken apart."""
 
 _logger = logging.getLogger(__name__)
 _LLAMA: Final = "llamacpp:"
@@ -122,6 +126,13 @@ class _LlamaServer(_Dialect):
 
     async def ask(self, request: GenerateRequest) -> list[Continuation]:
         count = self.num_drawn(request)
+        most = self._generator.facts.num_slots or 1
+        parts = [self._part(request, start, min(most, count - start)) for start in range(0, count, most)]
+        found = [continuation for part in await asyncio.gather(*parts) for continuation in part]
+        return found * (request.num_continuations // count)
+
+    async def _part(self, request: GenerateRequest, start: int, count: int) -> list[Continuation]:
+        """As many continuations as the server has slots, at most. It draws the i-th of a request with seed + i."""
         body = {
             "prompt": list(request.prefix),
             "n_predict": request.max_tokens,
@@ -129,7 +140,7 @@ class _LlamaServer(_Dialect):
             "temperature": request.sampling.temperature,
             "top_p": request.sampling.top_p,
             "samplers": ["top_p", "temperature"],
-            "seed": request.seed,
+            "seed": request.seed + start,
             "stop": list(request.stop),
             "cache_prompt": True,
             "return_tokens": True,
@@ -143,7 +154,7 @@ class _LlamaServer(_Dialect):
             timings = output.get("timings", {})
             hits = int(timings.get("cache_n", 0))
             self._generator.count(hits + int(timings.get("prompt_n", 0)), hits)
-        return [self._continuation(output) for output in outputs] * (request.num_continuations // count)
+        return [self._continuation(output) for output in outputs]
 
     @staticmethod
     def _continuation(output: dict[str, Any]) -> Continuation:
@@ -152,10 +163,12 @@ class _LlamaServer(_Dialect):
         ids = [int(i) for i in output["tokens"]]
         if reason is FinishReason.END:
             ids = ids[:-1]
-        told = [float(entry["logprob"]) for entry in output["completion_probabilities"]]
-        # The stop string is cut out of the text, not out of the tokens; the last of them may lack its probability.
+        told = [float(entry["logprob"]) for entry in output["completion_probabilities"]][: len(ids)]
+        # The stop string is cut out of the text, not out of the tokens; of its tokens no probability is told, so theirs
+        # is taken to be as the others' in the mean.
         text = output["content"] + (output["stopping_word"] if reason is FinishReason.STEP else "")
-        return Continuation(tuple(ids), text, reason, sum(told[: len(ids)]))
+        log_probability = sum(told) * len(ids) / len(told) if told else None
+        return Continuation(tuple(ids), text, reason, log_probability)
 
 
 @final
@@ -179,11 +192,9 @@ class _Text(_Dialect):
         count = self.num_drawn(request)
         body: dict[str, Any] = {
             "model": self._generator.facts.model,
-            "n": count,
             "max_tokens": request.max_tokens,
             "temperature": request.sampling.temperature,
             "top_p": request.sampling.top_p,
-            "seed": request.seed,
             "stop": list(request.stop),
         }
         text = self._generator.codec.decode_now(request.prefix)
@@ -191,14 +202,21 @@ class _Text(_Dialect):
             path, more = "/v1/chat/completions", self._chat(text)
         else:
             path, more = "/v1/completions", {"prompt": text, "logprobs": 1}
-        answer = await self._generator.post(path, body | more, request.search)
-        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
-        expect(choices, count)
-        usage = answer.get("usage") or {}
+        choices: list[dict[str, Any]] = []
+        while len(choices) < count:  # some servers know no n, and give one at a time
+            asked = {**body, **more, "n": count - len(choices), "seed": request.seed + len(choices)}
+            answer = await self._generator.post(path, asked, request.search)
+            self._count(answer.get("usage") or {})
+            came = sorted(answer["choices"], key=lambda choice: int(choice.get("index", 0)))
+            if not 0 < len(came) <= asked["n"]:
+                expect(came, asked["n"])
+            choices += came
+        return [_from_text(c, request.stop) for c in choices] * (request.num_continuations // count)
+
+    def _count(self, usage: dict[str, Any]) -> None:
         hits = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
         if hits is not None:
             self._generator.count(int(usage["prompt_tokens"]), int(hits))
-        return [_from_text(c, request.stop) for c in choices] * (request.num_continuations // count)
 
     def _chat(self, text: str) -> dict[str, Any]:
         """The question as the user's turn; the steps so far as an answer that is gone on with."""
@@ -213,18 +231,22 @@ class _Text(_Dialect):
 
 def _from_text(choice: dict[str, Any], stop: Sequence[str]) -> Continuation:
     text = choice["text"] if "text" in choice else choice["message"]["content"] or ""
-    pieces, logs = _tokens(choice.get("logprobs"))
-    if "".join(pieces) != text:
-        pieces, logs = pieces_of(text), None
     told = choice.get("stop_reason", choice.get("matched_stop"))
     reason = FinishReason.LENGTH
     if choice["finish_reason"] == "stop":
         is_end = not text or isinstance(told, int)
         reason = FinishReason.END if is_end else FinishReason.STEP
+    cut = text
     if reason is FinishReason.STEP:
         ending = told if isinstance(told, str) else stop[0] if stop else ""
-        if not text.endswith(ending):
-            text, pieces = text + ending, [*pieces, ending]
+        text += "" if text.endswith(ending) else ending
+    pieces, logs = _tokens(choice.get("logprobs"))
+    spelt = "".join(pieces)
+    if spelt == cut and text != cut:
+        pieces = [*pieces, text[len(cut) :]]  # some servers leave the stop string's tokens out, as in the text
+    elif spelt != text:
+        pieces, logs = pieces_of(text), None
+    pieces = [part for piece in pieces for part in (pieces_of(piece) if len(piece) > LONGEST_TOKEN else [piece])]
     return Continuation(tuple(map(name_of, pieces)), text, reason, sum(logs) if logs is not None else None)
 
 

@@ -1,10 +1,8 @@
 """What the generators behind an HTTP server have in common."""
 
-import asyncio
-import logging
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
@@ -17,8 +15,6 @@ from etsearch.servers.client import RefusedError, Server, SlowError
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.pool import Pool
 from etsearch.types import Continuation, EngineStats, GenerateRequest, Identity, PromptFormat
-
-_logger = logging.getLogger(__name__)
 
 MOST_TOKENS: Final = 1 << 20
 """Tokens of a context that nobody tells."""
@@ -57,6 +53,8 @@ class RemoteGenerator(ABC):
 
     def __init__(self, pool: Pool, options: RemoteOptions) -> None:
         self._pool, self._options = pool, options
+        self._last_totals: dict[tuple[Server, str], int] = {}
+        self._sums: dict[str, int] = {}
         facts = pool.describe(self._facts)
         if len({(f.model, f.context_tokens) for f in facts}) > 1:
             raise ConfigError(f"replicas serve one model; these differ: {'; '.join(map(str, facts))}")
@@ -80,6 +78,11 @@ class RemoteGenerator(ABC):
     def _stats(self, texts: Sequence[str]) -> EngineStats:
         """The figures of all replicas, from what they answered at ``/metrics``."""
 
+    def _totals(self, text: str) -> Mapping[str, int]:
+        """Of what a server answered at ``/metrics``, the figures that only grow, by their names in EngineStats."""
+        del text
+        return {}
+
     def _open_codec(self) -> Codec:
         return local_codec(self._options.tokenizer, self.facts.local_folder) or self._server_codec()
 
@@ -101,7 +104,7 @@ class RemoteGenerator(ABC):
 
     @property
     def identity(self) -> Identity:
-        """The model's name, and the server's. No address: it says nothing of the model, and may be private."""
+        """The model's name, and the server's. No address: it says nothing of the model."""
         return Identity(self.facts.model, engine=self.facts.engine)
 
     async def generate(self, request: GenerateRequest) -> list[Continuation]:
@@ -139,10 +142,17 @@ class RemoteGenerator(ABC):
         return ids
 
     async def stats(self) -> EngineStats:
-        """The servers' own figures, of all replicas together; empty while none answers."""
-        if asyncio.get_running_loop().is_closed():
-            return EngineStats()
-        return self._stats(await self._pool.each("/metrics"))
+        """The servers' own figures, of all replicas together; empty while none answers.
+
+        Totals never fall: a replica that does not answer keeps what it told last, one that starts anew goes on from it.
+        """
+        told = await self._pool.figures()
+        for server, text in told.items():
+            for name, total in self._totals(text).items():
+                last = self._last_totals.get((server, name), 0)
+                self._last_totals[server, name] = total
+                self._sums[name] = self._sums.get(name, 0) + (total - last if total >= last else total)
+        return replace(self._stats(list(told.values())), **self._sums)
 
     async def aclose(self) -> None:
         """Closes the connections; requests in flight raise EngineError. A second call does nothing."""

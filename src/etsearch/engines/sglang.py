@@ -1,6 +1,6 @@
 """SGLang's own server, by its native route ``/generate`` (requests and answers as 0.5.23 has them)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, final
 
 from etsearch.codec import Codec
@@ -10,7 +10,7 @@ from etsearch.servers.client import Server
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.figures import read_figures, total
 from etsearch.servers.pool import Pool
-from etsearch.servers.sglang import sglang_facts
+from etsearch.servers.sglang import DETOKENIZE, sglang_facts
 from etsearch.servers.tokenizers import ServerCodec
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest
 
@@ -22,7 +22,6 @@ _FIGURES: Final = tuple(
         "max_total_num_tokens",
         "num_running_reqs",
         "num_queue_reqs",
-        "num_retracted_requests_total",
     )
 )
 
@@ -44,7 +43,7 @@ class SglangGenerator(RemoteGenerator):
         return sglang_facts(server)
 
     def _server_codec(self) -> Codec:
-        return ServerCodec(self._pool, self.facts.model)
+        return ServerCodec(self._pool, self.facts.model, DETOKENIZE)
 
     async def _ask(self, request: GenerateRequest) -> list[Continuation]:
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
@@ -83,8 +82,12 @@ class SglangGenerator(RemoteGenerator):
             prefix_hit_tokens=self._num_hit_tokens,
             num_running=total(servers, f"{_PREFIX}num_running_reqs"),
             num_waiting=total(servers, f"{_PREFIX}num_queue_reqs"),
-            num_preemptions=total(servers, f"{_PREFIX}num_retracted_requests_total"),
         )
+
+    def _totals(self, text: str) -> Mapping[str, int]:
+        name = f"{_PREFIX}num_retracted_requests_total"
+        found = total(read_figures([text], [name]), name)
+        return {} if found is None else {"num_preemptions": found}
 
 
 def _continuation(output: dict[str, Any]) -> Continuation:

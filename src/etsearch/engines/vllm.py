@@ -1,6 +1,6 @@
 """vLLM's own server, by its route for plain completion (seen to work with 0.32)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from etsearch.codec import Codec
@@ -9,7 +9,7 @@ from etsearch.errors import EngineOverloadedError
 from etsearch.servers.client import Server
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.tokenizers import ServerCodec
-from etsearch.servers.vllm import vllm_facts, vllm_stats
+from etsearch.servers.vllm import vllm_facts, vllm_stats, vllm_totals
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest
 
 
@@ -56,6 +56,9 @@ class VllmGenerator(RemoteGenerator):
 
     def _stats(self, texts: Sequence[str]) -> EngineStats:
         return vllm_stats(texts)
+
+    def _totals(self, text: str) -> Mapping[str, int]:
+        return vllm_totals(text)
 
 
 def _continuation(choice: dict[str, Any]) -> Continuation:

@@ -72,6 +72,7 @@ def _sglang(
 def _openai(
     address: str,
     family: str | None = "judge",
+    tokenizer: str | None = None,
     api: Literal["completions", "chat"] = "chat",
     max_batch: int = 16,
     **conditions: Any,
@@ -80,7 +81,7 @@ def _openai(
     from etsearch.prms.served import openai_prm  # noqa: PLC0415
     from etsearch.servers.pool import pool_at  # noqa: PLC0415
 
-    return openai_prm(pool_at(address, conditions), PrmOptions(family, None, max_batch), api)
+    return openai_prm(pool_at(address, conditions), PrmOptions(family, tokenizer, max_batch), api)
 
 
 def _log_probability() -> RewardModel:
@@ -145,7 +146,7 @@ REWARD_MODELS.register(
         "openai",
         "a label PRM on llama-server, or any model as a judge",
         _openai,
-        ("family", "api", "max_batch", *SETTINGS),
+        ("family", "api", "tokenizer", "max_batch", *SETTINGS),
         "http://HOST:PORT[/v1/MODEL][,…]",
         SETTINGS,
     )

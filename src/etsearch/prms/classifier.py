@@ -16,11 +16,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from etsearch.codec import FolderCodec
-from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 from etsearch.prms.families import Head, PrmFamily, family_named
 from etsearch.prms.reading import PrmReader
 
 HEAD_FILE: Final = "model-head.safetensors"
+_OTHER_WEIGHTS: Final = (".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
 _INDEX: Final = "model.safetensors.index.json"
 
 
@@ -46,18 +47,20 @@ def write_classifier(source: Path, out: Path, family: PrmFamily) -> Path:
     if not files or not (source / "config.json").is_file():
         raise ConfigError(f"{source} holds no config.json or no safetensors; give a Hugging Face model's folder")
     head = _head(source, family)
+    whole, out = out, out.with_name(out.name + ".part")
+    shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     places: dict[str, str] = dict.fromkeys(head, HEAD_FILE)
     for file in source.iterdir():
         if file.suffix == ".safetensors":
             places |= dict.fromkeys(_without_heads(file, out / file.name), file.name)
-        elif file.is_file() and file.name != _INDEX:
+        elif file.is_file() and file.name != _INDEX and file.suffix not in _OTHER_WEIGHTS:
             shutil.copy(file, out / file.name)
     _write_config(out, len(head["score.weight"]))
     safetensors.torch.save_file(head, out / HEAD_FILE, metadata={"format": "pt"})
     (out / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}, indent=2), encoding="utf-8")
     (out / "etsearch.json").write_text(json.dumps({"prm": family.model_dump(exclude_defaults=True)}), encoding="utf-8")
-    return out
+    return out.rename(whole)
 
 
 def _head(source: Path, family: PrmFamily) -> dict[str, Any]:
@@ -117,8 +120,11 @@ def main(arguments: list[str]) -> None:
     if len(arguments) not in (2, 3):
         raise SystemExit(__doc__)
     source = Path(arguments[0]).expanduser()
-    family = family_named(arguments[2] if len(arguments) == 3 else None, source.name, source)
-    print(write_classifier(source, Path(arguments[1]).expanduser(), family))
+    try:
+        family = family_named(arguments[2] if len(arguments) == 3 else None, source.name, source)
+        print(write_classifier(source, Path(arguments[1]).expanduser(), family))
+    except EtsearchError as error:
+        raise SystemExit(str(error)) from None
 
 
 if __name__ == "__main__":

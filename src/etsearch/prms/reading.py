@@ -118,9 +118,8 @@ class PrmReader:
         key = text, starts
         if key not in self._known:
             if starts:
-                ids = tuple(
-                    await self._codec.encode(text, special=not self.family.chat and "{bos}" not in self.family.template)
-                )
+                has_start = self._codec.renders_start if self.family.chat else "{bos}" in self.family.template
+                ids = tuple(await self._codec.encode(text, special=not has_start))
             else:
                 found = self._in_context(await self._codec.encode(self._anchor + text))
                 ids = tuple(await self._codec.encode(text)) if found is None else found

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.codec import Codec
-from etsearch.errors import BadResponseError, ConfigError, RewardError
+from etsearch.errors import BadResponseError, ConfigError, EtsearchError, RewardError, UnavailableError
 from etsearch.prms.families import Head, PrmFamily
 from etsearch.prms.reading import PrmReader, Reading
 from etsearch.prms.rewards import rewards_of
@@ -129,7 +129,7 @@ class RemoteRewardModel:
         self.folder = folder
         self._context_tokens, self._max_batch = context_tokens, max_batch
         self._kept: OrderedDict[bytes, asyncio.Future[float] | float] = OrderedDict()
-        self._waiting: dict[str, list[_Waiting]] = {}
+        self._waiting: dict[tuple[asyncio.AbstractEventLoop, str], list[_Waiting]] = {}
         self._senders: set[asyncio.Task[None]] = set()
         self.num_requests = 0
         """Requests sent so far."""
@@ -143,7 +143,10 @@ class RemoteRewardModel:
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
         """Rewards of the steps ``first`` to last; see :class:`~etsearch.prms.base.RewardModel`."""
-        readings = await self.reader.read(trajectory, first)
+        try:
+            readings = await self.reader.read(trajectory, first)
+        except (RefusedError, SlowError, BadResponseError) as error:  # of the server's tokenizer
+            raise _as_error(error) from error
         for reading in readings:
             self._check(reading)
         parts = await asyncio.gather(*(self._rewards(reading, trajectory.question) for reading in readings))
@@ -200,7 +203,7 @@ class RemoteRewardModel:
     async def _queued(self, asked: Asked, question: str) -> NDArray[np.float64]:
         """Puts a reading into the next request for its question's replica."""
         answer: asyncio.Future[NDArray[np.float64]] = asyncio.get_running_loop().create_future()
-        waiting = self._waiting.setdefault(question, [])
+        waiting = self._waiting.setdefault((asyncio.get_running_loop(), question), [])
         waiting.append((asked, answer))
         if len(waiting) == 1:
             sender = asyncio.create_task(self._send(question))
@@ -211,7 +214,7 @@ class RemoteRewardModel:
     async def _send(self, question: str) -> None:
         """Sends what has come together by the time that everybody who could run has run."""
         await asyncio.sleep(0)
-        waiting = self._waiting.pop(question)
+        waiting = self._waiting.pop((asyncio.get_running_loop(), question))
         async with asyncio.TaskGroup() as group:
             for start in range(0, len(waiting), self._max_batch):
                 group.create_task(self._send_batch(waiting[start : start + self._max_batch], question))
@@ -233,9 +236,12 @@ class RemoteRewardModel:
             await asyncio.wait({asking})
         finally:
             asking.cancel()  # does nothing to one that is done
-        if asking.cancelled():
+        error = RewardError("the request was given up") if asking.cancelled() else asking.exception()
+        if error is not None and len(batch) > 1 and not isinstance(error, UnavailableError | SlowError):
+            # It may be one trajectory's: each is asked for by itself.
+            await asyncio.gather(*(self._send_batch([one], question) for one in batch))
             return
-        if error := asking.exception():
+        if error is not None:
             for _, answer in batch:
                 if not answer.done():
                     answer.set_exception(_as_error(error))
@@ -265,14 +271,14 @@ def _key(ids: tuple[int, ...]) -> bytes:
 def _as_error(error: BaseException) -> BaseException:
     """As the search knows it: what was refused will be again, what was slow may not be."""
     match error:
+        case UnavailableError():
+            return UnavailableError(str(error))  # of each search its own, for it carries that search's state
         case RefusedError():
             return RewardError(str(error), retryable=False)
         case SlowError():
             return RewardError(str(error))
-        case BadResponseError() | KeyError() | TypeError() | IndexError():
-            return RewardError(f"the reward model's server answered something else: {error!r}")
         case asyncio.CancelledError():
             return RewardError("the request that asked for this reward was cancelled")
-        case ValueError() if not isinstance(error, ConfigError):
-            return RewardError(f"the reward model's server answered something else: {error!r}")
-    return error
+        case EtsearchError() if not isinstance(error, BadResponseError):
+            return error
+    return RewardError(f"the reward model's server answered something else: {error!r}")

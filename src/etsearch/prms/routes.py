@@ -7,6 +7,7 @@ own that ends there: all of one trajectory share their prefix, and a server with
 
 import asyncio
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any, Final, final
 
 import numpy as np
@@ -20,6 +21,8 @@ from etsearch.prms.remote import Asked, Post, Route
 
 UNTOLD: Final = -9999.0
 """The log probability that vLLM gives instead of minus infinity."""
+NEVER: Final = -1e6
+"""The log probability of a label that is not told because it is so unlikely."""
 MOST_LIKELY: Final = 20
 """Tokens that a server without label routes is asked for; hosted ones give no more."""
 
@@ -86,8 +89,8 @@ class VllmGenerativeScoring(Route):
     async def ask(self, post: Post, model: str, reader: PrmReader, asked: Sequence[Asked]) -> _Rows:
         prompts = _prompts(asked)
         groups: dict[tuple[int, ...], list[int]] = {}
-        for number, ids in enumerate(prompts):
-            groups.setdefault(_query(ids, asked), []).append(number)
+        for number, query in enumerate(_queries(prompts)):
+            groups.setdefault(query, []).append(number)
         rows: list[tuple[float, float]] = [(0.0, 0.0)] * len(prompts)
         for query, numbers in groups.items():
             body = {
@@ -106,21 +109,25 @@ class VllmGenerativeScoring(Route):
         return _split(rows, asked)
 
 
-def _query(ids: tuple[int, ...], asked: Sequence[Asked]) -> tuple[int, ...]:
-    """What a prompt shares with most of the batch: all but what follows the longest prefix that another one has too."""
-    shared = 0
-    for a in asked:
-        for length in range(min(len(ids), len(a.ids)) - 1, shared, -1):
-            if a.ids != ids and a.ids[:length] == ids[:length]:
-                shared = length
-                break
-    return ids[: shared or len(ids) - 1]
+def _queries(prompts: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
+    """Of each prompt the longest beginning that another one has too; all but its last id where it shares none.
+
+    In lexicographic order a prompt shares most with one of its neighbours.
+    """
+    order = sorted(range(len(prompts)), key=prompts.__getitem__)
+    shared = [0] * len(prompts)
+    for one, other in pairwise(order):
+        a, b = prompts[one], prompts[other]
+        if a != b:
+            length = next((i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+            shared[one], shared[other] = max(shared[one], length), max(shared[other], length)
+    return [ids[: min(length, len(ids) - 1) or len(ids) - 1] for ids, length in zip(prompts, shared, strict=True)]
 
 
 def _as_logits(share: float) -> tuple[float, float]:
     """Two logits whose softmax gives this share."""
     with np.errstate(divide="ignore"):
-        return float(np.clip(np.log(share), -1e6, 0)), float(np.clip(np.log1p(-share), -1e6, 0))
+        return float(np.clip(np.log(share), NEVER, 0)), float(np.clip(np.log1p(-share), NEVER, 0))
 
 
 @final
@@ -185,8 +192,11 @@ class SglangGenerate(Route):
 
     @staticmethod
     def _pair(output: dict[str, Any], labels: list[int]) -> tuple[float, ...]:
-        told = {int(entry[1]): float(entry[0]) for entry in output["meta_info"]["output_token_ids_logprobs"][0]}
-        return tuple(told[label] for label in labels)
+        told = {int(entry[1]): entry[0] for entry in output["meta_info"]["output_token_ids_logprobs"][0]}
+        pair = [told[label] for label in labels]
+        if all(log is None for log in pair):
+            raise RewardError("the server gives both labels no probability at all", retryable=False)
+        return tuple(NEVER if log is None else float(log) for log in pair)
 
 
 @final
@@ -270,7 +280,7 @@ def _of_likely(told: dict[Any, float], labels: tuple[Any, Any]) -> tuple[float, 
             "family does",
             retryable=False,
         )
-    return told.get(labels[0], -1e6), told.get(labels[1], -1e6)
+    return told.get(labels[0], NEVER), told.get(labels[1], NEVER)
 
 
 VLLM_ROUTES: Final = {route.name: route for route in (VllmCompletions, VllmGenerativeScoring, VllmPooling)}

@@ -1,6 +1,6 @@
 """Reward models behind servers: which route each kind of server is asked by."""
 
-from typing import Final, Literal
+from typing import Literal
 
 from etsearch.codec import Codec, TextCodec, local_codec
 from etsearch.errors import ConfigError
@@ -15,18 +15,15 @@ from etsearch.prms.routes import (
     VllmCompletions,
     VllmPooling,
 )
-from etsearch.servers.client import Server
+from etsearch.servers.client import RefusedError, Server
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.openai import openai_facts
 from etsearch.servers.pool import Pool
-from etsearch.servers.sglang import sglang_facts
+from etsearch.servers.sglang import DETOKENIZE, sglang_facts
 from etsearch.servers.tokenizers import LlamaServerCodec, ServerCodec
 from etsearch.servers.vllm import vllm_facts
 
 VllmRoute = Literal["auto", "completions", "generative_scoring", "pooling"]
-
-_POOLING: Final = "/pooling"
-_GENERATING: Final = "/v1/completions"
 
 
 def vllm_prm(pool: Pool, options: PrmOptions, route: VllmRoute = "auto") -> RemoteRewardModel:
@@ -41,9 +38,10 @@ def vllm_prm(pool: Pool, options: PrmOptions, route: VllmRoute = "auto") -> Remo
         ConfigError: no replica answers, or they have no route for this family.
     """
     facts = pool.describe(vllm_facts)[0]
-    offered = pool.describe(_routes)[0]
-    fitting = VllmPooling if _POOLING in offered else VllmCompletions
-    chosen = fitting() if route == "auto" else VLLM_ROUTES[route]()
+    if route == "auto":
+        chosen: Route = VllmPooling() if pool.describe(_pools)[0] else VllmCompletions()
+    else:
+        chosen = VLLM_ROUTES[route]()
     family = family_named(options.family, facts.model, facts.local_folder)
     if isinstance(chosen, VllmCompletions) and family.head is not Head.LABELS:
         raise ConfigError(
@@ -56,7 +54,7 @@ def vllm_prm(pool: Pool, options: PrmOptions, route: VllmRoute = "auto") -> Remo
 def sglang_prm(pool: Pool, options: PrmOptions) -> RemoteRewardModel:
     """A label PRM on SGLang. Raises ConfigError if no replica answers, or the family needs more than labels."""
     facts = pool.describe(sglang_facts)[0]
-    return _open(pool, SglangGenerate(), options, facts, ServerCodec(pool, facts.model))
+    return _open(pool, SglangGenerate(), options, facts, ServerCodec(pool, facts.model, DETOKENIZE))
 
 
 def openai_prm(pool: Pool, options: PrmOptions, api: Literal["completions", "chat"] = "chat") -> RemoteRewardModel:
@@ -82,7 +80,9 @@ def _open(pool: Pool, route: Route, options: PrmOptions, facts: ServerFacts, ser
     )
 
 
-def _routes(server: Server) -> frozenset[str]:
-    """The routes that a server offers; one that does not tell is taken to generate."""
-    paths = server.send_now("/openapi.json").json().get("paths", {})
-    return frozenset(paths) or frozenset({_GENERATING})
+def _pools(server: Server) -> bool:
+    """Whether a vLLM server was started to pool; one that does not tell is taken to generate."""
+    try:
+        return "/pooling" in server.send_now("/openapi.json").json()["paths"]
+    except (RefusedError, LookupError, TypeError, ValueError):
+        return False

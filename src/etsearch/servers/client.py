@@ -12,6 +12,8 @@ from etsearch.errors import ConfigError, EtsearchError
 from etsearch.servers.address import Address
 from etsearch.servers.conditions import Conditions
 
+LOOK_TIMEOUT_S: Final = 5.0
+"""How long a server's figures are waited for."""
 MESSAGE_LETTERS: Final = 400
 """Letters of a server's message that are passed on."""
 
@@ -69,8 +71,8 @@ class Server:
     def __repr__(self) -> str:
         return f"Server({self.address.base!r})"
 
-    async def send(self, path: str, body: Any = None) -> httpx.Response:
-        """The answer to a POST of ``body`` as JSON, or to a GET where there is none.
+    async def send(self, path: str, body: Any) -> httpx.Response:
+        """The answer to a POST of ``body`` as JSON.
 
         Cancelling the call closes its connection, by which servers know that nobody waits any more.
 
@@ -82,22 +84,32 @@ class Server:
         async with slots:
             self.num_in_flight += 1
             try:
-                response = await client.request("GET" if body is None else "POST", path, json=body)
+                response = await client.post(path, json=body)
             except httpx.HTTPError as error:
-                raise self._mapped(error, path) from error
+                raise self._mapped(error, path, self._conditions.read_timeout_s, "read_timeout_s") from error
             finally:
                 self.num_in_flight -= 1
         return self._checked(response, path)
 
+    async def look(self, path: str) -> str:
+        """The text of a GET, such as the server's figures: beside the requests in flight, and not waited for long."""
+        client, _ = self._own()
+        try:
+            response = await client.get(path, timeout=LOOK_TIMEOUT_S)
+        except httpx.HTTPError as error:
+            raise self._mapped(error, path, LOOK_TIMEOUT_S, "for figures") from error
+        return self._checked(response, path).text
+
     def send_now(self, path: str, body: Any = None) -> httpx.Response:
         """The same for callers without an event loop, such as a constructor."""
         conditions = self._conditions
-        timeout = httpx.Timeout(conditions.connect_timeout_s * 4, connect=conditions.connect_timeout_s)
+        longest = conditions.connect_timeout_s * 4
+        timeout = httpx.Timeout(longest, connect=conditions.connect_timeout_s)
         with httpx.Client(base_url=self.address.base, headers=conditions.headers, timeout=timeout) as client:
             try:
                 response = client.request("GET" if body is None else "POST", path, json=body)
             except httpx.HTTPError as error:
-                raise self._mapped(error, path) from error
+                raise self._mapped(error, path, longest, "4 times connect_timeout_s") from error
         return self._checked(response, path)
 
     async def aclose(self) -> None:
@@ -120,10 +132,12 @@ class Server:
             self._loops[loop] = client, asyncio.Semaphore(self._conditions.max_in_flight)
         return self._loops[loop]
 
-    def _mapped(self, error: httpx.HTTPError, path: str) -> Exception:
+    def _mapped(self, error: httpx.HTTPError, path: str, longest_s: float, setting: str) -> Exception:
         what = f"{self.address.base}{path}"
+        if isinstance(error, httpx.LocalProtocolError):  # its text may hold a header, and so the key
+            return RefusedError(f"the request to {what} cannot be sent: it breaks the protocol")
         if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            return SlowError(f"{what} gave no answer within {self._conditions.read_timeout_s:g} s (read_timeout_s)")
+            return SlowError(f"{what} gave no answer within {longest_s:g} s ({setting})")
         if isinstance(error, httpx.TransportError):
             reason = str(error) or "the connection was dropped"
             return TroubleError(Trouble.AWAY, f"{what}: {type(error).__name__}: {reason}")

@@ -39,7 +39,11 @@ class Conditions:
 
     @property
     def headers(self) -> dict[str, str]:
-        key = os.environ.get(self.api_key_variable, "")
+        key = os.environ.get(self.api_key_variable, "").strip()
+        if not (key.isascii() and key.isprintable()):
+            raise ConfigError(
+                f"the key in the environment variable {self.api_key_variable} holds letters that no key has"
+            )
         return {"Authorization": f"Bearer {key}"} if key else {}
 
 

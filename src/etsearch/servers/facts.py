@@ -15,6 +15,7 @@ class ServerFacts:
         context_tokens: tokens of prompt and answer together.
         cache_tokens: tokens that the KV cache holds.
         has_prefix_cache: whether prefixes are kept.
+        num_slots: continuations that one request may ask for.
         draws_by_seed: whether several continuations of one request must be asked for one by one, since a seed would
             make them equal.
     """
@@ -26,6 +27,7 @@ class ServerFacts:
     cache_tokens: int | None = None
     has_prefix_cache: bool | None = None
     draws_by_seed: bool = False
+    num_slots: int | None = None
 
     @property
     def local_folder(self) -> Path | None:

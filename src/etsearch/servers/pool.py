@@ -47,6 +47,7 @@ class Pool:
         self._away_until: dict[Server, float] = {}
         self._home: OrderedDict[str, tuple[Server, float]] = OrderedDict()
         self._jitter = random.Random()
+        self._without_figures: set[Server] = set()
         self._is_closed = False
 
     def describe(self, ask: Callable[[Server], Any]) -> list[Any]:
@@ -101,9 +102,11 @@ class Pool:
                 num_broken += 1
                 if num_broken >= MAX_BROKEN:
                     raise RefusedError(f"{trouble}, {num_broken} times") from trouble
-            elif trouble.trouble is not Trouble.BUSY:
+                await asyncio.sleep(self._pause_s(num_broken, trouble))
+                continue
+            if trouble.trouble is not Trouble.BUSY:
                 self._rest(server)
-                if self._choose(tree) is not server:
+                if not self._is_resting(self._choose(tree)):
                     continue
             attempt += 1
             now = time.monotonic()
@@ -123,7 +126,7 @@ class Pool:
     async def _is_away(self, server: Server) -> bool:
         """Whether a server that failed at a request is failing altogether."""
         try:
-            await server.send("/health")
+            await server.look("/health")
         except TroubleError:
             return True
         except (RefusedError, SlowError, ConfigError):
@@ -134,9 +137,12 @@ class Pool:
         """For a while a server that is away gets requests only if all others are away too."""
         self._away_until[server] = time.monotonic() + LONGEST_PAUSE_S
 
+    def _is_resting(self, server: Server) -> bool:
+        return self._away_until.get(server, 0.0) > time.monotonic()
+
     def _choose(self, tree: str) -> Server:
         now = time.monotonic()
-        here = [s for s in self.servers if self._away_until.get(s, 0) <= now]
+        here = [s for s in self.servers if not self._is_resting(s)]
         home, _ = self._home.get(tree, (None, 0.0))
         if home is None or (here and home not in here):
             at_work = Counter(other for other, last in self._home.values() if now - last < AT_WORK_S)
@@ -148,15 +154,37 @@ class Pool:
                 self._home.popitem(last=False)
         return home
 
-    async def each(self, path: str) -> list[str]:
-        """The texts that the replicas answer to a GET; one that does not answer is left out."""
-        texts = []
+    def ask_now(self, path: str, body: Any) -> Any:
+        """The JSON that the first replica that is there answers to a POST, for callers without an event loop.
+
+        Raises:
+            RefusedError: it refuses the request.
+            ConfigError: none answers.
+        """
+        reasons = []
         for server in self.servers:
             try:
-                texts.append((await server.send(path)).text)
-            except (TroubleError, RefusedError, SlowError, ConfigError) as error:
-                _logger.debug("no figures: %s", error)
-        return texts
+                return server.send_now(path, body).json()
+            except (TroubleError, SlowError) as error:
+                reasons.append(str(error))
+        raise ConfigError(f"no server answers: {'; '.join(reasons)}. Start it, or correct the address")
+
+    async def figures(self) -> dict[Server, str]:
+        """What the replicas answer at ``/metrics``; one that does not answer, or never has any, is left out."""
+        told = await asyncio.gather(*(self._figures_of(server) for server in self.servers))
+        return {server: text for server, text in zip(self.servers, told, strict=True) if text is not None}
+
+    async def _figures_of(self, server: Server) -> str | None:
+        if server in self._without_figures:
+            return None
+        try:
+            return await server.look("/metrics")
+        except (RefusedError, ConfigError) as error:
+            _logger.debug("no figures, now and later: %s", error)
+            self._without_figures.add(server)
+        except (TroubleError, SlowError) as error:
+            _logger.debug("no figures: %s", error)
+        return None
 
     async def aclose(self) -> None:
         """Closes all connections; what is in flight raises. A second call does nothing."""

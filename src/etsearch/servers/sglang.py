@@ -1,10 +1,13 @@
 """What SGLang's server says of itself (0.5.23)."""
 
-from typing import Any
+from typing import Any, Final
 
 from etsearch.errors import ConfigError
 from etsearch.servers.client import RefusedError, Server
 from etsearch.servers.facts import ServerFacts
+
+DETOKENIZE: Final = {"skip_special_tokens": False}
+"""What ``/detokenize`` must be told, so that the text of special tokens is given too."""
 
 
 def sglang_facts(server: Server) -> ServerFacts:
@@ -13,7 +16,9 @@ def sglang_facts(server: Server) -> ServerFacts:
         info, model = _either(server, "server_info"), _either(server, "model_info")
         served = server.send_now("/v1/models").json()["data"][0]
         version = info["version"]
-    except (RefusedError, KeyError, IndexError, ValueError) as error:
+    except (RefusedError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(
             f"{server.address.base} is no SGLang server ({error}); try openai:{server.address.base}"
         ) from error

@@ -1,6 +1,6 @@
 """The tokenizer of a server, through its own routes."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, final
 
 from etsearch.codec import Codec, Messages
@@ -11,27 +11,30 @@ from etsearch.servers.pool import Pool
 
 @final
 class ServerCodec(Codec):
-    """``/tokenize`` and ``/detokenize`` as vLLM and SGLang have them; both render chats themselves."""
+    """``/tokenize`` and ``/detokenize`` as vLLM and SGLang have them; both render chats themselves.
 
-    def __init__(self, pool: Pool, model: str) -> None:
-        self._pool, self._model = pool, model
+    ``detokenize`` is sent along, for a server that leaves special tokens out unless it is told not to.
+    """
+
+    def __init__(self, pool: Pool, model: str, detokenize: Mapping[str, Any] | None = None) -> None:
+        self._pool, self._model, self._detokenize = pool, model, dict(detokenize or {})
 
     def _body(self, text: str, *, special: bool) -> dict[str, Any]:
         return {"model": self._model, "prompt": text, "add_special_tokens": special}
 
     def encode_now(self, text: str, *, special: bool = False) -> list[int]:
-        return _ids(self._now("/tokenize", self._body(text, special=special)))
+        return _ids(self._pool.ask_now("/tokenize", self._body(text, special=special)))
 
     async def encode(self, text: str, *, special: bool = False) -> list[int]:
         return _ids(await self._pool.post("/tokenize", self._body(text, special=special)))
 
     def decode_now(self, ids: Sequence[int]) -> str:
-        answer = self._now("/detokenize", {"model": self._model, "tokens": list(ids)})
+        answer = self._pool.ask_now("/detokenize", {"model": self._model, "tokens": list(ids), **self._detokenize})
         return str(answer["prompt"] if "prompt" in answer else answer["text"])
 
     def render_now(self, messages: Messages, *, opens_answer: bool) -> str | None:
         try:
-            answer = self._now("/tokenize", self._chat(messages, opens_answer=opens_answer))
+            answer = self._pool.ask_now("/tokenize", self._chat(messages, opens_answer=opens_answer))
         except RefusedError as error:
             if _lacks_template(error):
                 return None
@@ -51,37 +54,35 @@ class ServerCodec(Codec):
                 return None
             raise
 
-    def _now(self, path: str, body: Any) -> Any:
-        return self._pool.describe(lambda server: server.send_now(path, body).json())[0]
-
 
 @final
 class LlamaServerCodec(Codec):
     """``/tokenize``, ``/detokenize`` and ``/apply-template`` of llama.cpp's server."""
 
+    renders_start = False
+
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
 
     def encode_now(self, text: str, *, special: bool = False) -> list[int]:
-        return _ids(self._now("/tokenize", {"content": text, "add_special": special, "parse_special": True}))
+        return _ids(self._pool.ask_now("/tokenize", {"content": text, "add_special": special, "parse_special": True}))
 
     async def encode(self, text: str, *, special: bool = False) -> list[int]:
         body = {"content": text, "add_special": special, "parse_special": True}
         return _ids(await self._pool.post("/tokenize", body))
 
     def decode_now(self, ids: Sequence[int]) -> str:
-        return str(self._now("/detokenize", {"tokens": list(ids)})["content"])
+        return str(self._pool.ask_now("/detokenize", {"tokens": list(ids)})["content"])
 
     def render_now(self, messages: Messages, *, opens_answer: bool) -> str | None:
         if not opens_answer:
             raise ConfigError("llama-server renders chats up to an answer only; give the tokenizer: tokenizer=PATH")
-        return str(self._now("/apply-template", _turns(messages))["prompt"])
+        return str(self._pool.ask_now("/apply-template", _turns(messages))["prompt"])
 
     async def encode_chat(self, messages: Messages) -> list[int] | None:
-        return await self.encode(str((await self._pool.post("/apply-template", _turns(messages)))["prompt"]))
-
-    def _now(self, path: str, body: Any) -> Any:
-        return self._pool.describe(lambda server: server.send_now(path, body).json())[0]
+        return await self.encode(
+            str((await self._pool.post("/apply-template", _turns(messages)))["prompt"]), special=True
+        )
 
 
 def _lacks_template(error: RefusedError) -> bool:

@@ -1,6 +1,5 @@
 """What vLLM's server says of itself and of its cache (0.32)."""
 
-import json
 from collections.abc import Sequence
 from typing import Final
 
@@ -15,9 +14,6 @@ _FIGURES: Final = tuple(
     _PREFIX + name
     for name in (
         "kv_cache_usage_perc",
-        "prefix_cache_queries_total",
-        "prefix_cache_hits_total",
-        "num_preemptions_total",
         "num_requests_running",
         "num_requests_waiting",
         "cache_config_info",
@@ -27,24 +23,26 @@ _FIGURES: Final = tuple(
 
 def vllm_facts(server: Server) -> ServerFacts:
     """What a vLLM server says of itself, one that pools as well as one that generates."""
-    served = server.send_now("/v1/models").json()["data"]
     wanted = server.address.model
-    model = next((m for m in served if wanted in (None, m["id"])), None)
-    if model is None:
-        names = ", ".join(m["id"] for m in served)
-        raise ConfigError(f"{server.address.base} serves no model {wanted!r}; it serves {names}")
     try:
+        served = {str(m["id"]): m for m in server.send_now("/v1/models").json()["data"]}
         version = server.send_now("/version").json()["version"]
         metrics = server.send_now("/metrics").text
-    except (RefusedError, KeyError, json.JSONDecodeError) as error:
+    except (RefusedError, LookupError, TypeError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
         raise ConfigError(
             f"{server.address.base} is no vLLM server ({error}); try openai:{server.address.base}"
         ) from error
+    name = wanted or next(iter(served), None)
+    if name not in served:
+        raise ConfigError(f"{server.address.base} serves no model {name!r}; it serves {', '.join(served) or 'none'}")
+    model = served[name]
     settings = _cache_settings([metrics])
     caching = settings[0].get("enable_prefix_caching") if settings else None
     return ServerFacts(
         engine=f"vllm {version}",
-        model=str(model["id"]),
+        model=name,
         folder=model.get("root"),
         context_tokens=model.get("max_model_len"),
         cache_tokens=sum(_cache_tokens(s) or 0 for s in settings) or None,
@@ -53,19 +51,28 @@ def vllm_facts(server: Server) -> ServerFacts:
 
 
 def vllm_stats(texts: Sequence[str]) -> EngineStats:
-    """The figures of vLLM servers, from what they answered at ``/metrics``; the use of the cache is the mean."""
+    """The figures of vLLM servers now, from what they answered at ``/metrics``; the use of the cache is the mean."""
     servers = read_figures(texts, _FIGURES)
     use = [value for server in servers for _, value in server.get(f"{_PREFIX}kv_cache_usage_perc", ())]
     capacity = [_cache_tokens(settings) for settings in _cache_settings(texts)]
     return EngineStats(
         cache_use=sum(use) / len(use) if use else None,
         cache_capacity_tokens=sum(c or 0 for c in capacity) or None,
-        prefix_query_tokens=total(servers, f"{_PREFIX}prefix_cache_queries_total"),
-        prefix_hit_tokens=total(servers, f"{_PREFIX}prefix_cache_hits_total"),
         num_running=total(servers, f"{_PREFIX}num_requests_running"),
         num_waiting=total(servers, f"{_PREFIX}num_requests_waiting"),
-        num_preemptions=total(servers, f"{_PREFIX}num_preemptions_total"),
     )
+
+
+def vllm_totals(text: str) -> dict[str, int]:
+    """What one server has counted since it started, by the names that EngineStats has for it."""
+    names = {
+        "prefix_query_tokens": "prefix_cache_queries_total",
+        "prefix_hit_tokens": "prefix_cache_hits_total",
+        "num_preemptions": "num_preemptions_total",
+    }
+    servers = read_figures([text], [_PREFIX + name for name in names.values()])
+    found = {ours: total(servers, _PREFIX + theirs) for ours, theirs in names.items()}
+    return {name: value for name, value in found.items() if value is not None}
 
 
 def _cache_settings(texts: Sequence[str]) -> list[dict[str, str]]:
