@@ -101,3 +101,16 @@ async def reward_model(request, tmp_path):
 @pytest.fixture
 def problem():
     return minimath.example(3)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """The folder of the doubles' model."""
+    return world.folder(tmp_path / "model")
+
+
+@pytest.fixture
+def server(folder):
+    """A double of vLLM."""
+    with running(VllmDouble(folder)) as double:
+        yield double

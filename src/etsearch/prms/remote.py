@@ -176,7 +176,10 @@ class RemoteRewardModel:
             found.append(held)
         if mine:
             await self._ask_for(reading, mine, question)
-        return [held if isinstance(held, float) else await asyncio.shield(held) for held in found]
+        try:
+            return [held if isinstance(held, float) else await asyncio.shield(held) for held in found]
+        except UnavailableError as error:  # which others may wait for, too: each search gets one of its own
+            raise UnavailableError(str(error)) from error
 
     async def _ask_for(
         self, reading: Reading, mine: dict[bytes, tuple[int, "asyncio.Future[float]"]], question: str

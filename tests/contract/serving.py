@@ -1,0 +1,69 @@
+"""Searches over the doubles of servers, for the suites beside."""
+
+import contextlib
+
+import etsearch
+from etsearch import minimath
+from etsearch.engines import GENERATORS
+from etsearch.loop import run_search
+from etsearch.prms import REWARD_MODELS
+from etsearch.prms.scripted import ScriptedRewardModel
+from etsearch.settings import SearchSettings
+from etsearch.strategies import STRATEGIES
+from etsearch.types import GenerateRequest
+from tests.doubles import world
+from tests.doubles.http import running
+
+PROBLEM = minimath.example(3)
+QUICK = "connect_timeout_s=1, patience_s=5"
+
+
+@contextlib.asynccontextmanager
+async def made(registry, specification):
+    part = registry.create(specification)
+    try:
+        yield part
+    finally:
+        await part.aclose()
+
+
+async def asked(generator, **changes):
+    values = {"prefix": tuple(await generator.encode_prompt(PROBLEM.question)), "num_continuations": 2}
+    values |= {"max_tokens": 300, "stop": ("\n",), "seed": 1}
+    return GenerateRequest(**(values | changes))
+
+
+def settings(width=8, seed=2, **more):
+    return SearchSettings(width, seed=seed, **more)
+
+
+async def searched(generator, strategy="rebase", reward_model=None, **more):
+    return await run_search(
+        PROBLEM,
+        generator=generator,
+        reward_model=reward_model or ScriptedRewardModel(world.judge),
+        strategy=STRATEGIES.create(strategy),
+        settings=settings(),
+        embedder=etsearch.diversity.LexicalEmbedder(),
+        **more,
+    )
+
+
+async def searched_over(folder, kind, name, strategy):
+    with running(kind(folder), kind(folder)) as (policy, prm):
+        async with (
+            made(GENERATORS, f"{name}:{policy.url}") as generator,
+            made(REWARD_MODELS, f"{name}:{prm.url}") as judge,
+        ):
+            return await searched(generator, strategy, judge)
+
+
+def shape(result):
+    """What two searches must have in common to be the same."""
+    tree = result.tree
+    nodes = [(tree.parent_of(n), tree.continuation(n).text, round(tree.reward(n), 9)) for n in range(1, len(tree))]
+    return result.answer, nodes, [(d.kv_tokens, d.widths) for d in result.depths]
+
+
+def trajectory(*texts):
+    return etsearch.types.Trajectory(PROBLEM.question, tuple(map(etsearch.types.Step, texts)))
