@@ -51,6 +51,7 @@ def test_check_says_what_would_spoil_a_run(folder):
         assert text in " ".join(done.stdout.split())
 
 
+@pytest.mark.slow
 def test_check_of_servers_that_tell_little(folder):
     form = folder / "etsearch.json"
     with running(PlainDouble(logprobs=False), LlamaDouble()) as (plain, llama):

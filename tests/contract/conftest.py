@@ -114,3 +114,9 @@ def server(folder):
     """A double of vLLM."""
     with running(VllmDouble(folder)) as double:
         yield double
+
+
+@pytest.fixture(autouse=True)
+def _impatient(monkeypatch):
+    """Requests are sent again sooner than to a real server."""
+    monkeypatch.setattr("etsearch.servers.pool.FIRST_PAUSE_S", 0.02)

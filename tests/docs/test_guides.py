@@ -82,6 +82,7 @@ def test_every_family_is_in_the_guide():
     assert [name for name in FAMILIES if f"`{name}`" not in GUIDES["prms"]] == []
 
 
+@pytest.mark.slow
 def test_sglang(tmp_path):
     folder = world.folder(tmp_path / "model")
     with running(SglangDouble(folder), SglangDouble(folder)) as (policy, prm):
