@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import urllib.request
+from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +16,7 @@ from etsearch import minimath
 from etsearch.engines import GENERATORS
 from etsearch.errors import ConfigError, UnavailableError
 from etsearch.prms import REWARD_MODELS
-from etsearch.servers.vllm import vllm_stats
+from etsearch.servers.vllm import vllm_totals
 from etsearch.types import EndReason, FinishReason, GenerateRequest, Sampling, Step, Trajectory
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -25,7 +26,7 @@ PROBLEM = minimath.example(1)
 
 def figures(server):
     with urllib.request.urlopen(f"{server.url}/metrics", timeout=30) as answer:
-        return vllm_stats([answer.read().decode()])
+        return SimpleNamespace(**vllm_totals(answer.read().decode()))
 
 
 async def search(policy, prm, **settings):
@@ -135,7 +136,8 @@ async def test_an_evaluation_is_resumed(policy, prm, tmp_path):
         if list(out.glob("open/*.json")) or (lines.exists() and lines.stat().st_size) or first.returncode is not None:
             break
         await asyncio.sleep(0.05)
-    first.kill()
+    if first.returncode is None:
+        first.kill()
     await first.wait()
     done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=600, check=False)
     assert done.returncode == 0, done.stderr
