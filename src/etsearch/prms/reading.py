@@ -10,6 +10,7 @@ import re
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Final, final
 
 from etsearch.codec import Codec
@@ -17,6 +18,8 @@ from etsearch.errors import ConfigError, RewardError
 from etsearch.prms.families import QUESTION, STEP, Head, PrmFamily
 from etsearch.types import Trajectory
 
+KEPT_QUESTIONS: Final = 1024
+"""Questions that are remembered as the model reads them: looking at one may take a millisecond."""
 KEPT_TEXTS: Final = 65_536
 """Texts whose tokens are remembered; a step is read again with each step after it."""
 
@@ -63,7 +66,8 @@ class PrmReader:
     """
 
     def __init__(self, family: PrmFamily, codec: Codec, read_question: Callable[[str], str] = str) -> None:
-        self.family, self._codec, self._read_question = family, codec, read_question
+        self.family, self._codec = family, codec
+        self._question = lru_cache(KEPT_QUESTIONS)(lambda question: read_question(question).strip())
         self._known: OrderedDict[tuple[str, bool], tuple[int, ...]] = OrderedDict()
         self._layout = _chat_layout(family, codec) if family.chat else _plain_layout(family, codec)
         self._anchor = self._layout.tag
@@ -141,8 +145,8 @@ class PrmReader:
             raise RewardError(
                 f"first is {first}; the trajectory has steps 0 to {len(trajectory.steps) - 1}", retryable=False
             )
-        question = self._read_question(trajectory.question).strip()
-        ids = list(await self._ids(self._layout.start.replace(_Q, question), starts=True))
+        start = self._layout.start.replace(_Q, self._question(trajectory.question))
+        ids = list(await self._ids(start, starts=True))
         readings, positions = [], []
         for index, step in enumerate(trajectory.steps):
             before = self._layout.before_later if index else self._layout.before_first
