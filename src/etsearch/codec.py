@@ -5,7 +5,6 @@ Here is the tokenizer of a model's folder (``tokenizer.json``, read by the libra
 """
 
 import importlib.util
-import json
 import re
 import time
 from abc import ABC, abstractmethod
@@ -14,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final, final
 
 from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.model_files import read_object
 
 Messages = Sequence[tuple[str, str]]
 """Turns of a chat: role and content."""
@@ -89,7 +89,7 @@ class FolderCodec(Codec):
             raise ConfigError(f"{file} cannot be read: {error}") from error
         self._tokenizer.no_truncation()  # as training left them, they would cut and pad steps
         self._tokenizer.no_padding()
-        self._config = _read_config(folder / "tokenizer_config.json")
+        self._config = read_object(folder / "tokenizer_config.json")
         template = folder / "chat_template.jinja"
         stored = template.read_text(encoding="utf-8") if template.is_file() else self._config.get("chat_template")
         self._template = stored if isinstance(stored, str) else _default_template(stored)
@@ -197,15 +197,6 @@ def local_codec(given: str | None, folder: Path | None) -> FolderCodec | None:
     if folder is None or not (folder / "tokenizer.json").is_file() or not importlib.util.find_spec("tokenizers"):
         return None
     return FolderCodec(folder)
-
-
-def _read_config(path: Path) -> dict[str, Any]:
-    if not path.is_file():
-        return {}
-    try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
 
 
 def _token_text(entry: Any) -> str:

@@ -36,14 +36,14 @@ def unreadable(path: Path, reason: str) -> str:
 
 def read_description(folder: Path, key: str) -> dict[str, Any] | None:
     """The entry of a model folder's ``etsearch.json`` that says how the model is used; None if there is none."""
-    entry = _description(folder).get(key)
+    entry = read_object(folder / "etsearch.json").get(key)
     if entry is not None and not isinstance(entry, dict):
         raise ConfigError(f"{folder / 'etsearch.json'}: {key!r} must be an object, not {entry!r}")
     return entry
 
 
-def _description(folder: Path) -> dict[str, Any]:
-    path = folder / "etsearch.json"
+def read_object(path: Path) -> dict[str, Any]:
+    """The object in a model's JSON file; an empty one if there is no such file. Raises ConfigError if it holds none."""
     if not path.is_file():
         return {}
     try:
@@ -54,7 +54,7 @@ def _description(folder: Path) -> dict[str, Any]:
 
 def identify(path: Path, engine: str) -> Identity:
     """Which model it is: its folder's or file's name, a hash of all its files, and its size if the folder says it."""
-    count = _description(path).get("num_parameters")
+    count = read_object(path / "etsearch.json").get("num_parameters")
     return Identity(path.name, _sha256(path), count if isinstance(count, int) else None, engine)
 
 
