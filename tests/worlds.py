@@ -41,14 +41,17 @@ async def run(
     reward_model="scripted",
     embedder="lexical",
     resume=None,
+    merge: bool = False,
+    early_stop: bool = False,
     **settings,
 ) -> SearchResult:
+    """The search as its paper has it: every draw by itself, to the very end, unless it is told otherwise."""
     return await run_search(
         problem,
         generator=generator or ScriptedGenerator(write),
         reward_model=ScriptedRewardModel(judge) if reward_model == "scripted" else reward_model,
         strategy=STRATEGIES.create(strategy),
-        settings=SearchSettings(width, **settings),
+        settings=SearchSettings(width, merge=merge, early_stop=early_stop, **settings),
         embedder=LexicalEmbedder() if embedder == "lexical" else embedder,
         on_event=on_event,
         resume=resume,

@@ -10,7 +10,7 @@ from etsearch.types import Continuation, EndReason
 
 @dataclass(frozen=True, slots=True)
 class Expanded:
-    """A node got its continuations; their ids follow with ``Selected``."""
+    """A node got its continuations, those of all its draws together; their ids follow with ``Selected``."""
 
     depth: int
     parent: int
@@ -19,12 +19,13 @@ class Expanded:
 
 @dataclass(frozen=True, slots=True)
 class Scored:
-    """The ``index``-th continuation of ``parent`` got its reward."""
+    """The ``index``-th continuation of ``parent`` got its reward, and with it all ``count`` draws of that step."""
 
     depth: int
     parent: int
     index: int
     reward: float
+    count: int
 
 
 @dataclass(frozen=True, slots=True)

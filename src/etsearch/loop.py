@@ -1,56 +1,32 @@
 """The search loop: expand, score, select, share; completed trajectories vote. Knows protocols only."""
 
 import asyncio
-import hashlib
 import math
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from etsearch import speculation
 from etsearch.answers import Aggregation
 from etsearch.clock import PhaseClock
 from etsearch.diversity import Embedder, cluster_texts
 from etsearch.engines.base import Generator
-from etsearch.errors import (
-    BadResponseError,
-    ConfigError,
-    ContextLengthError,
-    EngineError,
-    EtsearchError,
-    RewardError,
-    UnavailableError,
-)
-from etsearch.events import Completed, Event, Expanded, Finished, Listener, Scored, Selected
-from etsearch.outcome import answer_at, conclude, stated
+from etsearch.errors import ConfigError, UnavailableError
+from etsearch.events import Completed, Event, Finished, Listener, Selected
+from etsearch.expansion import Ahead, Draw, Expander, Expansion, retried
+from etsearch.outcome import RunningVote, answer_at, conclude, stated
 from etsearch.prms.base import RewardModel
 from etsearch.result import DepthSummary, Failure, SearchResult
 from etsearch.settings import SearchSettings
+from etsearch.speculation import Speculation
 from etsearch.state import SearchState
-from etsearch.strategies.base import Frontier, Selection, Strategy
+from etsearch.strategies.base import Frontier, Selection, Strategy, completes_at_most_width
 from etsearch.tree import ROOT, SearchTree
-from etsearch.types import (
-    Continuation,
-    EndReason,
-    FinishReason,
-    GenerateRequest,
-    Problem,
-    Scores,
-    Step,
-    StopReason,
-    Trajectory,
-)
+from etsearch.types import EndReason, Problem, StopReason
 from etsearch.watch import EngineWatch, SearchWatch
-
-MAX_ATTEMPTS: Final = 3
-"""Times a request is sent before its failure is final."""
-RETRY_DELAY_S: Final = 0.2
-"""Pause before the second attempt; it doubles with each."""
-
-_T = TypeVar("_T")
 
 
 async def run_search(
@@ -91,9 +67,11 @@ async def run_search(
     if embedder is None and strategy.needs_clusters:
         raise ConfigError("this strategy needs clusters; give an embedder, or lambda_d = 0")
     prompt_ids = await generator.encode_prompt(problem.question)
-    state = resume or SearchState(SearchTree(problem.question, prompt_ids))
+    state = resume or SearchState(SearchTree(problem.question, prompt_ids, merges=settings.merge))
     if state.tree.prefix(ROOT) != tuple(prompt_ids):
         raise ConfigError("the state to resume has another prompt; it belongs to another question or another model")
+    if state.tree.merges != settings.merge:
+        raise ConfigError(f"the state to resume was begun with merge={state.tree.merges}; give the same setting")
     watch = watch or EngineWatch(generator)
     async with watch.search() as watched:
         search = _Search(state, generator, reward_model, strategy, settings, embedder, on_event, watched)
@@ -104,26 +82,17 @@ async def run_search(
 
 
 @dataclass(slots=True)
-class _Child:
-    """A continuation with its rewards: of its own step, or of all steps of the trajectory that it ends."""
+class _UnderWay:
+    """The depth that is being written.
 
-    continuation: Continuation
-    end: EndReason | None
-    rewards: tuple[float, ...] = ()
-    failure: str | None = None
-
-
-@dataclass(slots=True)
-class _Expansion:
-    """What came of expanding one node: children, or the reason why there are none.
-
-    ``rewards`` are those of the trajectory that ends there, where its steps have none yet.
+    ``num_ended`` trajectories have ended so far, in all depths; ``num_missing`` continuations of this depth are not
+    written and scored yet; a trajectory through it weighs at most ``most``.
     """
 
-    children: list[_Child] = field(default_factory=list)
-    end: EndReason | None = None
-    rewards: tuple[float, ...] = ()
-    failure: str | None = None
+    num_ended: int = 0
+    num_missing: int = 0
+    most: float = 1.0
+    tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
 
 
 class _Search:
@@ -140,12 +109,21 @@ class _Search:
         on_event: Listener | None,
         watched: SearchWatch,
     ) -> None:
-        self.generator, self.reward_model, self.strategy = generator, reward_model, strategy
-        self.settings, self.embedder = settings, embedder
+        self.strategy, self.settings, self.embedder = strategy, settings, embedder
         self.emit: Callable[[Event], None] = on_event or (lambda _: None)
         self.state, self.tree = state, state.tree
-        self.clock, self.watched, self.name = PhaseClock(state.seconds), watched, uuid.uuid4().hex
+        self.clock, self.watched = PhaseClock(state.seconds), watched
+        self.expander = Expander(
+            state, generator, reward_model, strategy, settings, self.emit, self.clock, self._settled, uuid.uuid4().hex
+        )
+        self.speculation: Speculation | None = None
+        if settings.speculate and strategy.needs_rewards:
+            temperature = getattr(strategy, "balance_temperature", speculation.TEMPERATURE)
+            self.speculation = Speculation(self.expander, settings.width, temperature)
+        self.vote = RunningVote(state, settings)
         self._mark = state.mark()
+        self._under_way = _UnderWay()
+        self._is_decided = False
 
     async def run(self) -> StopReason:
         """Grows the tree to its end, and says why it ended."""
@@ -155,6 +133,9 @@ class _Search:
         except UnavailableError as error:
             error.state = self.state.before(self._mark)
             raise
+        finally:
+            if self.speculation:
+                self.speculation.drop()
         self.state.seconds = self.clock.so_far()
         return stop_reason
 
@@ -168,8 +149,8 @@ class _Search:
             written = await self._write(depth, expansions)
             frontier = [n for n in written if n not in state.ended]
             remaining = width - len(state.ended)
-            selection, clusters = Selection(()), None
-            if frontier and remaining > 0:
+            selection, clusters = Selection((0,) * len(frontier)), None
+            if frontier and remaining > 0 and not self._is_decided:
                 selection, clusters = await self._select(frontier, remaining)
             num_completed = len(state.ended) - num_before
             self._summarise(depth, written, num_completed, frontier, selection, clusters, max(0, remaining))
@@ -178,6 +159,8 @@ class _Search:
 
     def _stop_reason(self, remaining: int) -> StopReason:
         reasons = self.state.ended.values()
+        if self._is_decided:
+            return StopReason.DECIDED
         if EndReason.DEPTH in reasons:
             return StopReason.MAX_DEPTH
         if reasons and all(reason is EndReason.FAILED for reason in reasons):
@@ -185,126 +168,98 @@ class _Search:
         return StopReason.COMPLETED if remaining <= 0 else StopReason.EXHAUSTED
 
     async def _write(self, depth: int, expansions: dict[int, int]) -> list[int]:
-        """Expands nodes and scores the new steps, all at once; returns the new nodes' ids."""
+        """Expands nodes and scores the new steps, all at once; returns the new nodes' ids.
+
+        All draws of a step are expanded by one request; each takes its share of what comes, in their order.
+        """
+        grown: dict[int, Expansion] = {}
+        for node, width in expansions.items():
+            step = self.tree.original(node)
+            grown.setdefault(step, Expansion(step, 0)).width += width
+        under_way = self._under_way = _UnderWay(
+            num_ended=len(self.state.ended),
+            num_missing=sum(expansions.values()),
+            most=max(self.vote.most(self.tree.rewards_to(step)) for step in grown),
+        )
+        ahead = self._begun(grown)
         try:
             async with asyncio.TaskGroup() as group:
-                tasks = {n: group.create_task(self._expand(depth, n, width)) for n, width in expansions.items()}
+                for step, expansion in grown.items():
+                    growing = self.expander.expand(depth, expansion, ahead.get(step))
+                    under_way.tasks.append(group.create_task(growing))
         except BaseExceptionGroup as errors:
             raise first_error(errors) from None
+        finally:
+            for early in ahead.values():
+                early.task.cancel()
+        self.state.spent.num_cancelled += sum(e.width for e in grown.values() if not (e.draws or e.end))
+        return self._add_all(depth, expansions, grown)
+
+    def _begun(self, grown: dict[int, Expansion]) -> dict[int, Ahead]:
+        """What was written ahead for the steps that are to be expanded; the rest of it is dropped."""
+        if self.speculation is None:
+            return {}
+        taken = {step: self.speculation.take(step) for step in grown}
+        self.speculation.begin(grown.values(), self.settings.width - len(self.state.ended))
+        return {step: ahead for step, ahead in taken.items() if ahead}
+
+    def _settled(self, depth: int, expansion: Expansion, draw: Draw) -> None:
+        """Takes note of a step whose rewards are there; stops the search where that decides it."""
+        under_way = self._under_way
+        under_way.num_missing -= draw.count
+        if draw.end is None and self.speculation:
+            self.speculation.consider(expansion, draw)
+        if draw.end is None or not self.settings.early_stop:
+            return
+        answer = self._answer(expansion.node, draw)
+        for _ in range(draw.count):
+            self.vote.add(answer, self._all_rewards(expansion.node, draw), draw.end)
+        under_way.num_ended += draw.count
+        if self.vote.is_decided(self._num_open(depth), under_way.most):
+            self._is_decided = True
+            for task in under_way.tasks:
+                task.cancel()
+
+    def _num_open(self, depth: int) -> float:
+        """The most trajectories that may still end, in this depth and in all later ones."""
+        under_way, width = self._under_way, self.settings.width
+        if depth == self.settings.limits.max_depth or under_way.num_ended >= width:
+            return under_way.num_missing
+        return width - under_way.num_ended if completes_at_most_width(self.strategy) else math.inf
+
+    def _answer(self, parent: int, draw: Draw) -> str | None:
+        text = self.tree.trajectory(parent).text + draw.continuation.text
+        return stated(text, draw.continuation, self.settings)
+
+    def _all_rewards(self, parent: int, draw: Draw) -> tuple[float, ...]:
+        """The rewards of the steps to a draw: those that it brings stand for the last of them."""
+        before = self.tree.rewards_to(parent)
+        return before[: len(before) + 1 - len(draw.rewards)] + draw.rewards
+
+    def _add_all(self, depth: int, expansions: dict[int, int], grown: dict[int, Expansion]) -> list[int]:
+        """Adds what was written to the tree, as children of every draw that was expanded; returns the new nodes."""
+        taken = dict.fromkeys(grown, 0)
         written: list[int] = []
-        for parent, task in tasks.items():
-            expansion = task.result()
+        for parent, width in expansions.items():
+            step = self.tree.original(parent)
+            expansion, first = grown[step], taken[step]
             if expansion.failure:
                 self.state.failures.append(Failure(parent, "expand", expansion.failure))
             if expansion.end:
                 self._set_rewards(parent, expansion.rewards)
-                self._end(depth, parent, expansion.end)
-            written += [self._add(depth, parent, child) for child in expansion.children]
+                answer = self._end(depth, parent, expansion.end)
+                self.vote.add(answer, self.tree.rewards_to(parent), expansion.end)
+            written += [self._add(depth, parent, draw) for draw in expansion.draws[first : first + width]]
+            taken[step] = first + width
         return written
 
-    async def _expand(self, depth: int, node: int, width: int) -> _Expansion:
-        prefix, limits = self.tree.prefix(node), self.settings.limits
-        used = len(prefix) - self.tree.prefix_tokens(ROOT)
-        request = GenerateRequest(
-            prefix=prefix,
-            num_continuations=width,
-            max_tokens=min(limits.max_step_tokens, limits.max_tokens - used),
-            stop=(self.generator.format.step_delimiter,),
-            seed=_derive_seed(self.settings.seed, node),
-            sampling=self.settings.sampling,
-            search=self.name,
-        )
-        try:
-            with self.clock.phase("generate"):
-                continuations = await _retried(lambda: self._generate(request))
-        except ContextLengthError as error:
-            return await self._cut(node, error)
-        except EngineError as error:
-            return _Expansion(end=EndReason.FAILED, failure=_named(error))
-        self.emit(Expanded(depth, node, tuple(continuations)))
-        children = [_Child(c, self._end_reason(c, depth, used)) for c in continuations]
-        async with asyncio.TaskGroup() as group:
-            for index, child in enumerate(children):
-                group.create_task(self._score(depth, node, index, child))
-        return _Expansion(children)
-
-    async def _cut(self, node: int, error: ContextLengthError) -> _Expansion:
-        """The end of a trajectory that the engine cannot hold any longer; it votes if it states an answer."""
-        if node == ROOT:
-            raise ConfigError(f"the question is too long for this engine: {error}") from error
-        cut = _Expansion(end=EndReason.LENGTH, failure=_named(error))
-        if self.reward_model is not None and not self.strategy.needs_rewards:
-            try:
-                cut.rewards = await self._rewards(self.tree.trajectory(node), 0)
-            except RewardError as lost:
-                cut.end, cut.failure = EndReason.FAILED, f"{cut.failure}; then {_named(lost)}"
-        return cut
-
-    async def _generate(self, request: GenerateRequest) -> list[Continuation]:
-        continuations = await self.generator.generate(request)
-        if len(continuations) != request.num_continuations:
-            raise BadResponseError(
-                f"the generator gave {len(continuations)} continuations; {request.num_continuations} were asked for"
-            )
-        return continuations
-
-    def _end_reason(self, continuation: Continuation, depth: int, used: int) -> EndReason | None:
-        """Why this step ends its trajectory; None if it stays open. Only the step's own text is looked at."""
-        limits = self.settings.limits
-        if continuation.finish_reason is FinishReason.END:
-            return EndReason.ANSWERED
-        if stated(continuation.text, continuation, self.settings) is not None:
-            return EndReason.ANSWERED
-        if used + len(continuation.token_ids) >= limits.max_tokens:
-            return EndReason.LENGTH
-        return EndReason.DEPTH if depth == limits.max_depth else None
-
-    async def _score(self, depth: int, parent: int, index: int, child: _Child) -> None:
-        """Scores the new step, or a whole trajectory as it ends if the strategy needs no rewards before."""
-        first = depth - 1 if self.strategy.needs_rewards else 0
-        if self.reward_model is None or not (self.strategy.needs_rewards or child.end):
-            return
-        path, step = self.tree.trajectory(parent), child.continuation
-        if not step.text and not path.steps:
-            child.end, child.failure = EndReason.FAILED, "the generator ended the solution before its first step"
-            return
-        if not step.text and self.strategy.needs_rewards:
-            child.rewards = (self.tree.rewards_to(parent)[-1],)
-            return
-        steps = (*path.steps, Step(step.text, step.token_ids, step.log_probability))
-        trajectory = Trajectory(path.question, steps if step.text else path.steps)
-        try:
-            rewards = await self._rewards(trajectory, first)
-        except RewardError as error:
-            child.end, child.failure = EndReason.FAILED, _named(error)
-            return
-        child.rewards = rewards if step.text else (*rewards, rewards[-1])
-        self.emit(Scored(depth, parent, index, child.rewards[-1]))
-
-    async def _rewards(self, trajectory: Trajectory, first: int) -> tuple[float, ...]:
-        with self.clock.phase("score"):
-            scores = await _retried(lambda: self._checked_scores(trajectory, first))
-        self.state.prm_tokens += scores.num_tokens
-        return scores.rewards
-
-    async def _checked_scores(self, trajectory: Trajectory, first: int) -> Scores:
-        assert self.reward_model is not None
-        scores = await self.reward_model.score(trajectory, first)
-        expected = len(trajectory.steps) - first
-        if len(scores.rewards) != expected:
-            raise RewardError(f"the reward model gave {len(scores.rewards)} rewards for {expected} steps")
-        for offset, reward in enumerate(scores.rewards):
-            if not 0.0 <= reward <= 1.0:
-                raise RewardError(f"the reward of step {first + offset + 1} is {reward}; it must lie in [0, 1]")
-        return scores
-
-    def _add(self, depth: int, parent: int, child: _Child) -> int:
-        node = self.tree.add(parent, child.continuation)
-        self._set_rewards(node, child.rewards)
-        if child.failure:
-            self.state.failures.append(Failure(node, "score", child.failure))
-        if child.end:
-            self._end(depth, node, child.end)
+    def _add(self, depth: int, parent: int, draw: Draw) -> int:
+        node = self.tree.add(parent, draw.continuation)
+        self._set_rewards(node, draw.rewards)
+        if draw.failure:
+            self.state.failures.append(Failure(node, "score", draw.failure))
+        if draw.end and draw.is_settled:
+            self._end(depth, node, draw.end)
         return node
 
     def _set_rewards(self, node: int, rewards: tuple[float, ...]) -> None:
@@ -314,10 +269,12 @@ class _Search:
             if math.isnan(self.tree.reward(step)):
                 self.tree.set_reward(step, reward)
 
-    def _end(self, depth: int, node: int, reason: EndReason) -> None:
+    def _end(self, depth: int, node: int, reason: EndReason) -> str | None:
+        """Notes the end of a trajectory; returns its answer."""
         self.state.ended[node] = reason
         answer = answer_at(self.state, node, self.settings)
         self.emit(Completed(depth, node, reason, answer, self.tree.reward(node)))
+        return answer
 
     async def _select(self, frontier: list[int], remaining: int) -> tuple[Selection, NDArray[np.int64] | None]:
         clusters = await self._clusters(frontier) if self.strategy.needs_clusters else None
@@ -344,7 +301,7 @@ class _Search:
         texts = [self.tree.continuation(node).text.strip() for node in frontier]
         embed = self.embedder.embed
         with self.clock.phase("embed"):
-            embeddings = await _retried(lambda: embed(texts))
+            embeddings = await retried(lambda: embed(texts))
         with self.clock.phase("cluster"):
             return cluster_texts(texts, embeddings, self.settings.cluster_threshold)
 
@@ -358,15 +315,17 @@ class _Search:
         clusters: NDArray[np.int64] | None,
         remaining: int,
     ) -> None:
+        kv_tokens = self.tree.kv_tokens(written) if written else 0
         summary = DepthSummary(
             depth=depth,
             num_sampled=len(written),
             num_completed=num_completed,
             nodes=tuple(frontier),
-            widths=selection.widths or (0,) * len(frontier),
+            widths=selection.widths,
             clusters=None if clusters is None else tuple(clusters.tolist()),
             remaining_width=remaining,
-            kv_tokens=self.tree.kv_tokens(written) if written else 0,
+            kv_tokens=kv_tokens,
+            kv_tokens_written=kv_tokens + self._copied_tokens(written),
             kv_tokens_paper=self.tree.kv_tokens(frontier) - self.tree.prefix_tokens(ROOT) if frontier else 0,
             kv_tokens_unshared=self.tree.kv_tokens_unshared(written),
             figures=selection.figures,
@@ -377,29 +336,12 @@ class _Search:
         best = max(frontier, key=lambda n: np.nan_to_num(self.tree.reward(n)), default=None)
         self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text, self.state))
 
+    def _copied_tokens(self, nodes: list[int]) -> int:
+        """Tokens of draws of steps that stand among them already."""
+        is_copy = self.tree.originals(np.array(nodes, dtype=np.int64)) != nodes
+        return int(self.tree.tokens[nodes][is_copy].sum()) if nodes else 0
+
 
 def first_error(error: BaseException) -> BaseException:
     """The first error of a group of groups."""
     return first_error(error.exceptions[0]) if isinstance(error, BaseExceptionGroup) else error
-
-
-def _named(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"
-
-
-async def _retried(attempt: Callable[[], Awaitable[_T]]) -> _T:
-    """The result of an attempt; what may succeed later is tried again, a little later each time."""
-    for number in range(1, MAX_ATTEMPTS + 1):
-        try:
-            return await attempt()
-        except EtsearchError as error:
-            if not getattr(error, "retryable", False) or number == MAX_ATTEMPTS:
-                raise
-        await asyncio.sleep(RETRY_DELAY_S * 2 ** (number - 1))
-    raise AssertionError  # pragma: no cover
-
-
-def _derive_seed(seed: int, node: int) -> int:
-    """A seed for the expansion of a node: the same for the same search seed and node, else unrelated."""
-    digest = hashlib.blake2b(f"{seed}/{node}".encode(), digest_size=4).digest()
-    return int.from_bytes(digest, "big") >> 1

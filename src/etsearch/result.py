@@ -22,7 +22,7 @@ class DepthSummary:
         widths: expansion width of each of them; 0 where pruned.
         clusters: cluster label of each of them; None where the strategy needs none.
         remaining_width: what the widths share: N less one for each completed trajectory so far.
-        kv_tokens, kv_tokens_paper, kv_tokens_unshared: KV tokens of this depth; see ``Usage``.
+        kv_tokens, kv_tokens_written, kv_tokens_paper, kv_tokens_unshared: KV tokens of this depth; see ``Usage``.
         figures: what the strategy noted.
     """
 
@@ -34,6 +34,7 @@ class DepthSummary:
     clusters: tuple[int, ...] | None
     remaining_width: int
     kv_tokens: int
+    kv_tokens_written: int
     kv_tokens_paper: int
     kv_tokens_unshared: int
     figures: Mapping[str, float | str]
@@ -52,22 +53,35 @@ class Usage:
     """What a search cost.
 
     Attributes:
-        num_calls: sampled continuations.
-        generated_tokens: tokens written by the generator.
+        num_requests: requests to the generator.
+        num_calls: continuations sampled in them; those cut off by an early stop not.
+        num_scores: trajectories given to the reward model.
+        generated_tokens: tokens written by the generator; those of continuations that were cut off are not known.
         prm_tokens: tokens given to the reward model; one that reads shared prefixes once computes fewer.
+        num_cancelled: continuations that were asked for and cut off: by an early stop, or written ahead for a branch
+            that was then pruned.
+        wasted_tokens: tokens among ``generated_tokens`` that were written ahead and never used.
         kv_tokens: summed over depths, KV tokens of the tree spanned by all trajectories of the depth before
-            pruning: each node counted once, prompt and trajectories that end there included.
-        kv_tokens_paper: the figure of the ETS paper's code: without the prompt and without ended trajectories.
+            pruning: each step counted once, however often it was drawn; prompt and trajectories that end there
+            included.
+        kv_tokens_written: the same while the depth is being written, when every draw still holds its own tokens: no
+            engine makes one of two sequences under way. Equal to ``kv_tokens`` in a search that does not merge.
+        kv_tokens_paper: ``kv_tokens`` as the ETS paper's code counts: without the prompt and ended trajectories.
         kv_tokens_unshared: ``kv_tokens`` if every trajectory held its own copy of all its tokens.
         peak_kv_tokens: the largest depth's share of ``kv_tokens``.
         seconds: wall-clock by phase: ``generate`` and ``score`` while at least one such request was in flight
             (they overlap), ``embed``, ``cluster``, ``select``, and ``total``.
     """
 
+    num_requests: int
     num_calls: int
+    num_scores: int
     generated_tokens: int
     prm_tokens: int
+    num_cancelled: int
+    wasted_tokens: int
     kv_tokens: int
+    kv_tokens_written: int
     kv_tokens_paper: int
     kv_tokens_unshared: int
     peak_kv_tokens: int

@@ -40,6 +40,15 @@ class SearchSettings:
         patterns: how answers are stated; see ``etsearch.answers``.
         cut_votes: whether a trajectory that a limit cut votes, if it states an answer; in the released code of ETS
             it never does.
+        merge: whether draws of one step are one step to the engine and the reward model. Changes no distribution:
+            continuations of one prefix are independent of one another, so that one request for a + b of them is worth
+            two for a and b, and a reward is a function of its trajectory. Every draw keeps its own share of the width,
+            its place in a cluster and its vote, so that strategies see what they would see without.
+        early_stop: whether to stop as soon as no vote that may still come can change the answer; see
+            ``etsearch.outcome.RunningVote`` for why the answer is that of the whole search.
+        speculate: whether idle places in the engine's batch write the next steps of the best branches scored so far,
+            while the last of a depth are still under way. Changes no distribution; a search alone is done sooner, for
+            tokens that may be wasted. With it the same seed does not give the same search.
     """
 
     width: int
@@ -50,6 +59,9 @@ class SearchSettings:
     limits: Limits = field(default_factory=Limits)
     patterns: tuple[answers.Pattern, ...] = answers.DEFAULT_PATTERNS
     cut_votes: bool = True
+    merge: bool = True
+    early_stop: bool = True
+    speculate: bool = False
 
     def __post_init__(self) -> None:
         if self.width < 1:

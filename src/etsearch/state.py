@@ -1,7 +1,7 @@
 """A search between two depths: all that it takes to go on with it, as plain values and back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, NamedTuple, Self
 
 from etsearch.errors import RecordError
@@ -10,13 +10,26 @@ from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, EndReason, FinishReason
 
 
+@dataclass(slots=True)
+class Spent:
+    """What a search has asked its parts for so far; see ``Usage`` for each."""
+
+    num_requests: int = 0
+    num_calls: int = 0
+    num_scores: int = 0
+    generated_tokens: int = 0
+    prm_tokens: int = 0
+    num_cancelled: int = 0
+    wasted_tokens: int = 0
+
+
 class Mark(NamedTuple):
     """How much of a state there was at a moment between two depths."""
 
     num_nodes: int
     num_ended: int
     num_failures: int
-    prm_tokens: int
+    spent: Spent
 
 
 @dataclass(slots=True)
@@ -28,7 +41,7 @@ class SearchState:
         ended: nodes at which trajectories ended, in the order of their ending, and why.
         failures: requests that failed for good.
         depths: the depths that are over.
-        prm_tokens: tokens that the reward model read.
+        spent: what it asked its parts for.
         seconds: wall-clock by phase up to the last depth that is over.
     """
 
@@ -36,7 +49,7 @@ class SearchState:
     ended: dict[int, EndReason] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     depths: list[DepthSummary] = field(default_factory=list)
-    prm_tokens: int = 0
+    spent: Spent = field(default_factory=Spent)
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -54,22 +67,21 @@ class SearchState:
             ended=dict(list(self.ended.items())[: mark.num_ended]),
             failures=self.failures[: mark.num_failures],
             depths=list(self.depths),
-            prm_tokens=mark.prm_tokens,
+            spent=replace(mark.spent),
             seconds=dict(self.seconds),
         )
 
     def mark(self) -> "Mark":
         """Where the search stands between two depths."""
-        return Mark(len(self.tree), len(self.ended), len(self.failures), self.prm_tokens)
+        return Mark(len(self.tree), len(self.ended), len(self.failures), replace(self.spent))
 
     @property
     def usage(self) -> Usage:
         """What the search cost up to the last depth that is over."""
         return Usage(
-            num_calls=sum(d.num_sampled for d in self.depths),
-            generated_tokens=int(self.tree.tokens[1:].sum()),
-            prm_tokens=self.prm_tokens,
+            **asdict(self.spent),
             kv_tokens=sum(d.kv_tokens for d in self.depths),
+            kv_tokens_written=sum(d.kv_tokens_written for d in self.depths),
             kv_tokens_paper=sum(d.kv_tokens_paper for d in self.depths),
             kv_tokens_unshared=sum(d.kv_tokens_unshared for d in self.depths),
             peak_kv_tokens=max((d.kv_tokens for d in self.depths), default=0),
@@ -87,12 +99,13 @@ class SearchState:
         return {
             "question": tree.question,
             "prompt_ids": list(tree.continuation(ROOT).token_ids),
+            "merges": tree.merges,
             "steps": [[list(ids), text, str(reason)] for ids, text, reason in steps],
             "nodes": nodes,
             "ended": [[node, str(reason)] for node, reason in self.ended.items()],
             "failures": [asdict(f) for f in self.failures],
             "depths": [asdict(d) for d in self.depths],
-            "prm_tokens": self.prm_tokens,
+            "spent": asdict(self.spent),
             "seconds": dict(self.seconds),
         }
 
@@ -100,7 +113,7 @@ class SearchState:
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The state that ``to_dict`` gave. Raises RecordError if the values are no such state."""
         try:
-            tree = SearchTree(plain["question"], plain["prompt_ids"])
+            tree = SearchTree(plain["question"], plain["prompt_ids"], merges=plain.get("merges", False))
             for parent, step, reward, log_probability in plain["nodes"]:
                 ids, text, reason = plain["steps"][step]
                 node = tree.add(parent, Continuation(tuple(ids), text, FinishReason(reason), log_probability))
@@ -111,14 +124,29 @@ class SearchState:
                 ended={int(node): EndReason(reason) for node, reason in plain["ended"]},
                 failures=[Failure(**f) for f in plain["failures"]],
                 depths=[_depth(d) for d in plain["depths"]],
-                prm_tokens=plain["prm_tokens"],
+                spent=_spent(plain, tree),
                 seconds=dict(plain["seconds"]),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RecordError(f"this is no state of a search: {type(error).__name__}: {error}") from error
 
 
+def _spent(plain: Mapping[str, Any], tree: SearchTree) -> Spent:
+    """What was spent; version 0.4 and before told the PRM's tokens only, and asked for each node by itself."""
+    if "spent" in plain:
+        return Spent(**plain["spent"])
+    num_calls = sum(d["num_sampled"] for d in plain["depths"])
+    return Spent(
+        num_requests=len({tree.parent_of(node) for node in range(1, len(tree))}),
+        num_calls=num_calls,
+        num_scores=num_calls,
+        generated_tokens=int(tree.tokens[1:].sum()),
+        prm_tokens=plain["prm_tokens"],
+    )
+
+
 def _depth(plain: Mapping[str, Any]) -> DepthSummary:
+    plain = {"kv_tokens_written": plain["kv_tokens"], **plain}
     clusters = None if plain["clusters"] is None else tuple(plain["clusters"])
     return DepthSummary(
         **{**plain, "nodes": tuple(plain["nodes"]), "widths": tuple(plain["widths"]), "clusters": clusters}

@@ -1,4 +1,4 @@
-"""The search tree: every step that was written, each held once."""
+"""The search tree: every step that was drawn, and which of the draws are one and the same step."""
 
 from collections.abc import Iterable, Sequence
 from typing import Final
@@ -9,31 +9,54 @@ from numpy.typing import NDArray
 from etsearch.errors import ConfigError
 from etsearch.types import Continuation, FinishReason, Step, Trajectory
 
+_StepKey = tuple[int, tuple[int, ...], FinishReason]
+"""The original of the parent, the step's token ids, and how it finished."""
+
 ROOT: Final = 0
 """Index of the root, whose tokens are the prompt."""
 NO_PARENT: Final = -1
 """Parent of the root."""
+_PER_NODE: Final = (
+    "_parent",
+    "_depth",
+    "_reward",
+    "_num_tokens",
+    "_prefix_tokens",
+    "_continuation",
+    "_original",
+    "_above",
+)
+"""The lists of a tree that have one entry a node."""
 
 
 class SearchTree:
     """Nodes in the order of their writing, so that a parent always comes before its children.
 
-    Node 0 is the root and holds the prompt; every other node is one step. Only ``add`` and ``set_reward``
+    Node 0 is the root and holds the prompt; every other node is one draw of a step. Only ``add`` and ``set_reward``
     change the tree; a node is never removed, pruned ones included.
+
+    Where the tree merges, two nodes whose paths hold the same token ids, step by step, are draws of one step: the
+    first of them is the ``original`` of both, and their key/value state is held once. Everything that counts draws
+    (shares of the width, votes, clusters) goes by nodes and so counts a step as often as it was drawn; everything
+    that costs (requests, scores, KV tokens) goes by originals.
 
     Args:
         question: the question, as the user put it.
         prompt_ids: token ids of the question in the generator's format.
+        merges: whether draws of one step count as one step; if not, every node is its own original.
     """
 
-    def __init__(self, question: str, prompt_ids: Sequence[int]) -> None:
-        self.question = question
+    def __init__(self, question: str, prompt_ids: Sequence[int], *, merges: bool = True) -> None:
+        self.question, self.merges = question, merges
         self._parent = [NO_PARENT]
         self._depth = [0]
         self._reward = [float("nan")]
         self._num_tokens = [len(prompt_ids)]
         self._prefix_tokens = [len(prompt_ids)]
         self._continuation = [Continuation(tuple(prompt_ids), "", FinishReason.STEP)]
+        self._original = [ROOT]
+        self._above = [NO_PARENT]
+        self._by_step: dict[_StepKey, int] = {}
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -67,7 +90,11 @@ class SearchTree:
         self._num_tokens.append(len(continuation.token_ids))
         self._prefix_tokens.append(self._prefix_tokens[parent] + len(continuation.token_ids))
         self._continuation.append(continuation)
-        return len(self) - 1
+        above, node = self._original[parent], len(self) - 1
+        key = above, continuation.token_ids, continuation.finish_reason
+        self._above.append(above)
+        self._original.append(self._by_step.setdefault(key, node) if self.merges else node)
+        return node
 
     def set_reward(self, node: int, reward: float) -> None:
         """Fixes the reward of a step; it is set once."""
@@ -82,6 +109,20 @@ class SearchTree:
         """Parent of one node; ``NO_PARENT`` for the root."""
         self._check(node)
         return self._parent[node]
+
+    def original(self, node: int) -> int:
+        """The first draw of the step that ``node`` is a draw of; ``node`` itself where the tree does not merge."""
+        self._check(node)
+        return self._original[node]
+
+    def step_above(self, node: int) -> int:
+        """The original of a node's parent; ``NO_PARENT`` for the root."""
+        self._check(node)
+        return self._above[node]
+
+    def originals(self, nodes: NDArray[np.int64]) -> NDArray[np.int64]:
+        """``original`` of every node ``[n]``."""
+        return np.array(self._original, dtype=np.int64)[nodes]
 
     def reward(self, node: int) -> float:
         """Reward of one node; NaN where there is none."""
@@ -124,19 +165,20 @@ class SearchTree:
         return tuple(self._reward[n] for n in self.path(node))
 
     def span(self, nodes: Iterable[int]) -> NDArray[np.bool_]:
-        """The nodes and all their ancestors, the root included, as a mask ``[nodes]`` (V_A of the ETS paper)."""
-        parent = self.parent
+        """The originals of the nodes and of all their ancestors, the root included, as a mask ``[nodes]``.
+
+        That is V_A of the ETS paper, where the tree does not merge.
+        """
         mask = np.zeros(len(self), dtype=np.bool_)
-        level = np.unique(np.fromiter(nodes, dtype=np.int64))
-        while level.size:
-            mask[level] = True
-            above = np.unique(parent[level])
-            level = above[above != NO_PARENT]
-            level = level[~mask[level]]
+        for node in nodes:
+            step = self.original(node)
+            while step != NO_PARENT and not mask[step]:
+                mask[step] = True
+                step = self._above[step]
         return mask
 
     def kv_tokens(self, nodes: Iterable[int]) -> int:
-        """Tokens whose key/value state the trajectories to ``nodes`` need, each node counted once, prompt included."""
+        """Tokens whose key/value state the trajectories to ``nodes`` need, each step counted once, prompt included."""
         return int(self.tokens[self.span(nodes)].sum())
 
     def kv_tokens_unshared(self, nodes: Iterable[int]) -> int:
@@ -160,9 +202,10 @@ class SearchTree:
     def head(self, num_nodes: int) -> "SearchTree":
         """The tree as it was when it had its first ``num_nodes`` nodes, at least 1, with the rewards of today."""
         self._check(num_nodes - 1)
-        tree = SearchTree(self.question, self._continuation[ROOT].token_ids)
-        for name in ("_parent", "_depth", "_reward", "_num_tokens", "_prefix_tokens", "_continuation"):
+        tree = SearchTree(self.question, self._continuation[ROOT].token_ids, merges=self.merges)
+        for name in _PER_NODE:
             setattr(tree, name, getattr(self, name)[:num_nodes])
+        tree._by_step = {key: node for key, node in self._by_step.items() if node < num_nodes}
         return tree
 
     def check_integrity(self) -> None:
@@ -176,6 +219,9 @@ class SearchTree:
         own = np.array([len(c.token_ids) for c in self._continuation])
         if np.any(own != self.tokens):
             raise ConfigError("the tree is broken: a token count is not that of the ids")
+        original = self.originals(ids)
+        if np.any(original > ids) or np.any(original[original] != original):
+            raise ConfigError("the tree is broken: a step's first draw comes after it, or is no first draw")
 
     def _check(self, node: int) -> None:
         if not 0 <= node < len(self):

@@ -35,6 +35,7 @@ class StopReason(StrEnum):
     """Why a search stopped. ``message`` says it to a person."""
 
     COMPLETED = "completed"
+    DECIDED = "decided"
     MAX_DEPTH = "max_depth"
     EXHAUSTED = "exhausted"
     FAILED = "failed"
@@ -43,6 +44,7 @@ class StopReason(StrEnum):
     def message(self) -> str:
         return {
             StopReason.COMPLETED: "The whole width was spent on completed trajectories.",
+            StopReason.DECIDED: "No vote that was still to come could have changed the answer.",
             StopReason.MAX_DEPTH: "The depth limit was reached with trajectories still open. Try a larger max_depth.",
             StopReason.EXHAUSTED: "No open trajectory was given width, though width was left.",
             StopReason.FAILED: "Every open trajectory was lost to failures of the engine or the reward model.",

@@ -24,6 +24,8 @@ CONFIGURATIONS = [
     {"strategy": "ets", "width": 8, "seed": 6},
     {"strategy": "ets(lambda_b=1, lambda_d=1.5, balance_temperature=0.2)", "width": 16, "seed": 6},
     {"strategy": "ets(rounding=ceil, node_cost=tokens)", "width": 8, "seed": 7, "aggregation": "prod"},
+    {"strategy": "rebase", "width": 16, "seed": 4, "merge": True},
+    {"strategy": "ets", "width": 16, "seed": 6, "merge": True, "early_stop": True},
 ]
 
 

@@ -38,7 +38,7 @@ def test_sharing_never_costs(case):
 @given(trees_with_nodes())
 def test_span_is_the_union_of_the_paths(case):
     tree, nodes = case
-    union = {0} | {step for n in nodes for step in tree.path(n)}
+    union = {0} | {tree.original(step) for n in nodes for step in tree.path(n)}
     assert set(tree.span(nodes).nonzero()[0].tolist()) == union
     tree.check_integrity()
 

@@ -2,6 +2,17 @@
 
 from etsearch.answers.equivalence import equivalent
 from etsearch.answers.extract import DEFAULT_PATTERNS, Pattern, Reading, extract
-from etsearch.answers.vote import Aggregation, Vote, vote, weight
+from etsearch.answers.vote import Aggregation, Tally, Vote, vote, weight
 
-__all__ = ["DEFAULT_PATTERNS", "Aggregation", "Pattern", "Reading", "Vote", "equivalent", "extract", "vote", "weight"]
+__all__ = [
+    "DEFAULT_PATTERNS",
+    "Aggregation",
+    "Pattern",
+    "Reading",
+    "Tally",
+    "Vote",
+    "equivalent",
+    "extract",
+    "vote",
+    "weight",
+]

@@ -1,5 +1,6 @@
 """The weighted vote over the answers of completed trajectories."""
 
+import heapq
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,38 +64,69 @@ def weight(rewards: Sequence[float], aggregation: Aggregation) -> float:
             return math.fsum(rewards) / len(rewards)
 
 
-def vote(answers: Sequence[str | None], weights: Sequence[float]) -> list[Vote]:
-    """Groups equivalent answers and adds up their weights; the first vote is the winner's.
+class Tally:
+    """Groups equivalent answers as they come, and adds up their weights.
 
     An answer joins the first group whose representative, its first voter's answer, it is equivalent to. Equivalence
     is not quite transitive (``50`` and ``0.5`` are both ``50%``), so that in such cases the order of the voters counts.
+    """
+
+    def __init__(self) -> None:
+        self._voters: dict[str, list[int]] = {}
+        self._representative: dict[str, str] = {}
+        self._weights: list[float] = []
+        self._sums: dict[str, float] = {}
+
+    def add(self, answer: str | None, weight: float) -> None:
+        """The next voter; one whose answer is None does not vote.
+
+        Raises:
+            ConfigError: a weight that is not finite or negative.
+        """
+        _check("weight", [weight], len(self._weights))
+        index = len(self._weights)
+        self._weights.append(weight)
+        if answer is None:
+            return
+        if answer not in self._representative:
+            first = next((head for head in self._voters if equivalent(head, answer)), answer)
+            self._representative[answer] = first
+        head = self._representative[answer]
+        self._voters.setdefault(head, []).append(index)
+        self._sums[head] = self._sums.get(head, 0.0) + weight
+
+    @property
+    def lead(self) -> float:
+        """By how much the heaviest answer is ahead of the next, or of none; 0 without voters. Plain sums of floats."""
+        first, second = heapq.nlargest(2, (*self._sums.values(), 0.0, 0.0))
+        return first - second
+
+    def votes(self) -> list[Vote]:
+        """The heaviest first; equal weights by count (which decides where every weight is 0), then first seen."""
+        weights = self._weights
+        votes = [Vote(head, math.fsum(weights[i] for i in of), len(of), tuple(of)) for head, of in self._voters.items()]
+        return sorted(votes, key=lambda v: (-v.weight, -v.count))
+
+
+def vote(answers: Sequence[str | None], weights: Sequence[float]) -> list[Vote]:
+    """The votes for a list of answers, the winner's first; see ``Tally``.
 
     Args:
         answers: one for each trajectory; None does not vote.
         weights: one for each trajectory, finite and at least 0.
-
-    Returns:
-        The heaviest first; equal weights by count (so that counts decide where every weight is 0), then first seen.
 
     Raises:
         ConfigError: lengths that differ, or a weight that is not finite or negative.
     """
     if len(answers) != len(weights):
         raise ConfigError(f"there are {len(answers)} answers but {len(weights)} weights; give one weight an answer")
-    _check("weight", weights)
-    groups: dict[str, list[int]] = {}
-    representative: dict[str, str] = {}
-    for index, answer in enumerate(answers):
-        if answer is None:
-            continue
-        if answer not in representative:
-            representative[answer] = next((head for head in groups if equivalent(head, answer)), answer)
-        groups.setdefault(representative[answer], []).append(index)
-    votes = [Vote(head, math.fsum(weights[i] for i in of), len(of), tuple(of)) for head, of in groups.items()]
-    return sorted(votes, key=lambda v: (-v.weight, -v.count))
+    tally = Tally()
+    for answer, weight_of in zip(answers, weights, strict=True):
+        tally.add(answer, weight_of)
+    return tally.votes()
 
 
-def _check(what: str, values: Sequence[float]) -> None:
-    for index, value in enumerate(values):
+def _check(what: str, values: Sequence[float], first: int = 0) -> None:
+    for index, value in enumerate(values, first):
         if not 0 <= value < math.inf:
             raise ConfigError(f"{what} {index} is {value}; it must be finite and at least 0")

@@ -50,8 +50,8 @@ class LiveView(TerminalView):
                 if depth != self._now[0]:
                     self._now[:3] = [depth, 0, 0]
                 self._now[1] += len(continuations)
-            case Scored():
-                self._now[2] += 1
+            case Scored(count=count):
+                self._now[2] += count
             case Completed():
                 self._now[3] += 1
             case Selected():

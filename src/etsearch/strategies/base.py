@@ -74,3 +74,12 @@ class Strategy(Protocol):
             width: what is left of the total width, at least 1: N less one for each completed trajectory.
         """
         ...
+
+
+def completes_at_most_width(strategy: Strategy) -> bool:
+    """Whether a strategy never completes more trajectories than the width it is given.
+
+    It says so by an attribute of this name, true where its widths at a depth never add up to more than the width
+    that is left. Searches by a strategy that does not say so are not stopped early but in their last depth.
+    """
+    return bool(getattr(strategy, "completes_at_most_width", False))

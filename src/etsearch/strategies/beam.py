@@ -51,6 +51,10 @@ class BeamSearch:
     def __post_init__(self) -> None:
         number_kept(self.keep, 1)
 
+    @property
+    def completes_at_most_width(self) -> bool:
+        return self.shrink
+
     def select(self, frontier: Frontier, width: int) -> Selection:
         rewards = frontier.checked_rewards()
         parts = number_kept(self.keep, frontier.total_width)

@@ -17,6 +17,7 @@ class BestOfN:
 
     needs_rewards = False
     needs_clusters = False
+    completes_at_most_width = True
 
     def select(self, frontier: Frontier, width: int) -> Selection:  # noqa: ARG002 - every branch goes on
         return Selection((1,) * len(frontier.nodes))

@@ -33,6 +33,10 @@ class DVTS:
     def __post_init__(self) -> None:
         number_kept(self.keep, 1)
 
+    @property
+    def completes_at_most_width(self) -> bool:
+        return self.shrink
+
     def select(self, frontier: Frontier, width: int) -> Selection:  # noqa: ARG002 - each subtree has its own
         rewards = frontier.checked_rewards()
         shares = split_evenly(frontier.total_width, number_kept(self.keep, frontier.total_width))

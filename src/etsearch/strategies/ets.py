@@ -64,6 +64,10 @@ class ETS:
     def needs_clusters(self) -> bool:
         return self.lambda_d > 0
 
+    @property
+    def completes_at_most_width(self) -> bool:
+        return self.rounding == "sequential"
+
     def programme(self, frontier: Frontier, width: int) -> Programme:
         """The ETS programme of a frontier."""
         tree, count = frontier.tree, len(frontier.nodes)

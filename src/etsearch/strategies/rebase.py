@@ -26,6 +26,10 @@ class Rebase:
     def __post_init__(self) -> None:
         share([0.0], 1, self.balance_temperature, self.rounding)
 
+    @property
+    def completes_at_most_width(self) -> bool:
+        return self.rounding == "sequential"
+
     def select(self, frontier: Frontier, width: int) -> Selection:
         rewards = frontier.checked_rewards().tolist()
         return Selection(tuple(share(rewards, width, self.balance_temperature, self.rounding)))
