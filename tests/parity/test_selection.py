@@ -1,10 +1,10 @@
-"""HiGHS against CBC, the reduced programme against the whole one, and cases worked by hand."""
+"""Our solvers against CBC and one another, the reduced programme against the whole one, and cases worked by hand."""
 
 import pytest
 
-from etsearch.selection import Programme, Status, highs, solve
-from etsearch.selection.reduction import Units
+from etsearch.selection import Programme, Status, highs, lagrange, solve
 from etsearch.selection.synthetic import synthetic_programme
+from etsearch.selection.units import Units
 
 SETTINGS = [
     # leaves, seed, T_R, costs, lambda_b, lambda_d: the paper's, the released and the KV-only ones
@@ -28,21 +28,49 @@ def programme(setting):
 
 
 @pytest.mark.parametrize("setting", SETTINGS, ids=lambda setting: "-".join(map(str, setting)))
-def test_highs_and_cbc_agree(setting):
+@pytest.mark.parametrize("ours", ["lagrange", "highs"])
+def test_ours_and_cbc_agree(ours, setting):
     pytest.importorskip("pulp", reason="the extra 'cbc' is not installed")
     p = programme(setting)
-    ours, papers = solve(p, solver="highs"), solve(p, solver="cbc", time_limit_s=60.0)
-    assert (ours.status, papers.status) == (Status.OPTIMAL, Status.OPTIMAL)
-    assert ours.objective == pytest.approx(papers.objective, abs=1e-9)
+    our, papers = solve(p, solver=ours), solve(p, solver="cbc", time_limit_s=60.0)
+    assert (our.status, papers.status) == (Status.OPTIMAL, Status.OPTIMAL)
+    assert our.objective == pytest.approx(papers.objective, abs=1e-9)
+
+
+@pytest.mark.parametrize("seed", range(40))
+@pytest.mark.parametrize("width", [16, 64, 256])
+def test_lagrange_and_highs_agree(width, seed):
+    p = programme(
+        (
+            width,
+            seed,
+            (0.2, 1.0)[seed % 2],
+            ("uniform", "tokens")[seed // 2 % 2],
+            (0.5, 1.0, 1.5, 2.0, 3.0)[seed % 5],
+            1.0,
+        )
+    )
+    ours, theirs = solve(p, solver="lagrange"), solve(p, solver="highs")
+    assert (ours.status, theirs.status) == (Status.OPTIMAL, Status.OPTIMAL)
+    assert ours.objective == pytest.approx(theirs.objective, abs=1e-9)
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_what_is_left_to_highs_keeps_the_optimum(monkeypatch, setting):
+    p = programme(setting)
+    optimum = solve(p)
+    for max_steps in (0, 20, 200):
+        monkeypatch.setattr(lagrange, "MAX_STEPS", max_steps)
+        assert solve(p).objective == pytest.approx(optimum.objective, abs=1e-9)
 
 
 @pytest.mark.parametrize("setting", [*SETTINGS, (1024, 9, 0.2, "uniform", 2.0, 1.0)], ids=str)
 def test_the_reduction_keeps_the_optimum(setting):
     p = programme(setting)
     units = Units.of(p)
-    kept, status = highs._run(units, highs.OBJECTIVE_SCALE, 60.0)
+    kept, status = highs.best_units(units, highs.OBJECTIVE_SCALE, 60.0)
     assert status is Status.OPTIMAL
-    assert solve(p).objective == pytest.approx(p.objective(units.kept_leaves(kept)), abs=1e-9)
+    assert solve(p).objective == pytest.approx(p.objective(units.kept_leaves(kept, p.num_leaves)), abs=1e-9)
 
 
 # Worked by hand. Root 0; inner nodes 1 and 2; leaves 3 and 4 under 1, leaf 5 under 2. Weights 2, 1, 1; leaves 3 and
@@ -59,7 +87,7 @@ TOKENS = [100, 10, 40, 10, 10, 30]
 # {3, 4, 5}            6     200       1       1
 
 
-@pytest.mark.parametrize("solver", ["highs", "cbc", "exhaustive"])
+@pytest.mark.parametrize("solver", ["lagrange", "highs", "cbc", "exhaustive"])
 @pytest.mark.parametrize(
     ("case", "kept", "objective"),
     [

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from etsearch.selection import Programme, Status, solve
 from etsearch.selection.reduction import reduced
+from etsearch.selection.relaxation import components
+from etsearch.selection.units import Units
 
 CLOSE = 1e-9
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -54,6 +56,14 @@ def by_definition(*, parent, leaves, weight, node_cost, cluster, lambda_b, lambd
     return sum(weight[i] for i in chosen) / sum(weight) - lambda_b * cost + lambda_d * diversity
 
 
+def bound(relaxation):
+    return sum(relaxation.prize) - sum(relaxation.price) + relaxation.worth[0]
+
+
+def covered_by_the_ground(programme, units):
+    return len({programme.cluster[leaf] for leaf in units.leaves[0]}) if programme.lambda_d else 0
+
+
 def cost_share(programme, kept):
     return programme.node_cost[programme.kept_nodes(kept)].sum() / programme.total_cost
 
@@ -66,15 +76,33 @@ def test_the_objective_is_its_definition(arguments, data):
     assert Programme(**arguments).objective(kept) == pytest.approx(by_definition(**arguments, kept=kept), abs=CLOSE)
 
 
+@pytest.mark.parametrize("solver", ["lagrange", "highs"])
 @THOROUGH
-@given(fields())
-def test_highs_is_as_good_as_trying_every_set(arguments):
+@given(arguments=fields())
+def test_a_solver_is_as_good_as_trying_every_set(solver, arguments):
     programme = Programme(**arguments)
-    solution = solve(programme)
+    solution = solve(programme, solver=solver)
     assert solution.status is Status.OPTIMAL
     assert any(solution.kept)
     assert solution.objective == pytest.approx(solve(programme, solver="exhaustive").objective, abs=CLOSE)
     assert solution.objective == pytest.approx(by_definition(**arguments, kept=solution.kept), abs=CLOSE)
+
+
+@THOROUGH
+@given(fields())
+def test_the_relaxation_bounds_every_solution(arguments):
+    """At prices of 0, and at those of the dual ascent."""
+    programme = Programme(**arguments)
+    units = reduced(Units.of(programme))
+    leaf_prize = 2.0 * (1.0 + programme.lambda_b + programme.lambda_d) if units.needs_leaf else 0.0
+    relaxations = list(components(units, leaf_prize))
+    of_the_ground = units.gain[0] + units.cluster_gain * covered_by_the_ground(programme, units)
+    optimum = solve(programme, solver="exhaustive").objective
+    for step in (lambda _: None, lambda relaxation: relaxation.ascend()):
+        for relaxation in relaxations:
+            step(relaxation)
+        over_the_ground = sum(bound(relaxation) for relaxation in relaxations) - leaf_prize * bool(relaxations)
+        assert optimum <= of_the_ground + over_the_ground + CLOSE
 
 
 @PATIENT
@@ -145,10 +173,10 @@ def test_more_diversity_covers_no_fewer_clusters(arguments):
 @given(fields())
 def test_the_reduction_keeps_its_promises(arguments):
     """What the solver's model rests on: the ground is unit 0, pairs are open, no other unit pays for itself."""
-    units = reduced(Programme(**arguments))
+    units = reduced(Units.of(Programme(**arguments)))
     assert units.parent[0] == 0
-    assert ((units.parent >= 0) & (units.parent < units.num_units)).all()
-    assert (units.parent[1:] != np.arange(1, units.num_units)).all()
-    assert (units.covering_unit > 0).all()
-    assert (units.gain[1:] < 0.0).all()
-    assert units.holds_leaf.any()
+    assert all(0 <= parent < unit for unit, parent in enumerate(units.parent) if unit)
+    assert not units.covers[0]
+    assert all(gain < 0.0 for gain in units.gain[1:])
+    assert any(units.leaves)
+    assert all(len(set(covers)) == len(covers) for covers in units.covers)

@@ -98,5 +98,5 @@ def _status(pulp: Any, solution_status: int, num_leaves: int, time_limit_s: floa
         return Status.FEASIBLE
     raise SolverError(
         f"CBC ended with '{pulp.LpSolution[solution_status]}' for {num_leaves} leaves in {time_limit_s:g} s; "
-        "give it a longer time limit, or use 'highs'"
+        "give it a longer time limit, or use 'lagrange'"
     )

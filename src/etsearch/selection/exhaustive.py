@@ -22,7 +22,7 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:  # noqa: ARG00
     if programme.num_leaves > MAX_LEAVES:
         raise ConfigError(
             f"the exhaustive solver was given {programme.num_leaves} leaves; it tries every set of at most "
-            f"{MAX_LEAVES}; use 'highs'"
+            f"{MAX_LEAVES}; use 'lagrange'"
         )
     sets = np.arange(1, 1 << programme.num_leaves, dtype=np.int64)  # bit i: leaf i is kept
     best = int(sets[np.argmax(_objectives(programme, sets))])

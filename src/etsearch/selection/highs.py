@@ -1,16 +1,15 @@
-"""The default solver: HiGHS in process, on what `reduction` leaves undecided."""
+"""HiGHS in process, on what `reduction` leaves undecided."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 import highspy
 import numpy as np
-from numpy.typing import NDArray
-from scipy import sparse
 
 from etsearch.errors import SolverError
 from etsearch.selection.programme import Programme
-from etsearch.selection.reduction import GROUND, Units, reduced, without_solver
+from etsearch.selection.reduction import reduced, without_search
 from etsearch.selection.solution import Solution, Status, evaluated
+from etsearch.selection.units import GROUND, Units
 
 OPTIONS: Final[dict[str, bool | int | float | str]] = {
     "threads": 1,
@@ -40,12 +39,16 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:
     Raises:
         SolverError: no solution at all within the time limit, or HiGHS failed.
     """
-    units = reduced(programme)
-    kept, status = without_solver(units), Status.OPTIMAL
+    units = reduced(Units.of(programme))
+    kept, status = without_search(units), Status.OPTIMAL
     if kept is None:
-        scale = OBJECTIVE_SCALE / (1.0 + programme.lambda_b + programme.lambda_d)
-        kept, status = _run(units, scale, time_limit_s)
-    return evaluated(programme, units.kept_leaves(kept), status)
+        kept, status = best_units(units, scale_of(programme), time_limit_s)
+    return evaluated(programme, units.kept_leaves(kept, programme.num_leaves), status)
+
+
+def scale_of(programme: Programme) -> float:
+    """What the objective is multiplied by for HiGHS."""
+    return OBJECTIVE_SCALE / (1.0 + programme.lambda_b + programme.lambda_d)
 
 
 class _Highs(highspy.Highs):
@@ -56,8 +59,17 @@ class _Highs(highspy.Highs):
         self.setOptionValue("output_flag", False)
 
 
-def _run(units: Units, scale: float, time_limit_s: float) -> tuple[NDArray[np.bool_], Status]:
-    """The units to keep, ``[num_units]`` bools, and how good they are."""
+def best_units(units: Units, scale: float, time_limit_s: float) -> tuple[list[int], Status]:
+    """The units to keep, the ground among them, and how good they are.
+
+    Args:
+        units: at least one besides the ground.
+        scale: of the objective, see `OBJECTIVE_SCALE`.
+        time_limit_s: seconds of HiGHS' own work, above 0.
+
+    Raises:
+        SolverError: no solution at all within the time limit, or HiGHS failed.
+    """
     solver = _Highs()
     for name, value in {**OPTIONS, "time_limit": time_limit_s}.items():
         _check(solver.setOptionValue(name, value), f"the option {name} = {value}")
@@ -66,71 +78,79 @@ def _run(units: Units, scale: float, time_limit_s: float) -> tuple[NDArray[np.bo
     _pass_model(solver, units, scale)
     _check(solver.run(), f"solving a programme of {units.num_units} units")
     primal = highspy.SolutionStatus(solver.getInfo().primal_solution_status)
-    status = _status(solver.getModelStatus(), primal, units.leaf_unit.size, time_limit_s)
+    num_leaves = sum(map(len, units.leaves))
+    status = _status(solver.getModelStatus(), primal, num_leaves, time_limit_s)
     values = np.asarray(solver.getSolution().col_value)
-    return np.append(True, values[: units.num_units - 1] > 0.5), status
+    return [GROUND, *(np.flatnonzero(values[: units.num_units - 1] > 0.5) + 1).tolist()], status
 
 
 def _pass_model(solver: highspy.Highs, units: Units, scale: float) -> None:
     """Columns: the units but the ground, then the open clusters; the objective times ``scale``."""
-    rows, row_lower, row_upper = _constraints(units)
-    num_rows, num_columns = rows.shape
-    num_clusters = num_columns - (units.num_units - 1)
+    rows = _rows(units)
+    columns_of_rows = [column for row in rows for column in row.columns]
+    num_columns = units.num_units - 1 + len(_members(units))
     integrality = np.zeros(num_columns, dtype=np.int32)  # a leafless unit and a cluster follow the others
-    integrality[: units.num_units - 1] = units.holds_leaf[1:]
+    integrality[: units.num_units - 1] = [bool(leaves) for leaves in units.leaves[1:]]
+    gain = np.full(num_columns, units.cluster_gain)
+    gain[: units.num_units - 1] = units.gain[1:]
     no_integers, no_numbers = np.zeros(0, dtype=np.int32), np.zeros(0)
     status = solver.passModel(
         num_columns,
-        num_rows,
-        rows.nnz,
+        len(rows),
+        len(columns_of_rows),
         0,  # no quadratic part
         highspy.MatrixFormat.kRowwise.value,
         highspy.HessianFormat.kTriangular.value,
         highspy.ObjSense.kMaximize.value,
         0.0,
-        scale * np.append(units.gain[1:], np.full(num_clusters, units.cluster_gain)),
+        scale * gain,
         np.zeros(num_columns),
         np.ones(num_columns),
-        row_lower,
-        row_upper,
-        rows.indptr.astype(np.int32),
-        rows.indices.astype(np.int32),
-        rows.data,
+        np.array([row.lower for row in rows]),
+        np.array([row.upper for row in rows]),
+        np.cumsum([0, *(len(row.columns) for row in rows)], dtype=np.int32),
+        np.array(columns_of_rows, dtype=np.int32),
+        np.array([value for row in rows for value in row.values]),
         no_integers,
         no_integers,
         no_numbers,
         integrality,
     )
-    _check(status, f"reading a programme of {num_rows} rows and {num_columns} columns")
+    _check(status, f"reading a programme of {len(rows)} rows and {num_columns} columns")
 
 
-def _constraints(
-    units: Units,
-) -> tuple[sparse.csr_array[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Rows: unit - parent ≤ 0, then cluster - its units ≤ 0, then leaves ≥ 1 unless the ground holds one."""
-    num_units = units.num_units
-    open_clusters, cluster = np.unique(units.covered_cluster, return_inverse=True)
-    below = np.flatnonzero(units.parent != GROUND)
-    leafy = np.flatnonzero(units.holds_leaf)
-    needs_leaf = not units.holds_leaf[GROUND]
-    edge, each_cluster = np.arange(below.size), np.arange(open_clusters.size)
-    at_least_one = leafy if needs_leaf else leafy[:0]
-    num_rows = below.size + open_clusters.size + int(needs_leaf)
-    entries = (
-        (edge, below - 1, 1.0),
-        (edge, units.parent[below] - 1, -1.0),
-        (below.size + each_cluster, num_units - 1 + each_cluster, 1.0),
-        (below.size + cluster, units.covering_unit - 1, -1.0),
-        (np.full(at_least_one.size, num_rows - 1), at_least_one - 1, 1.0),
-    )
-    row = np.concatenate([rows for rows, _, _ in entries])
-    column = np.concatenate([columns for _, columns, _ in entries])
-    value = np.concatenate([np.full(rows.size, coefficient) for rows, _, coefficient in entries])
-    matrix = sparse.csr_array((value, (row, column)), shape=(num_rows, num_units - 1 + open_clusters.size))
-    lower, upper = np.full(num_rows, -highspy.kHighsInf), np.zeros(num_rows)
-    if needs_leaf:
-        lower[-1], upper[-1] = 1.0, highspy.kHighsInf
-    return matrix, lower, upper
+class _Row(NamedTuple):
+    """``lower ≤ sum of values times columns ≤ upper``."""
+
+    columns: list[int]
+    values: list[float]
+    lower: float
+    upper: float
+
+
+def _rows(units: Units) -> list[_Row]:
+    """Unit - parent ≤ 0, then cluster - its units ≤ 0, then leaves ≥ 1 unless the ground holds one."""
+    rows = [
+        _Row([unit - 1, parent - 1], [1.0, -1.0], -highspy.kHighsInf, 0.0)
+        for unit, parent in enumerate(units.parent)
+        if parent != GROUND
+    ]
+    for column, members in enumerate(_members(units).values(), start=units.num_units - 1):
+        values = [1.0, *[-1.0] * len(members)]
+        rows.append(_Row([column, *(unit - 1 for unit in members)], values, -highspy.kHighsInf, 0.0))
+    if units.needs_leaf:
+        leafy = [unit - 1 for unit in range(1, units.num_units) if units.leaves[unit]]
+        rows.append(_Row(leafy, [1.0] * len(leafy), 1.0, highspy.kHighsInf))
+    return rows
+
+
+def _members(units: Units) -> dict[int, list[int]]:
+    """The units that cover each open cluster."""
+    members: dict[int, list[int]] = {}
+    for unit, covers in enumerate(units.covers):
+        for cluster in covers:
+            members.setdefault(cluster, []).append(unit)
+    return members
 
 
 def _check(status: highspy.HighsStatus, what: str) -> None:

@@ -173,7 +173,7 @@ class Programme:
             marked[nodes] = True
             above = self.parent[nodes]
             above = above[above != NO_PARENT]
-            nodes = np.unique(above[~marked[above]])
+            nodes = above[~marked[above]]  # one that stands there twice costs less than it takes to find it
         return marked
 
 
@@ -224,6 +224,8 @@ def _factor(name: str, value: float) -> float:
 def _check_forest(parent: NDArray[np.int64]) -> None:
     num_nodes = parent.size
     _check_ids("the parent of node {position}", parent, NO_PARENT, num_nodes, "-1 is a root")
+    if (parent < np.arange(num_nodes)).all():
+        return  # each parent comes before its children
     ancestor = np.append(np.where(parent == NO_PARENT, num_nodes, parent), num_nodes)
     for _ in range(num_nodes.bit_length()):  # 1, 2, 4, … generations up
         ancestor = ancestor[ancestor]
@@ -234,23 +236,24 @@ def _check_forest(parent: NDArray[np.int64]) -> None:
 
 def _check_leaves(leaves: NDArray[np.int64], num_nodes: int) -> None:
     _check_ids("leaf {position}", leaves, 0, num_nodes, "leaves are node ids")
-    ids, counts = np.unique(leaves, return_counts=True)
-    if (counts > 1).any():
-        twice = ids[counts > 1][0]
-        raise ConfigError(f"node {twice} is given as a leaf {counts.max()} times; give each leaf once")
+    counts = np.bincount(leaves, minlength=num_nodes)
+    if counts.max() > 1:
+        twice = int(np.argmax(counts > 1))
+        raise ConfigError(f"node {twice} is given as a leaf {counts[twice]} times; give each leaf once")
 
 
 def _check_ids(what: str, ids: NDArray[np.int64], lowest: int, num_nodes: int, note: str) -> None:
-    bad = np.flatnonzero((ids < lowest) | (ids >= num_nodes))
-    if bad.size:
+    outside = (ids < lowest) | (ids >= num_nodes)
+    if outside.any():
+        bad = np.flatnonzero(outside)
         subject = what.format(position=bad[0])
         raise ConfigError(f"{subject} is {ids[bad[0]]}; it must lie in {lowest}..{num_nodes - 1} ({note})")
 
 
 def _check_values(name: str, values: NDArray[np.float64], owner: Callable[[int], str]) -> None:
-    bad = np.flatnonzero(~((values >= 0.0) & (values < np.inf)))
-    if bad.size:
-        position = int(bad[0])
+    good = (values >= 0.0) & (values < np.inf)
+    if not good.all():
+        position = int(np.argmin(good))
         raise ConfigError(f"the {name} of {owner(position)} is {values[position]}; it must be finite and at least 0")
 
 

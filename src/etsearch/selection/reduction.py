@@ -1,214 +1,182 @@
-"""Decides what needs no solver: a smaller programme with the same optimum.
+"""Decides what needs no search: a smaller programme with the same optimum.
 
-The nodes spanned by the leaves become *units*, each kept or not as a whole, under one more unit, the ground, that
-is always kept. The gain of a unit is the share of weight of its leaves less ``lambda_b`` times its share of cost;
-a covered cluster adds ``lambda_d / clusters``. A leaf is kept exactly when its unit is. Each rule joins units with
-their parents or drops them, and keeps at least one optimal solution:
+Each rule joins a unit with its parent or drops it, and keeps at least one optimal solution:
 
-- `_join_chains`: a unit without leaves is kept only for its children; if it has one, the two are one. The
-  ground's only child is kept in any case, as long as the ground holds no leaf.
-- `_join_paying`: a unit that adds no less than it costs, whatever else is kept, is kept whenever its parent is.
-- `_drop_hopeless`: a childless unit that cannot add what it costs, even if all its clusters were uncovered, is
-  dropped once the ground holds a leaf (until then it might hold the one that must be kept), or if it holds none.
-- `_drop_dominated`: of childless siblings that cover the same single open cluster (or none), the one of the
-  largest gain, all below 0, is enough.
+- *chains*: a unit without leaves is kept only for its children; if one is left, the two are one. The ground's only
+  child is kept in any case, as long as the ground holds no leaf.
+- *paying*: a unit that adds no less than it costs, whatever else is kept, is kept whenever its parent is: its gain
+  and ``cluster_gain`` for each cluster that no other unit covers sum to 0 or more. Under a budget this holds only for
+  a unit without cost, for another may need the room.
+- *hopeless*: a childless unit that cannot add what it costs, even if all its clusters were uncovered, is dropped once
+  the ground holds a leaf (until then it might hold the one that must be kept), or if it holds none itself. Room in a
+  budget that it does not take harms nothing.
+- *dominated*: of two childless siblings with gains below 0 that cover the same single open cluster (or none), no
+  optimum needs both; the one of the smaller gain can give way to the other. Under a budget, only if that one costs no
+  more.
+- *unaffordable*: a unit whose path costs more than the budget is in no solution.
 
-With node costs near the paper's, this decides most leaves: at lambda_b 1 a leaf pays for its own node.
+With node costs near the paper's, this decides most leaves: at ``lambda_b`` 1 a leaf pays for its own node.
 """
 
-from dataclasses import dataclass, replace
-from typing import Final, Self
+from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 
-from etsearch.selection.programme import NO_PARENT, Programme
+from etsearch.selection.units import GROUND, Units
 
-GROUND: Final = 0
-"""The unit that is always kept; its own parent."""
 DROPPED: Final = -1
-"""The unit of a leaf that is not kept in the optimum that is looked for."""
+"""Where the leaves of a unit go that is not kept in the optimum that is looked for."""
+_NO_CLUSTER: Final = -1
 
 
-@dataclass(frozen=True, eq=False)
-class Units:
-    """A programme over units.
+def reduced(units: Units, budget: float = np.inf) -> Units:
+    """The programme after all rules, until none applies.
 
-    Attributes:
-        parent: ``[num_units]`` parent of each unit.
-        gain: ``[num_units]`` what keeping the unit adds to the objective, clusters apart.
-        leaf_unit: ``[num_leaves]`` unit of each leaf of the programme, or `DROPPED`.
-        covering_unit: ``[num_pairs]`` with `covered_cluster`: the unit holds a leaf of that cluster. Each pair
-            once; clusters that the ground covers are left out, the others are *open*.
-        covered_cluster: ``[num_pairs]``.
-        num_clusters: of the programme.
-        cluster_gain: what covering a cluster adds; with 0 there are no pairs.
+    Args:
+        units: of the programme.
+        budget: that the kept units' cost may not exceed; ``inf`` for none.
     """
-
-    parent: NDArray[np.int64]
-    gain: NDArray[np.float64]
-    leaf_unit: NDArray[np.int64]
-    covering_unit: NDArray[np.int64]
-    covered_cluster: NDArray[np.int64]
-    num_clusters: int
-    cluster_gain: float
-
-    @classmethod
-    def of(cls, programme: Programme) -> Self:
-        """One unit for each spanned node, and the ground above the roots."""
-        nodes = np.flatnonzero(programme.spanned)
-        unit = np.zeros(programme.num_nodes, dtype=np.int64)
-        unit[nodes] = np.arange(1, nodes.size + 1)
-        above = programme.parent[nodes]
-        leaf_unit = unit[programme.leaves]
-        gain = np.append(0.0, -programme.lambda_b * programme.node_cost[nodes] / programme.total_cost)
-        gain[leaf_unit] += programme.weight / programme.total_weight
-        has_diversity = programme.lambda_d > 0.0
-        return cls(
-            parent=np.append(GROUND, np.where(above == NO_PARENT, GROUND, unit[above])),
-            gain=gain,
-            leaf_unit=leaf_unit,
-            covering_unit=leaf_unit if has_diversity else leaf_unit[:0],
-            covered_cluster=programme.cluster if has_diversity else programme.cluster[:0],
-            num_clusters=programme.num_clusters,
-            cluster_gain=programme.lambda_d / programme.num_clusters,
-        )
-
-    @property
-    def num_units(self) -> int:
-        """The ground included."""
-        return self.parent.size
-
-    @property
-    def holds_leaf(self) -> NDArray[np.bool_]:
-        """``[num_units]`` whether the unit holds a leaf."""
-        holds = np.zeros(self.num_units, dtype=np.bool_)
-        holds[self.leaf_unit[self.leaf_unit != DROPPED]] = True
-        return holds
-
-    @property
-    def num_children(self) -> NDArray[np.int64]:
-        """``[num_units]``."""
-        return np.bincount(self.parent[1:], minlength=self.num_units)
-
-    @property
-    def potential(self) -> NDArray[np.float64]:
-        """``[num_units]`` the most that keeping the unit can add: its gain and all its open clusters."""
-        return self.gain + self.cluster_gain * np.bincount(self.covering_unit, minlength=self.num_units)
-
-    @property
-    def certain(self) -> NDArray[np.float64]:
-        """``[num_units]`` the least that keeping the unit adds: its gain and the clusters that no other covers."""
-        num_covering = np.bincount(self.covered_cluster, minlength=self.num_clusters)
-        alone = self.covering_unit[num_covering[self.covered_cluster] == 1]
-        return self.gain + self.cluster_gain * np.bincount(alone, minlength=self.num_units)
-
-    def kept_leaves(self, kept_units: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """``[num_leaves]`` bools from ``[num_units]`` bools."""
-        kept: NDArray[np.bool_] = (self.leaf_unit != DROPPED) & kept_units[self.leaf_unit]
-        return kept
-
-    def join(self, joins: NDArray[np.bool_]) -> Self:
-        """Makes each of these units (never the ground) one with its parent."""
-        target = np.where(joins, self.parent, np.arange(self.num_units))
-        while (target[target] != target).any():
-            target = target[target]
-        return self._renumbered(target)
-
-    def drop(self, drops: NDArray[np.bool_]) -> Self:
-        """Takes these units (childless, never the ground) out, and their leaves."""
-        return self._renumbered(np.where(drops, DROPPED, np.arange(self.num_units)))
-
-    def _renumbered(self, target: NDArray[np.int64]) -> Self:
-        stays = target == np.arange(self.num_units)
-        number = np.append(np.cumsum(stays) - 1, DROPPED)  # the last entry serves DROPPED
-        new = number[target]
-        joined = new != DROPPED
-        units = replace(
-            self,
-            parent=new[self.parent[stays]],
-            gain=np.bincount(new[joined], weights=self.gain[joined]).astype(np.float64),
-            leaf_unit=np.where(self.leaf_unit == DROPPED, DROPPED, new[self.leaf_unit]),
-            covering_unit=new[self.covering_unit],
-        )
-        return units._open_pairs()  # noqa: SLF001 - of its own class
-
-    def _open_pairs(self) -> Self:
-        covered = np.zeros(self.num_clusters, dtype=np.bool_)
-        covered[self.covered_cluster[self.covering_unit == GROUND]] = True
-        is_open = (self.covering_unit != DROPPED) & ~covered[self.covered_cluster]
-        keys = np.unique(self.covering_unit[is_open] * self.num_clusters + self.covered_cluster[is_open])
-        return replace(self, covering_unit=keys // self.num_clusters, covered_cluster=keys % self.num_clusters)
-
-
-def reduced(programme: Programme) -> Units:
-    """The programme over units after all rules, until none applies."""
-    units = Units.of(programme)
     while True:
-        before = units.num_units
-        for rule in (_join_chains, _join_paying, _drop_hopeless, _drop_dominated):
-            units = rule(units)
-        if units.num_units == before:
+        working = _Working(units, budget)
+        if not working.sweep():
             return units
+        units = working.units()
 
 
-def without_solver(units: Units) -> NDArray[np.bool_] | None:
-    """The units of an optimum, ``[num_units]`` bools, where they can be told at once; else None.
+def without_search(units: Units) -> list[int] | None:
+    """The units of an optimum where they can be told at once; else None.
 
-    Either only the ground is left, or no unit can add what it costs: then one leaf is kept, at the end of the
-    best path.
+    Either only the ground is left, or no unit can add what it costs: then one leaf is kept, at the end of the best
+    path. (Of a path with several leaves, what is below the first adds nothing.)
     """
-    kept = np.zeros(units.num_units, dtype=np.bool_)
-    kept[GROUND] = True
-    if units.num_units == 1:
-        return kept
-    if units.holds_leaf[GROUND] or (units.potential[1:] > 0.0).any():
+    others = range(1, units.num_units)
+    if not others:
+        return [GROUND]
+    if not units.needs_leaf or any(units.potential(unit) > 0.0 for unit in others):
         return None
-    unit = int(np.argmax(np.where(units.holds_leaf, _path_gain(units) + units.potential - units.gain, -np.inf)))
-    while unit != GROUND:
-        kept[unit] = True
-        unit = int(units.parent[unit])
-    return kept
+    return best_path(units)
 
 
-def _join_paying(units: Units) -> Units:
-    pays = units.certain >= 0.0
-    pays[GROUND] = False
-    return units.join(pays) if pays.any() else units
+def best_path(units: Units) -> list[int]:
+    """A unit with a leaf and all above it, where the gains on the path and the unit's clusters sum to the most."""
+    path_gain, cluster_gain = units.path_gain(), units.cluster_gain
+    with_leaves = [unit for unit in range(1, units.num_units) if units.leaves[unit]]
+    return units.path(max(with_leaves, key=lambda unit: path_gain[unit] + cluster_gain * len(units.covers[unit])))
 
 
-def _join_chains(units: Units) -> Units:
-    is_bare_link = ~units.holds_leaf & (units.num_children == 1)
-    joins = is_bare_link[units.parent]
-    joins[GROUND] = False
-    return units.join(joins) if joins.any() else units
+class _Working:
+    """Units while the rules are at work on them. ``target[unit]`` is where a unit has gone: itself, until it has."""
 
+    def __init__(self, units: Units, budget: float) -> None:
+        self._given, self._budget = units, budget
+        self._gain, self._cost = units.gain[:], units.cost[:]
+        self._covers = units.covers[:]
+        self._leaves = [leaves[:] for leaves in units.leaves]
+        self._path_cost = units.path_cost() if budget < np.inf else []
+        self._target = list(range(units.num_units))
+        self._num_children = [0] * units.num_units
+        self._child_sum = [0] * units.num_units  # of the ids of the children: an only child's is its own
+        for unit in range(1, units.num_units):
+            self._num_children[units.parent[unit]] += 1
+            self._child_sum[units.parent[unit]] += unit
+        self._num_covering = [0] * units.num_clusters
+        for covers in units.covers:
+            for cluster in covers:
+                self._num_covering[cluster] += 1
+        self._is_covered = [False] * units.num_clusters  # by the ground
+        self._rivals: dict[tuple[int, int], int] = {}
 
-def _drop_hopeless(units: Units) -> Units:
-    can_drop = ~units.holds_leaf | units.holds_leaf[GROUND]
-    hopeless = can_drop & (units.num_children == 0) & (units.potential <= 0.0)
-    hopeless[GROUND] = False
-    return units.drop(hopeless) if hopeless.any() else units
+    def sweep(self) -> bool:
+        """Applies the rules to every unit, children before their parents; whether any applied."""
+        target, num_children, leaves = self._target, self._num_children, self._leaves
+        for unit in range(self._given.num_units - 1, 0, -1):
+            if target[unit] == unit:
+                if num_children[unit] == 1 and not leaves[unit]:
+                    self._join(self._child_sum[unit], unit)
+                self._settle(unit)
+        if num_children[GROUND] == 1 and not leaves[GROUND]:
+            self._join(self._child_sum[GROUND], GROUND)
+        return target != list(range(self._given.num_units))
 
+    def units(self) -> Units:
+        """What is left, numbered anew."""
+        stays: list[int] = []
+        number = self._target[:]
+        for unit, target in enumerate(self._target):  # a target comes before what goes there
+            if target == unit:
+                number[unit] = len(stays)
+                stays.append(unit)
+            elif target != DROPPED:
+                number[unit] = number[target]
+        covers = [[k for k in self._covers[unit] if not self._is_covered[k]] for unit in stays]
+        return Units(
+            parent=[number[self._given.parent[unit]] for unit in stays],
+            gain=[self._gain[unit] for unit in stays],
+            cost=[self._cost[unit] for unit in stays],
+            covers=covers,
+            leaves=[self._leaves[unit] for unit in stays],
+            num_clusters=self._given.num_clusters,
+            cluster_gain=self._given.cluster_gain,
+        )
 
-def _drop_dominated(units: Units) -> Units:
-    num_open = np.bincount(units.covering_unit, minlength=units.num_units)
-    cluster = np.full(units.num_units, -1)
-    cluster[units.covering_unit] = units.covered_cluster
-    is_rival = (num_open <= 1) & (units.num_children == 0) & units.holds_leaf & (units.gain < 0.0)
-    is_rival[GROUND] = False
-    rivals = np.flatnonzero(is_rival)
-    order = rivals[np.lexsort((-units.gain[rivals], cluster[rivals], units.parent[rivals]))]
-    beaten = (units.parent[order[1:]] == units.parent[order[:-1]]) & (cluster[order[1:]] == cluster[order[:-1]])
-    drops = np.zeros(units.num_units, dtype=np.bool_)
-    drops[order[1:][beaten]] = True
-    return units.drop(drops) if drops.any() else units
+    def _settle(self, unit: int) -> None:
+        """Joins the unit with its parent, drops it, or leaves it open."""
+        certain = potential = self._gain[unit]
+        for cluster in self._covers[unit]:
+            if not self._is_covered[cluster]:
+                potential += self._given.cluster_gain
+                if self._num_covering[cluster] == 1:
+                    certain += self._given.cluster_gain
+        if certain >= 0.0 and (self._budget == np.inf or self._cost[unit] == 0.0):
+            self._join(unit, self._given.parent[unit])
+        elif self._num_children[unit] == 0:
+            is_optional = not self._leaves[unit] or bool(self._leaves[GROUND])
+            if (is_optional and potential <= 0.0) or self._is_unaffordable(unit):
+                self._drop(unit)
+            elif self._leaves[unit] and self._gain[unit] < 0.0:
+                self._compare(unit)
 
+    def _is_unaffordable(self, unit: int) -> bool:
+        return self._budget < np.inf and self._path_cost[unit] > self._budget
 
-def _path_gain(units: Units) -> NDArray[np.float64]:
-    """``[num_units]`` sum of the gains from below the ground down to each unit."""
-    total, ancestor = units.gain.copy(), units.parent
-    total[GROUND] = 0.0
-    while ancestor.any():  # 1, 2, 4, … generations at a time
-        total, ancestor = total + total[ancestor], ancestor[ancestor]
-    return total
+    def _compare(self, unit: int) -> None:
+        """Drops the unit or the rival that it has among the siblings seen so far, if one dominates the other."""
+        open_clusters = [k for k in self._covers[unit] if not self._is_covered[k]]
+        if len(open_clusters) > 1:
+            return
+        key = (self._given.parent[unit], open_clusters[0] if open_clusters else _NO_CLUSTER)
+        rival = self._rivals.setdefault(key, unit)
+        if rival == unit:
+            return
+        better, worse = (unit, rival) if self._gain[unit] > self._gain[rival] else (rival, unit)
+        if self._budget == np.inf or self._cost[better] <= self._cost[worse]:
+            self._rivals[key] = better
+            self._drop(worse)
+
+    def _join(self, unit: int, into: int) -> None:
+        """Makes a unit one with its parent ``into``."""
+        self._target[unit] = into
+        self._gain[into] += self._gain[unit]
+        self._cost[into] += self._cost[unit]
+        self._leaves[into] += self._leaves[unit]
+        self._num_children[into] += self._num_children[unit] - 1
+        self._child_sum[into] += self._child_sum[unit] - unit
+        if into == GROUND:
+            for cluster in self._covers[unit]:
+                self._is_covered[cluster] = True
+        elif self._covers[unit]:
+            self._covers[into] = self._covers[into][:]
+            for cluster in self._covers[unit]:
+                if cluster in self._covers[into]:
+                    self._num_covering[cluster] -= 1
+                else:
+                    self._covers[into].append(cluster)
+
+    def _drop(self, unit: int) -> None:
+        """Takes a childless unit out, and its leaves."""
+        parent = self._given.parent[unit]
+        self._target[unit] = DROPPED
+        self._num_children[parent] -= 1
+        self._child_sum[parent] -= unit
+        for cluster in self._covers[unit]:
+            self._num_covering[cluster] -= 1

@@ -5,16 +5,16 @@ from types import MappingProxyType
 from typing import Final
 
 from etsearch.errors import ConfigError
-from etsearch.selection import cbc, exhaustive, highs
+from etsearch.selection import cbc, exhaustive, highs, lagrange
 from etsearch.selection.programme import Programme
 from etsearch.selection.solution import Solution
 
-DEFAULT_SOLVER: Final = "highs"
+DEFAULT_SOLVER: Final = "lagrange"
 DEFAULT_TIME_LIMIT_S: Final = 30.0
 """Over ten times what the hardest synthetic programme of 4,096 leaves took (1.8 s); a busy machine needs room."""
 
 SOLVERS: Final[Mapping[str, Callable[[Programme, float], Solution]]] = MappingProxyType(
-    {"highs": highs.solve, "cbc": cbc.solve, "exhaustive": exhaustive.solve}
+    {"highs": highs.solve, "cbc": cbc.solve, "lagrange": lagrange.solve, "exhaustive": exhaustive.solve}
 )
 
 
@@ -26,8 +26,8 @@ def solve(programme: Programme, solver: str = DEFAULT_SOLVER, time_limit_s: floa
 
     Args:
         programme: what to select from.
-        solver: ``highs`` (in process, the default), ``cbc`` (the paper's, through PuLP; needs the extra ``cbc``)
-            or ``exhaustive`` (at most 20 leaves; for tests).
+        solver: ``lagrange`` (bound and search, the default), ``highs`` (a general solver, in process), ``cbc`` (the
+            paper's, through PuLP; needs the extra ``cbc``) or ``exhaustive`` (at most 20 leaves; for tests).
         time_limit_s: seconds that the solver may take, above 0; ``inf`` for no limit. ``exhaustive`` takes no
             notice of it.
 
