@@ -64,6 +64,15 @@ results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records 
 bench: $(VENV)/.dev  ## selection: HiGHS against PuLP/CBC on the same programmes
 	$(BIN)/python benchmarks/selection.py
 
+$(VENV)-peers/.ready: benchmarks/peers/requirements.txt pyproject.toml  ## etsearch and its peers, all light
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet --editable ".[local]" --requirement benchmarks/peers/requirements.txt
+	@touch $@
+
+.PHONY: bench-peers
+bench-peers: $(VENV)-peers/.ready  ## etsearch beside its peers: the same problems, engine and PRM (8 minutes on two cores)
+	$(VENV)-peers/bin/python benchmarks/peers/run.py --json benchmarks/records/peers.json
+
 models:  ## the miniature models from nothing, in an environment of their own (half an hour on two cores)
 	training/make-models
 

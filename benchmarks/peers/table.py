@@ -1,0 +1,179 @@
+"""What the measurements come to: a row for each cell, etsearch beside each cell of a peer."""
+
+import statistics
+from dataclasses import asdict
+
+from etsearch.evaluation.statistics import difference, mean
+
+OURS = "etsearch"
+COUNTS = (
+    "requests",
+    "sequences",
+    "prompt_tokens",
+    "seen_prompt_tokens",
+    "generated_tokens",
+    "prm_trajectories",
+    "prm_tokens",
+    "engine_hit_tokens",
+)
+
+
+def by_cell(measurements):
+    """The measurements of each cell, one a round."""
+    cells = {}
+    for measurement in sorted(measurements, key=lambda m: m.seed):
+        cells.setdefault(measurement.cell, []).append(measurement)
+    return cells
+
+
+def rows_of(measurements, width):
+    """A row for each cell: the median of its rounds' rates, accuracy over all rounds, counts per problem."""
+    return [row_of(cell, width, rounds) for cell, rounds in by_cell(measurements).items()]
+
+
+def row_of(cell, width, rounds):
+    rates = [m.problems_per_hour for m in rounds]
+    return {
+        **name_of(cell, width),
+        "problems_per_hour": statistics.median(rates),
+        "problems_per_hour_of_rounds": rates,
+        "cpu_seconds_per_problem": cpu_seconds(rounds),
+        "accuracy": asdict(mean(right_by_problem(rounds))),
+        "per_problem": {name: per_problem(rounds, name) for name in COUNTS},
+    }
+
+
+def name_of(cell, width):
+    method = cell.method
+    names = {"project": method.project, "method": method.name}
+    return names | {"width": width // method.divisor, "in_flight": cell.in_flight}
+
+
+def per_problem(rounds, name):
+    counts = [getattr(m.usage, name) for m in rounds]
+    return None if None in counts else sum(counts) / sum(len(m.right) for m in rounds)
+
+
+def cpu_seconds(rounds):
+    """Seconds of CPU time per problem, of all threads."""
+    return sum(m.cpu_seconds for m in rounds) / sum(len(m.right) for m in rounds)
+
+
+def right_by_problem(rounds):
+    """The share of rounds in which each problem was answered rightly."""
+    return {problem: statistics.mean(m.right[problem] for m in rounds) for problem in rounds[0].right}
+
+
+# --- etsearch beside a peer -------------------------------------------------------------------------------------------
+
+
+def comparisons(measurements, width):
+    """For each cell of a peer: etsearch's fastest cell that is at least as accurate, or else its most accurate one.
+
+    Once of its cells of the same width, once of all. The ratio is that of problems per hour, round by round, and its
+    median; ``cpu_ratio`` is the peer's CPU time over etsearch's, which other work on the machine moves less; the
+    difference of accuracy is paired by problem, with a 95 % bootstrap interval.
+    """
+    cells = by_cell(measurements)
+    ours = [cell for cell in cells if cell.method.project == OURS]
+    peers = [cell for cell in cells if cell.method.project != OURS]
+    as_wide = [cell for cell in ours if cell.method.divisor == 1]
+    return [
+        {"widths": widths, **comparison(peer, chosen, cells, width)}
+        for widths, chosen in (("same", as_wide), ("any", ours))
+        if chosen
+        for peer in peers
+    ]
+
+
+def comparison(peer, ours, cells, width):
+    theirs = cells[peer]
+    match = max(ours, key=lambda cell: preference(cells[cell], accuracy(theirs)))
+    own = cells[match]
+    ratios = [a.problems_per_hour / b.problems_per_hour for a, b in zip(own, theirs, strict=True)]
+    return {
+        "peer": name_of(peer, width),
+        "etsearch": name_of(match, width),
+        "ratio": statistics.median(ratios),
+        "ratio_of_rounds": ratios,
+        "cpu_ratio": cpu_seconds(theirs) / cpu_seconds(own),
+        "accuracy_difference": asdict(difference(right_by_problem(own), right_by_problem(theirs))),
+    }
+
+
+def preference(rounds, wanted_accuracy):
+    """Accurate enough and fast; if none is accurate enough, accurate."""
+    own = accuracy(rounds)
+    return min(own, wanted_accuracy), rate(rounds)
+
+
+def accuracy(rounds):
+    return statistics.mean(right_by_problem(rounds).values())
+
+
+def rate(rounds):
+    return statistics.median(m.problems_per_hour for m in rounds)
+
+
+# --- what is printed --------------------------------------------------------------------------------------------------
+
+
+HEADS = (
+    ",in,problems,CPU,accuracy (%),requests,,prompt,seen,written,PRM,PRM",
+    "width,flight,per hour,ms,95 % interval,(a problem),paths,tokens,%,tokens,paths,tokens",
+)
+HEAD = "{:24} {:>5} {:>6} {:>9} {:>6} {:>20}  {:>11} {:>7} {:>7} {:>5} {:>7} {:>6} {:>7}"
+LINE = "{:24} {:5} {:6} {:9,.0f} {:6.0f} {:>20}  {:11.1f} {:7.1f} {:7.0f} {:5.0f} {:7.0f} {:6.1f} {:7.0f}"
+
+
+def report(facts, rows, pairs):
+    machine = facts["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in facts["peers"].items())
+    print(
+        f"{facts['problems']} problems of {facts['data']}, width {facts['width']}, {len(facts['seeds'])} rounds; "
+        f"{machine['cpu']}, {machine['cores']} cores; {versions}; {machine['started_at']}\n"
+    )
+    for head in HEADS:
+        print(HEAD.format("", *head.split(",")))
+    for row in rows:
+        print(line_of(row))
+    for widths, what in (("same", "of the same width"), ("any", "of any width")):
+        print(
+            f"\netsearch's fastest row {what} that is at least as accurate (or its most accurate one), beside each peer"
+        )
+        for pair in pairs:
+            if pair["widths"] == widths:
+                print(line_of_pair(pair))
+
+
+def line_of(row):
+    counts, right = row["per_problem"], row["accuracy"]
+    return LINE.format(
+        title(row),
+        row["width"],
+        row["in_flight"],
+        row["problems_per_hour"],
+        1e3 * row["cpu_seconds_per_problem"],
+        f"{100 * right['value']:.1f} ({100 * right['low']:.0f} to {100 * right['high']:.0f})",
+        counts["requests"],
+        counts["sequences"],
+        counts["prompt_tokens"],
+        100 * counts["seen_prompt_tokens"] / counts["prompt_tokens"],
+        counts["generated_tokens"],
+        counts["prm_trajectories"],
+        counts["prm_tokens"],
+    )
+
+
+def title(row):
+    return f"{row['project']} {row['method']}"
+
+
+def line_of_pair(pair):
+    low, high = min(pair["ratio_of_rounds"]), max(pair["ratio_of_rounds"])
+    own, peer, gap = pair["etsearch"], pair["peer"], pair["accuracy_difference"]
+    return (
+        f"  {title(peer) + ', ' + str(peer['in_flight']):25} {pair['ratio']:5.2f}x ({low:.2f} to {high:.2f}), "
+        f"CPU time {pair['cpu_ratio']:.2f}x, by {own['method']}, width {own['width']}, {own['in_flight']} in flight; "
+        f"accuracy {100 * gap['value']:+.1f} points ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
+    )
