@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
+from scipy.spatial.distance import pdist, squareform
 
-from etsearch.diversity import LexicalEmbedder, cluster, cluster_texts
+from etsearch.diversity import LexicalEmbedder, cluster, cluster_texts, clusters
 
 THRESHOLDS = st.sampled_from([0.01, 0.05, 0.2, 0.8, 1.5])
 WORDS = st.sampled_from(["so", "red", "cups", "3", "4", "7", "+", "=", "12.5", "dogs"])
@@ -57,6 +58,26 @@ def test_it_is_the_method_of_the_paper(rows, threshold):
     """Against SciPy's own cosine distance, on the same rows."""
     expected = fcluster(linkage(rows, "average", metric="cosine"), threshold, "distance") if len(rows) > 1 else [1]
     assert partition(cluster(rows, threshold)) == partition(np.asarray(expected))
+
+
+@given(clouds(), THRESHOLDS, st.data())
+def test_copies_of_a_text_weigh_as_in_plain_average_linkage(rows, threshold, data):
+    """Against SciPy's linkage of all copies, whose distances are computed one by one."""
+    numbers = data.draw(st.lists(st.integers(0, len(rows) - 1), min_size=2, max_size=30))
+    labels = cluster_texts([f"step {number}" for number in numbers], rows[numbers], threshold)
+    expected = fcluster(linkage(rows[numbers], "average", metric="cosine"), threshold, "distance")
+    assert partition(labels) == partition(np.asarray(expected))
+
+
+@given(clouds(), st.integers(1, 7))
+def test_distances_do_not_depend_on_the_blocks_they_are_computed_in(rows, block):
+    unit = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(clusters, "_BLOCK", block)
+        distances = clusters._cosine_distances(unit)
+    np.testing.assert_allclose(distances, squareform(pdist(rows, "cosine")), atol=1e-14)
+    assert np.all(np.diag(distances) == 0)
+    assert np.all(distances == distances.T)
 
 
 @given(clouds())

@@ -1,5 +1,6 @@
 """The lexical embedder and the clusters it leads to."""
 
+import hashlib
 import itertools
 import subprocess
 import sys
@@ -71,6 +72,13 @@ async def test_rows_are_unit_vectors_in_order():
     np.testing.assert_array_equal(rows[1], rows[3])
     alone = await LexicalEmbedder(num_dimensions=128).embed(["3 + 4 = 7"])
     np.testing.assert_array_equal(rows[2], alone[0])
+
+
+def test_tokens_are_read_alike_whatever_stands_around_them():
+    """Vectors by the bytes, of the version that records were made with; a change would move clusters of old runs."""
+    texts = ["So 3 + 4 = 7.", "x = -3", "0-3", "2 - 1", "1,000.50 × 2 times 3 cdot 4", "a–b ÷ (−5)", "٣ dogs", "_", ""]
+    digest = hashlib.sha256((np.round(LexicalEmbedder().embed_now(texts), 4) + 0.0).tobytes()).hexdigest()
+    assert digest[:16] == "2052070455b2e932"
 
 
 async def test_no_texts_have_no_rows():
@@ -170,6 +178,18 @@ def test_equal_texts_share_a_cluster_whatever_their_rows():
 
 def test_rows_of_equal_texts_are_not_looked_at():
     assert cluster_texts(["a", "a"], [[np.nan, 0.0], [0.0, 0.0]]).tolist() == [0, 0]
+
+
+def test_a_bad_row_is_named_by_its_place_among_all_texts():
+    with pytest.raises(ConfigError, match="embedding 3 is all zeros"):
+        cluster_texts(["a", "b", "a", "c"], [EAST, NORTH, [0.0, 0.0], [0.0, 0.0]])
+
+
+def test_copies_weigh_by_their_number():
+    fan = [[np.cos(angle), np.sin(angle)] for angle in np.radians([0, 16, 33])]
+    assert cluster_texts(["a", "b", "c"], fan, 0.09).tolist() == [0, 0, 1]
+    copies = np.array(fan)[[0, 1, 1, 2, 1, 1]]
+    assert cluster_texts(["a", "b", "b", "c", "b", "b"], copies, 0.09).tolist() == [0] * 6
 
 
 def test_texts_and_rows_must_be_as_many():

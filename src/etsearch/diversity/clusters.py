@@ -1,7 +1,7 @@
 """Clusters of steps: agglomerative, average linkage, cosine distance (ETS, arXiv:2502.13575, section on diversity)."""
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,6 +10,10 @@ from etsearch.errors import ConfigError
 
 DEFAULT_THRESHOLD: Final = 0.05
 """Cosine distance at which the paper cuts."""
+_ROUNDING: Final = 1e-14
+"""Cosine distances below this are the rounding of a product of equal unit rows."""
+_BLOCK: Final = 256
+"""Columns of distances computed together, so that what is read again and again stays in the processor's cache."""
 
 
 def cluster(embeddings: ArrayLike, threshold: float = DEFAULT_THRESHOLD) -> NDArray[np.int64]:
@@ -28,21 +32,16 @@ def cluster(embeddings: ArrayLike, threshold: float = DEFAULT_THRESHOLD) -> NDAr
     Raises:
         ConfigError: a threshold outside (0, 2], or a row of zeros or of values that are not finite.
     """
-    if not 0 < threshold <= 2:
-        raise ConfigError(f"the cluster threshold is {threshold}; it must be above 0 and at most 2")
-    rows = _unit_rows(embeddings)
-    if len(rows) < 2:
-        return np.zeros(len(rows), dtype=np.int64)
-    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415  slow to import, and needed by ETS alone
-
-    labels = fcluster(linkage(_cosine_distances(rows), method="average"), threshold, criterion="distance")
-    return _by_first_appearance(labels)
+    vectors = np.asarray(embeddings)
+    return _cluster_copies(vectors, np.arange(len(vectors)), threshold)
 
 
 def cluster_texts(
     texts: Sequence[str], embeddings: ArrayLike, threshold: float = DEFAULT_THRESHOLD
 ) -> NDArray[np.int64]:
     """Clusters texts by their embeddings; equal texts share a cluster, whatever the embedder made of them.
+
+    Every copy of a text weighs, as in ``cluster``; only distances are computed once for all copies.
 
     Args:
         texts: [n].
@@ -59,34 +58,60 @@ def cluster_texts(
     if len(set(texts)) == 1:
         return np.zeros(len(texts), dtype=np.int64)
     first: dict[str, int] = {}
-    return cluster(vectors[[first.setdefault(text, row) for row, text in enumerate(texts)]], threshold)
+    return _cluster_copies(vectors, np.array([first.setdefault(t, row) for row, t in enumerate(texts)], int), threshold)
 
 
-def _unit_rows(embeddings: ArrayLike) -> NDArray[np.float64]:
-    rows = np.asarray(embeddings, dtype=np.float64)
-    if rows.size == 0 and len(rows) == 0:
+def _cluster_copies(embeddings: NDArray[Any], copy_of: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
+    """Clusters of copies of rows: which row each of them is of, [n]. Other rows are not looked at."""
+    if not 0 < threshold <= 2:
+        raise ConfigError(f"the cluster threshold is {threshold}; it must be above 0 and at most 2")
+    distinct, copy_of = np.unique(copy_of, return_inverse=True)
+    rows = _unit_rows(embeddings, distinct)
+    if len(copy_of) < 2:
+        return np.zeros(len(copy_of), dtype=np.int64)
+    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415  slow to import, and needed by ETS alone
+    from scipy.spatial.distance import squareform  # noqa: PLC0415
+
+    distances = _cosine_distances(rows)
+    if len(rows) < len(copy_of):
+        distances = distances[np.ix_(copy_of, copy_of)]
+    joined = linkage(squareform(distances, checks=False), method="average")
+    return _by_first_appearance(fcluster(joined, threshold, criterion="distance"))
+
+
+def _unit_rows(embeddings: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
+    """The rows with these numbers, at length 1."""
+    if embeddings.size == 0 and len(embeddings) == 0:
         return np.zeros((0, 1))
-    if rows.ndim != 2:
-        raise ConfigError(f"the embeddings have shape {rows.shape}; they must have two dimensions, [n, d]")
+    if embeddings.ndim != 2:
+        raise ConfigError(f"the embeddings have shape {embeddings.shape}; they must have two dimensions, [n, d]")
+    rows = np.asarray(embeddings[numbers], dtype=np.float64)
     largest = np.abs(rows).max(axis=1, initial=0.0)
     bad = np.flatnonzero(~np.isfinite(largest) | (largest == 0))
     if bad.size:
         what = "all zeros" if largest[bad[0]] == 0 else "not finite"
-        raise ConfigError(f"embedding {bad[0]} is {what}; cosine distance needs finite rows other than zero")
+        raise ConfigError(f"embedding {numbers[bad[0]]} is {what}; cosine distance needs finite rows other than zero")
     rows = rows / largest[:, None]
     return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True))
 
 
 def _cosine_distances(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Cosine distances of unit rows, one a pair: [n (n - 1) / 2].
+    """Cosine distances of unit rows: [n, n], never negative, 0 for equal rows.
 
-    As half the squared Euclidean distance: never negative, 0 for equal rows. And not as a matrix product, whose BLAS
-    threads wait for one another: beside an engine that uses every core it took 100 times as long.
+    As products of sparse rows, as the lexical embedder's are, with dense columns. And not as a dense matrix product,
+    whose BLAS threads wait for one another: beside an engine that uses every core it took 100 times as long.
     """
-    from scipy.spatial.distance import pdist  # noqa: PLC0415
+    from scipy.sparse import csr_array  # noqa: PLC0415
 
-    in_use = rows[:, rows.any(axis=0)]
-    return np.minimum(pdist(in_use, "sqeuclidean") / 2, 2.0)
+    count, sparse = len(rows), csr_array(rows)
+    distances = np.empty((count, count))
+    for start in range(0, count, _BLOCK):
+        stop = min(start + _BLOCK, count)
+        distances[:stop, start:stop] = sparse[:stop] @ np.ascontiguousarray(rows[start:stop].T)
+        distances[start:stop, :start] = distances[:start, start:stop].T
+    np.subtract(1.0, distances, out=distances)
+    distances[distances < _ROUNDING] = 0.0
+    return np.minimum(distances, 2.0, out=distances)
 
 
 def _by_first_appearance(labels: NDArray[np.generic]) -> NDArray[np.int64]:

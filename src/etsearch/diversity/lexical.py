@@ -4,6 +4,7 @@ It is *not* semantic. It sees that two steps are the same but for filler words, 
 it does not see that "a dozen" is 12 or that "twice" means "times 2". For meaning use a sentence embedder.
 """
 
+import math
 import re
 import zlib
 from collections import Counter
@@ -40,13 +41,20 @@ obtain of on our out second since so step sum than that the their them then ther
 to together total value was we were what where which with would
 """
 _FILLERS: Final = frozenset(_FILLER_WORDS.split())
-_TOKEN = re.compile(
-    r"(?P<number>(?:(?:(?<=[=({\[,:$])|(?<=[=({\[,:$] )|\A)-)?(?:\d+(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?)"
-    r"|(?P<word>[^\W\d_]+)"
-    r"|(?P<operator>[+*/^×÷−]|(?<=[\d)}\]\s])-(?=[\d(\\\s]))"
+_TOKEN: Final = re.compile(  # words, then numbers, then operators: in the order of what is quickest to find
+    r"[^\W\d_]+"
+    r"|(?=[-\d])(?:(?:(?<=[=({\[,:$])|(?<=[=({\[,:$] )|\A)-)?(?:\d+(?:,\d{3})+(?!\d)|\d+)(?:\.\d+)?"
+    r"|[+*/^×÷−]|(?<=[\d)}\]\s])-(?=[\d(\\\s])"
 )
-_OPERATORS: Final = {"×": "*", "times": "*", "cdot": "*", "÷": "/", "div": "/", "−": "-"}
-_RESULT = re.compile(r"=\s*\\?\$?\s*(-?\d[\d,]*(?:\.\d+)?)(?![\d.,]*\s*[-+*/^×÷\\])")
+_OPERATORS: Final = {sign: sign for sign in "+-*/^"} | {
+    "×": "*",
+    "times": "*",
+    "cdot": "*",
+    "÷": "/",
+    "div": "/",
+    "−": "-",
+}
+_RESULT: Final = re.compile(r"=\s*\\?\$?\s*(-?\d[\d,]*(?:\.\d+)?)(?![\d.,]*\s*[-+*/^×÷\\])")
 
 
 @final
@@ -81,49 +89,52 @@ class LexicalEmbedder:
         row_of = {text: row for row, text in enumerate(dict.fromkeys(texts))}
         if not row_of:
             return np.zeros((0, self.num_dimensions), dtype=np.float32)
-        return self._embed_distinct(list(row_of))[[row_of[text] for text in texts]]
+        rows = self._embed_distinct(list(row_of))
+        return rows if len(rows) == len(texts) else rows[[row_of[text] for text in texts]]
 
     def _embed_distinct(self, texts: Sequence[str]) -> NDArray[np.float32]:
-        tokens = [(row, *_features(token), mass) for row, text in enumerate(texts) for token, mass in _masses(text)]
-        rows, hashes, shares, masses = zip(*tokens, strict=True)
-        sizes = [len(of_token) for of_token in hashes]
-        places = np.concatenate(hashes)
-        weights = np.concatenate(shares) * np.repeat(np.sqrt(masses), sizes)
-        cells = np.repeat(rows, sizes) * self.num_dimensions + (places >> 1) % self.num_dimensions
-        flat = np.bincount(cells, np.where(places & 1, weights, -weights), len(texts) * self.num_dimensions)
-        matrix = flat.reshape(len(texts), self.num_dimensions)
+        count, width = len(texts), self.num_dimensions
+        found = [(row, mass, *_features(name, width)) for row, text in enumerate(texts) for name, mass in _masses(text)]
+        rows, masses, places, weights = zip(*found, strict=True)
+        sizes = [len(of_token) for of_token in places]
+        cells = np.concatenate(places) + np.repeat(np.multiply(rows, width), sizes)
+        flat = np.bincount(cells, np.concatenate(weights) * np.repeat(np.sqrt(masses), sizes), count * width)
+        matrix = flat.reshape(count, width)
         matrix[~matrix.any(axis=1), 0] = 1.0  # every feature met its opposite: all but impossible, no reason to fail
         return np.asarray(matrix / np.linalg.norm(matrix, axis=1, keepdims=True), dtype=np.float32)
 
 
 def _masses(text: str) -> Iterator[tuple[str, float]]:
-    """The tokens of a text and the squared weight of each."""
-    counts: Counter[str] = Counter()
-    numbers = []
-    for match in _TOKEN.finditer(text.lower()):
-        kind, token = str(match.lastgroup), match.group()
-        if kind == "number":
-            numbers.append(_value(token))
-        else:
-            counts[f"o:{_OPERATORS.get(token, token)}" if _is_operator(kind, token) else f"w:{token}"] += 1
+    """The names of what a text holds, and the squared weight of each."""
+    names = [_name(token) for token in _TOKEN.findall(text.lower())]
+    numbers = [name[2:] for name in names if name[0] == "n"]
     total = 0.0
-    for token, count in counts.items():
-        mass = count * (OPERATOR_MASS if token[0] == "o" else FILLER_MASS if token[2:] in _FILLERS else WORD_MASS)
+    for name, count in Counter(name for name in names if name[0] != "n").items():
+        mass = count * _mass(name)
         total += mass
-        yield token, mass
+        yield name, mass
+    if not names:
+        yield "empty", 1.0
     if not numbers:
-        if not counts:
-            yield "empty", 1.0
         return
-    tallies = Counter(f"n:{number}" for number in numbers)
-    tallies[f"n:{(result := _result(text, numbers))}"] += 1
-    yield from ((token, NUMBER_MASS * count) for token, count in tallies.items())
+    result = _result(text, numbers)
+    for number, count in Counter([*numbers, result]).items():
+        yield f"n:{number}", NUMBER_MASS * count
     total += NUMBER_MASS * (len(numbers) + 1)
     yield f"s:{sorted(numbers)}={result}", SIGNATURE_SHARE * total
 
 
-def _is_operator(kind: str, token: str) -> bool:
-    return kind == "operator" or token in _OPERATORS
+@lru_cache(maxsize=1 << 15)
+def _name(token: str) -> str:
+    """One name for all spellings of a token: its kind (number, operator or word), a colon, and what it says."""
+    if token[-1].isdecimal():
+        return f"n:{_value(token)}"
+    return f"o:{_OPERATORS[token]}" if token in _OPERATORS else f"w:{token}"
+
+
+def _mass(name: str) -> float:
+    """The squared weight of an operator or a word that stands once."""
+    return OPERATOR_MASS if name[0] == "o" else FILLER_MASS if name[2:] in _FILLERS else WORD_MASS
 
 
 def _value(number: str) -> str:
@@ -140,15 +151,19 @@ def _result(text: str, numbers: Sequence[str]) -> str:
 
 
 @lru_cache(maxsize=1 << 15)
-def _features(token: str) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Hashes of a token's features and the weight of each; the squares of the weights add up to 1."""
-    if token.startswith("w:") and token[2:] not in _FILLERS:
-        word = f"<{token[2:]}>"
-        grams = [f"g:{word[i : i + n]}" for n in _NGRAMS for i in range(len(word) - n + 1)] or [f"g:{word}"]
-    else:
-        grams = []
-    whole = [f"{index}{token}" for index in range(NUM_HASHES)]
-    hashes = np.array([zlib.crc32(name.encode("utf-8", "replace")) for name in whole + grams], dtype=np.int64)
+def _features(name: str, num_dimensions: int) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Coordinates of a name's features and the weight of each; the squares of the weights add up to 1."""
+    grams = _grams(f"<{name[2:]}>") if name[0] == "w" and name[2:] not in _FILLERS else []
+    hashes = [zlib.crc32(feature.encode("utf-8", "replace")) for feature in (*_whole(name), *grams)]
     share = 0.5 if grams else 1.0
-    squares = [share / len(whole)] * len(whole) + [(1 - share) / max(1, len(grams))] * len(grams)
-    return hashes, np.sqrt(np.array(squares))
+    sizes = [math.sqrt(share / NUM_HASHES)] * NUM_HASHES + [math.sqrt((1 - share) / max(1, len(grams)))] * len(grams)
+    weights = [size if number & 1 else -size for number, size in zip(hashes, sizes, strict=True)]
+    return np.array([(number >> 1) % num_dimensions for number in hashes]), np.array(weights)
+
+
+def _whole(name: str) -> list[str]:
+    return [f"{index}{name}" for index in range(NUM_HASHES)]
+
+
+def _grams(word: str) -> list[str]:
+    return [f"g:{word[i : i + n]}" for n in _NGRAMS for i in range(len(word) - n + 1)] or [f"g:{word}"]
