@@ -1,8 +1,10 @@
 """Our solvers against CBC and one another, the reduced programme against the whole one, and cases worked by hand."""
 
+import importlib.util
+
 import pytest
 
-from etsearch.selection import Programme, Status, highs, lagrange, solve
+from etsearch.selection import Programme, Status, highs, lagrange, priced_for, solve
 from etsearch.selection.synthetic import synthetic_programme
 from etsearch.selection.units import Units
 
@@ -68,9 +70,30 @@ def test_what_is_left_to_highs_keeps_the_optimum(monkeypatch, setting):
 def test_the_reduction_keeps_the_optimum(setting):
     p = programme(setting)
     units = Units.of(p)
-    kept, status = highs.best_units(units, highs.OBJECTIVE_SCALE, 60.0)
+    kept, status = highs.best_units(units, highs.OBJECTIVE_SCALE, 60.0, needs_leaf=True)
     assert status is Status.OPTIMAL
-    assert solve(p).objective == pytest.approx(p.objective(units.kept_leaves(kept, p.num_leaves)), abs=1e-9)
+    assert solve(p).objective == pytest.approx(p.objective(p.keeping(units.leaves_of(kept))), abs=1e-9)
+
+
+@pytest.mark.parametrize("costs", ["uniform", "tokens"])
+@pytest.mark.parametrize("share", [0.3, 0.6])
+@pytest.mark.parametrize("width", [16, 48])
+def test_all_agree_within_a_budget(width, share, costs):
+    p = synthetic_programme(width, seed=width, costs=costs, lambda_b=0.0)
+    p = p.limited(int(share * p.total_cost))
+    solvers = ["lagrange", "highs"] + ["cbc"] * (importlib.util.find_spec("pulp") is not None)
+    solutions = [solve(p, solver=name, time_limit_s=60.0) for name in solvers]
+    assert {solution.status for solution in solutions} == {Status.OPTIMAL}
+    assert all(p.kept_cost(solution.kept) <= p.budget for solution in solutions)
+    assert max(s.objective for s in solutions) == pytest.approx(min(s.objective for s in solutions), abs=1e-9)
+
+
+@pytest.mark.parametrize("setting", SETTINGS[:5], ids=str)
+def test_a_price_is_the_same_by_both_solvers(setting):
+    p = programme(setting)
+    ours, theirs = (priced_for(p, 0.6 * p.total_cost, solver=name) for name in ("lagrange", "highs"))
+    assert ours.price == pytest.approx(theirs.price, rel=1e-9)
+    assert ours.solution.objective == pytest.approx(theirs.solution.objective, abs=1e-9)
 
 
 # Worked by hand. Root 0; inner nodes 1 and 2; leaves 3 and 4 under 1, leaf 5 under 2. Weights 2, 1, 1; leaves 3 and
@@ -113,3 +136,45 @@ def test_cases_worked_by_hand(solver, case, kept, objective):
     solution = solve(p, solver=solver)
     assert solution.kept == kept
     assert solution.objective == pytest.approx(objective, abs=1e-12)
+
+
+@pytest.mark.parametrize("solver", ["lagrange", "highs", "cbc", "exhaustive"])
+@pytest.mark.parametrize(
+    ("budget", "kept", "objective"),
+    [
+        # without a price: {3}: 1/2 + 1/2 = 1; {3, 4}: 3/4 + 1/2 = 5/4; {3, 5}: 3/4 + 1 = 7/4; all: 2
+        (120, (True, False, False), 1.0),
+        (129.5, (True, False, False), 1.0),
+        (130, (True, True, False), 5 / 4),
+        (189, (True, True, False), 5 / 4),
+        (190, (True, False, True), 7 / 4),
+        (200, (True, True, True), 2.0),
+    ],
+)
+def test_budgets_worked_by_hand(solver, budget, kept, objective):
+    if solver == "cbc":
+        pytest.importorskip("pulp", reason="the extra 'cbc' is not installed")
+    p = Programme([-1, 0, 0, 1, 1, 2], [3, 4, 5], [2, 1, 1], TOKENS, ["a", "a", "b"], 0.0, 1.0, budget)
+    solution = solve(p, solver=solver)
+    assert (solution.kept, solution.status) == (kept, Status.OPTIMAL)
+    assert solution.objective == pytest.approx(objective, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("target", "price", "kept"),
+    [
+        # at price p: {3}: 1 - 0.6 p; {3, 4}: 5/4 - 0.65 p; {3, 5}: 7/4 - 0.95 p; all: 2 - p.
+        # All and {3, 4} cross at 15/7, where {3, 5} is worth less; {3, 4} and {3} cross at 5.
+        (200, 0.0, (True, True, True)),
+        (199, 15 / 7, (True, True, False)),
+        (130, 15 / 7, (True, True, False)),
+        (129, 5.0, (True, False, False)),
+        (0, 5.0, (True, False, False)),
+    ],
+)
+def test_prices_worked_by_hand(target, price, kept):
+    p = Programme([-1, 0, 0, 1, 1, 2], [3, 4, 5], [2, 1, 1], TOKENS, ["a", "a", "b"], 1.0, 1.0)
+    priced = priced_for(p, target)
+    assert priced.price == pytest.approx(price, abs=1e-12)
+    assert priced.solution.kept == kept
+    assert priced.cost == p.kept_cost(kept)

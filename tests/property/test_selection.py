@@ -5,7 +5,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etsearch.selection import Programme, Status, solve
+from etsearch.selection import Programme, Status, priced_for, solve
+from etsearch.selection.budget import objective_step
 from etsearch.selection.reduction import reduced
 from etsearch.selection.relaxation import components
 from etsearch.selection.units import Units
@@ -56,10 +57,6 @@ def by_definition(*, parent, leaves, weight, node_cost, cluster, lambda_b, lambd
     return sum(weight[i] for i in chosen) / sum(weight) - lambda_b * cost + lambda_d * diversity
 
 
-def bound(relaxation):
-    return sum(relaxation.prize) - sum(relaxation.price) + relaxation.worth[0]
-
-
 def covered_by_the_ground(programme, units):
     return len({programme.cluster[leaf] for leaf in units.leaves[0]}) if programme.lambda_d else 0
 
@@ -93,16 +90,75 @@ def test_a_solver_is_as_good_as_trying_every_set(solver, arguments):
 def test_the_relaxation_bounds_every_solution(arguments):
     """At prices of 0, and at those of the dual ascent."""
     programme = Programme(**arguments)
-    units = reduced(Units.of(programme))
-    leaf_prize = 2.0 * (1.0 + programme.lambda_b + programme.lambda_d) if units.needs_leaf else 0.0
-    relaxations = list(components(units, leaf_prize))
+    units = reduced(Units.of(programme), needs_leaf=True)
+    relaxations = list(components(units))
     of_the_ground = units.gain[0] + units.cluster_gain * covered_by_the_ground(programme, units)
     optimum = solve(programme, solver="exhaustive").objective
     for step in (lambda _: None, lambda relaxation: relaxation.ascend()):
         for relaxation in relaxations:
             step(relaxation)
-        over_the_ground = sum(bound(relaxation) for relaxation in relaxations) - leaf_prize * bool(relaxations)
-        assert optimum <= of_the_ground + over_the_ground + CLOSE
+        assert optimum <= of_the_ground + sum(relaxation.bound for relaxation in relaxations) + CLOSE
+
+
+@st.composite
+def budgets(draw):
+    """A programme and a budget for it: a share of what is between the cheapest leaf and all."""
+    arguments = draw(fields())
+    programme = Programme(**arguments)
+    share = draw(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0.0, 1.2))
+    arguments["lambda_b"] = draw(st.sampled_from([0.0, 0.0, arguments["lambda_b"]]))
+    budget = programme.cheapest_cost + share * (programme.total_cost - programme.cheapest_cost)
+    return arguments | {"budget": draw(st.sampled_from([budget, float(int(budget))]))}
+
+
+@pytest.mark.parametrize("solver", ["lagrange", "highs"])
+@THOROUGH
+@given(arguments=budgets())
+def test_a_budget_is_kept_to_and_used_as_well_as_can_be(solver, arguments):
+    if arguments["budget"] < Programme(**arguments | {"budget": None}).cheapest_cost:
+        return
+    programme = Programme(**arguments)
+    solution, oracle = solve(programme, solver=solver), solve(programme, solver="exhaustive")
+    assert solution.status is Status.OPTIMAL
+    assert programme.kept_cost(solution.kept) <= arguments["budget"] * (1 + 1e-9)
+    assert solution.objective == pytest.approx(oracle.objective, abs=CLOSE)
+
+
+@PATIENT
+@given(fields(max_leaves=6), st.floats(0.0, 1.0))
+def test_the_best_within_a_budget_is_so_by_definition(arguments, share):
+    programme = Programme(**arguments)
+    budget = programme.cheapest_cost + share * (programme.total_cost - programme.cheapest_cost)
+    num_leaves = programme.num_leaves
+    sets = [np.array([bits >> i & 1 == 1 for i in range(num_leaves)]) for bits in range(1, 2**num_leaves)]
+    best = max(programme.objective(kept) for kept in sets if programme.kept_cost(kept) <= budget * (1 + 1e-9))
+    assert solve(programme.limited(budget), solver="exhaustive").objective == pytest.approx(best, abs=CLOSE)
+
+
+@PATIENT
+@given(fields(), st.floats(0.0, 1.0))
+def test_every_objective_is_a_multiple_of_its_step(arguments, share):
+    programme = Programme(**arguments | {"lambda_b": 0.0})
+    step = objective_step(programme)
+    if step:
+        kept = np.arange(programme.num_leaves) <= share * programme.num_leaves
+        assert programme.objective(kept) / step == pytest.approx(round(programme.objective(kept) / step), abs=1e-6)
+
+
+@THOROUGH
+@given(fields(), st.floats(0.0, 1.0))
+def test_a_price_for_a_cost_is_the_least_one(arguments, share):
+    programme = Programme(**arguments)
+    target = share * programme.total_cost
+    met = max(target, programme.cheapest_cost) * (1 + 1e-9)
+    priced = priced_for(programme, target)
+    assert priced.cost == programme.kept_cost(priced.solution.kept) <= met
+    at_the_price = programme.at_price(priced.price)
+    optimum = solve(at_the_price, solver="exhaustive").objective
+    assert priced.solution.objective == pytest.approx(optimum, abs=CLOSE * (1 + priced.price))
+    if priced.price > 1e-6:
+        below = programme.at_price(priced.price * (1 - 1e-6))
+        assert below.kept_cost(solve(below, solver="exhaustive").kept) > met
 
 
 @PATIENT
@@ -173,7 +229,7 @@ def test_more_diversity_covers_no_fewer_clusters(arguments):
 @given(fields())
 def test_the_reduction_keeps_its_promises(arguments):
     """What the solver's model rests on: the ground is unit 0, pairs are open, no other unit pays for itself."""
-    units = reduced(Units.of(Programme(**arguments)))
+    units = reduced(Units.of(Programme(**arguments)), needs_leaf=True)
     assert units.parent[0] == 0
     assert all(0 <= parent < unit for unit, parent in enumerate(units.parent) if unit)
     assert not units.covers[0]

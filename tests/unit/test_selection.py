@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from etsearch.errors import ConfigError, MissingDependencyError, SolverError
-from etsearch.selection import SOLVERS, Programme, Solution, Status, highs, solve
+from etsearch.selection import SOLVERS, Programme, Solution, Status, highs, priced_for, solve
+from etsearch.selection.solution import evaluated
 from etsearch.selection.synthetic import synthetic_programme
 
 # A root with two children; leaves 3 and 4 under the first, leaf 5 under the second; branch 6 is pruned.
@@ -66,6 +67,38 @@ def test_the_arrays_are_copies_and_read_only():
         p.weight[0] = 3.0
     with pytest.raises(AttributeError):
         p.lambda_b = 2.0
+
+
+def test_the_cheapest_leaf_is_that_of_the_cheapest_path():
+    p = programme(node_cost=[10, 5, 1, 3, 2, 7, 0])
+    assert p.path_cost.tolist() == [18.0, 17.0, 18.0]
+    assert p.cheapest_cost == 17.0
+
+
+def test_a_price_or_a_budget_makes_another_programme():
+    p = programme()
+    dear, limited = p.at_price(3.0), p.limited(4)
+    assert (p.lambda_b, p.budget, p.most_cost) == (1.0, None, np.inf)
+    assert (dear.lambda_b, dear.budget) == (3.0, None)
+    assert (limited.lambda_b, limited.budget) == (1.0, 4.0)
+    assert limited.limited(None).budget is None
+    assert dear.weight is p.weight
+
+
+@pytest.mark.parametrize(
+    ("budget", "message"),
+    [
+        (2.9, r"the budget is 2.9; it must be at least 3, the cost of the cheapest leaf"),
+        (float("nan"), r"the budget is nan; it must be at least 3"),
+        (-1, r"the budget is -1; it must be at least 3"),
+        ("much", r"budget is 'much'; it must be a number"),
+    ],
+)
+def test_a_budget_below_the_cheapest_leaf_is_refused(budget, message):
+    with pytest.raises(ConfigError, match=message):
+        programme(budget=budget)
+    with pytest.raises(ConfigError, match=message):
+        programme().limited(budget)
 
 
 def test_cluster_labels_may_be_strings():
@@ -232,6 +265,61 @@ def test_a_deep_chain():
     assert solution.kept == (True,) * len(leaves)
 
 
+# --- budgets and prices
+
+
+def test_the_cheapest_leaf_is_kept_where_the_budget_pays_for_no_more(solver):
+    p = programme(node_cost=[10, 5, 1, 3, 2, 7, 0], lambda_b=0.0, budget=17)
+    assert solve(p, solver=solver).kept == (False, True, False)
+
+
+def test_a_budget_for_everything_changes_nothing(solver):
+    p = programme(lambda_b=1.75)
+    assert solve(p.limited(p.total_cost), solver=solver) == solve(p, solver=solver)
+
+
+def test_a_budget_and_a_price_go_together(solver):
+    # without the budget {3, 5} is best, at a cost of 5; {3}: 1/8; {3, 4}: 1/12
+    solution = solve(programme(lambda_b=1.75, budget=4), solver=solver)
+    assert solution.kept == (True, False, False)
+
+
+def test_a_share_of_a_token_does_not_break_a_budget(solver):
+    third = 0.1 + 0.2  # a little above 0.3
+    p = programme(node_cost=[0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.0], lambda_b=0.0, budget=0.3)
+    assert p.kept_cost([True, False, False]) in (0.3, third)
+    assert sum(solve(p, solver=solver).kept) == 1
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
+def test_a_budget_that_time_runs_out_on_is_kept_to(share):
+    p = synthetic_programme(256, seed=3, costs="tokens", lambda_b=0.0)
+    p = p.limited(share * p.total_cost)
+    solution = solve(p, time_limit_s=1e-9)
+    assert solution.status is Status.FEASIBLE
+    assert p.kept_cost(solution.kept) <= p.budget
+
+
+def test_a_price_is_set_whatever_the_own_price_is():
+    p = synthetic_programme(64, seed=1, costs="tokens")
+    target = 0.5 * p.total_cost
+    assert priced_for(p, target) == priced_for(p.at_price(7.0), target)
+
+
+def test_a_price_needs_a_target():
+    with pytest.raises(ConfigError, match="target_cost is nan; it must be a number"):
+        priced_for(programme(), float("nan"))
+    with pytest.raises(ConfigError, match="the solver is 'gurobi'"):
+        priced_for(programme(), 3.0, solver="gurobi")
+
+
+def test_leaves_above_the_budget_are_a_defect():
+    with pytest.raises(SolverError, match=r"kept leaves that cost 5, above the budget of 4.0: a defect"):
+        evaluated(programme(budget=4), [0, 2], Status.OPTIMAL)
+    with pytest.raises(SolverError, match="kept none of 3 leaves"):
+        evaluated(programme(), [], Status.OPTIMAL)
+
+
 # --- large programmes
 
 
@@ -371,7 +459,7 @@ def test_highs_prints_nothing():
         "from etsearch.selection import solve, highs\n"
         "from etsearch.selection.synthetic import synthetic_programme\n"
         "p = synthetic_programme(256, seed=0, lambda_b=3.0)\n"
-        "assert highs.without_search(highs.reduced(highs.Units.of(p))) is None\n"
+        "assert highs.reduced(highs.Units.of(p), needs_leaf=True).num_units > 1\n"
         "solve(p, solver='highs')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -1,7 +1,18 @@
 """Which trajectories to keep: the selection programme of ETS, and solvers for it. Pure: no engine, no I/O."""
 
+from etsearch.selection.price import Priced
 from etsearch.selection.programme import Programme
 from etsearch.selection.solution import Solution, Status
-from etsearch.selection.solvers import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, solve
+from etsearch.selection.solvers import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, priced_for, solve
 
-__all__ = ["DEFAULT_SOLVER", "DEFAULT_TIME_LIMIT_S", "SOLVERS", "Programme", "Solution", "Status", "solve"]
+__all__ = [
+    "DEFAULT_SOLVER",
+    "DEFAULT_TIME_LIMIT_S",
+    "SOLVERS",
+    "Priced",
+    "Programme",
+    "Solution",
+    "Status",
+    "priced_for",
+    "solve",
+]

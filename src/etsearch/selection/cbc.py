@@ -40,7 +40,9 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:
         except pulp.PulpError as error:
             raise SolverError(f"CBC failed on {programme.num_leaves} leaves: {error}") from error
     status = _status(pulp, problem.sol_status, programme.num_leaves, time_limit_s)
-    kept = np.array([variable.varValue is not None and variable.varValue > 0.5 for variable in keeps_leaf])
+    kept = [
+        leaf for leaf, variable in enumerate(keeps_leaf) if variable.varValue is not None and variable.varValue > 0.5
+    ]
     return evaluated(programme, kept, status)
 
 
@@ -69,6 +71,8 @@ def _problem(pulp: Any, programme: Programme) -> tuple[Any, list[Any]]:
         members[label].append(keeps_leaf[leaf])
     for label, leaves in enumerate(members):
         problem += covers[label] <= pulp.lpSum(leaves)
+    if programme.budget is not None:
+        problem += pulp.lpSum(float(programme.node_cost[v]) * y for v, y in keeps_node.items()) <= programme.most_cost
     return problem, keeps_leaf
 
 

@@ -26,25 +26,24 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:  # noqa: ARG00
         )
     sets = np.arange(1, 1 << programme.num_leaves, dtype=np.int64)  # bit i: leaf i is kept
     best = int(sets[np.argmax(_objectives(programme, sets))])
-    return evaluated(programme, _members(programme, best), Status.OPTIMAL)
-
-
-def _members(programme: Programme, leaf_set: int) -> NDArray[np.bool_]:
-    return np.array([leaf_set >> leaf & 1 == 1 for leaf in range(programme.num_leaves)])
+    kept = [leaf for leaf in range(programme.num_leaves) if best >> leaf & 1]
+    return evaluated(programme, kept, Status.OPTIMAL)
 
 
 def _objectives(programme: Programme, sets: NDArray[np.int64]) -> NDArray[np.float64]:
-    values = np.zeros(sets.size)
+    """``[sets]`` what each set is worth; ``-inf`` above the budget."""
+    values, costs = np.zeros(sets.size), np.zeros(sets.size)
     for leaf, weight in enumerate(programme.weight.tolist()):
         values += weight / programme.total_weight * ((sets >> leaf) & 1)
     for node, below in enumerate(_leaves_below(programme)):
         cost = float(programme.node_cost[node])
         if below and cost:
-            values -= programme.lambda_b * cost / programme.total_cost * ((sets & below) != 0)
+            costs += cost * ((sets & below) != 0)
+    values -= programme.lambda_b / programme.total_cost * costs
     for label in range(programme.num_clusters):
         members = sum(1 << leaf for leaf in np.flatnonzero(programme.cluster == label).tolist())
         values += programme.lambda_d / programme.num_clusters * ((sets & members) != 0)
-    return values
+    return np.where(costs <= programme.most_cost, values, -np.inf)
 
 
 def _leaves_below(programme: Programme) -> list[int]:

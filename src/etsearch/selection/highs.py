@@ -6,8 +6,8 @@ import highspy
 import numpy as np
 
 from etsearch.errors import SolverError
-from etsearch.selection.programme import Programme
-from etsearch.selection.reduction import reduced, without_search
+from etsearch.selection.programme import ROUNDING, Programme
+from etsearch.selection.reduction import reduced
 from etsearch.selection.solution import Solution, Status, evaluated
 from etsearch.selection.units import GROUND, Units
 
@@ -24,6 +24,9 @@ NEWER_OPTIONS: Final[dict[str, bool]] = {"mip_heuristic_run_feasibility_jump": F
 OBJECTIVE_SCALE: Final = 1e4
 """HiGHS works to 1e-6 absolute; scaled by this, that is 1e-10 of the largest possible objective."""
 
+BUDGET_SCALE: Final = 1e4
+"""What a budget's room is scaled to, likewise."""
+
 
 def solve(programme: Programme, time_limit_s: float) -> Solution:
     """An optimum of the programme, or the best solution found within the time limit, marked as such.
@@ -39,11 +42,11 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:
     Raises:
         SolverError: no solution at all within the time limit, or HiGHS failed.
     """
-    units = reduced(Units.of(programme))
-    kept, status = without_search(units), Status.OPTIMAL
-    if kept is None:
-        kept, status = best_units(units, scale_of(programme), time_limit_s)
-    return evaluated(programme, units.kept_leaves(kept, programme.num_leaves), status)
+    units = reduced(Units.of(programme), needs_leaf=True, budget=programme.most_cost)
+    kept, status = [GROUND], Status.OPTIMAL
+    if units.num_units > 1:
+        kept, status = best_units(units, scale_of(programme), time_limit_s, needs_leaf=True, budget=programme.most_cost)
+    return evaluated(programme, units.leaves_of(kept), status)
 
 
 def scale_of(programme: Programme) -> float:
@@ -59,13 +62,26 @@ class _Highs(highspy.Highs):
         self.setOptionValue("output_flag", False)
 
 
-def best_units(units: Units, scale: float, time_limit_s: float) -> tuple[list[int], Status]:
+def best_units(
+    units: Units,
+    scale: float,
+    time_limit_s: float,
+    *,
+    needs_leaf: bool,
+    budget: float = np.inf,
+    start: list[bool] | None = None,
+    step: float = 0.0,
+) -> tuple[list[int], Status]:
     """The units to keep, the ground among them, and how good they are.
 
     Args:
         units: at least one besides the ground.
         scale: of the objective, see `OBJECTIVE_SCALE`.
         time_limit_s: seconds of HiGHS' own work, above 0.
+        needs_leaf: whether a leaf must be kept.
+        budget: that the kept units' cost may not exceed; ``inf`` for none.
+        start: ``[num_units]`` a solution to begin with: the units that it keeps.
+        step: a number of which every objective is a multiple; 0 if none is known. Less need not be looked for.
 
     Raises:
         SolverError: no solution at all within the time limit, or HiGHS failed.
@@ -75,7 +91,13 @@ def best_units(units: Units, scale: float, time_limit_s: float) -> tuple[list[in
         _check(solver.setOptionValue(name, value), f"the option {name} = {value}")
     for name, value in NEWER_OPTIONS.items():
         solver.setOptionValue(name, value)
-    _pass_model(solver, units, scale)
+    rows = _rows(units, needs_leaf=needs_leaf)
+    if budget < np.inf:
+        rows.append(_budget_row(units, budget))
+    _pass_model(solver, units, rows, scale)
+    solver.setOptionValue("mip_abs_gap", max(float(OPTIONS["mip_abs_gap"]), 0.9 * scale * step))
+    if start is not None:
+        _pass_start(solver, units, start)
     _check(solver.run(), f"solving a programme of {units.num_units} units")
     primal = highspy.SolutionStatus(solver.getInfo().primal_solution_status)
     num_leaves = sum(map(len, units.leaves))
@@ -84,9 +106,8 @@ def best_units(units: Units, scale: float, time_limit_s: float) -> tuple[list[in
     return [GROUND, *(np.flatnonzero(values[: units.num_units - 1] > 0.5) + 1).tolist()], status
 
 
-def _pass_model(solver: highspy.Highs, units: Units, scale: float) -> None:
+def _pass_model(solver: highspy.Highs, units: Units, rows: list["_Row"], scale: float) -> None:
     """Columns: the units but the ground, then the open clusters; the objective times ``scale``."""
-    rows = _rows(units)
     columns_of_rows = [column for row in rows for column in row.columns]
     num_columns = units.num_units - 1 + len(_members(units))
     integrality = np.zeros(num_columns, dtype=np.int32)  # a leafless unit and a cluster follow the others
@@ -119,6 +140,13 @@ def _pass_model(solver: highspy.Highs, units: Units, scale: float) -> None:
     _check(status, f"reading a programme of {len(rows)} rows and {num_columns} columns")
 
 
+def _pass_start(solver: highspy.Highs, units: Units, kept: list[bool]) -> None:
+    solution = highspy.HighsSolution()
+    covers = [any(kept[unit] for unit in members) for members in _members(units).values()]
+    solution.col_value = [float(value) for value in (*kept[1:], *covers)]
+    _check(solver.setSolution(solution), "reading a solution to begin with")
+
+
 class _Row(NamedTuple):
     """``lower ≤ sum of values times columns ≤ upper``."""
 
@@ -128,8 +156,8 @@ class _Row(NamedTuple):
     upper: float
 
 
-def _rows(units: Units) -> list[_Row]:
-    """Unit - parent ≤ 0, then cluster - its units ≤ 0, then leaves ≥ 1 unless the ground holds one."""
+def _rows(units: Units, *, needs_leaf: bool) -> list[_Row]:
+    """Unit - parent ≤ 0, then cluster - its units ≤ 0, then leaves ≥ 1 if one is needed and the ground holds none."""
     rows = [
         _Row([unit - 1, parent - 1], [1.0, -1.0], -highspy.kHighsInf, 0.0)
         for unit, parent in enumerate(units.parent)
@@ -138,10 +166,18 @@ def _rows(units: Units) -> list[_Row]:
     for column, members in enumerate(_members(units).values(), start=units.num_units - 1):
         values = [1.0, *[-1.0] * len(members)]
         rows.append(_Row([column, *(unit - 1 for unit in members)], values, -highspy.kHighsInf, 0.0))
-    if units.needs_leaf:
+    if needs_leaf and not units.leaves[GROUND]:
         leafy = [unit - 1 for unit in range(1, units.num_units) if units.leaves[unit]]
         rows.append(_Row(leafy, [1.0] * len(leafy), 1.0, highspy.kHighsInf))
     return rows
+
+
+def _budget_row(units: Units, budget: float) -> _Row:
+    """Costs ≤ what the ground leaves of the budget, in units of which HiGHS' 1e-6 is less than half of `ROUNDING`."""
+    room = budget * (1.0 - 0.5 * ROUNDING) - units.cost[GROUND]
+    costly = [unit for unit in range(1, units.num_units) if units.cost[unit] > 0.0]
+    values = [BUDGET_SCALE * units.cost[unit] / room for unit in costly]
+    return _Row([unit - 1 for unit in costly], values, -highspy.kHighsInf, BUDGET_SCALE)
 
 
 def _members(units: Units) -> dict[int, list[int]]:

@@ -1,13 +1,17 @@
 """The default solver: a Lagrangian bound, a search within its gap, and HiGHS for what that leaves open."""
 
+import heapq
 import time
+from dataclasses import dataclass, field, replace
 from typing import Final
 
+import numpy as np
+
 from etsearch.errors import SolverError
-from etsearch.selection import highs
+from etsearch.selection import budget, highs
 from etsearch.selection.enumeration import TooManyError, least_regret
 from etsearch.selection.programme import Programme
-from etsearch.selection.reduction import best_path, reduced, without_search
+from etsearch.selection.reduction import reduced
 from etsearch.selection.relaxation import Relaxation, components
 from etsearch.selection.solution import Solution, Status, evaluated
 from etsearch.selection.units import GROUND, Units
@@ -17,58 +21,153 @@ TOLERANCE: Final = 1e-12
 MAX_STEPS: Final = 4000
 """Partial solutions looked at in one component before it is left to HiGHS, which takes as long for a small one."""
 
+LEAST_TIME_S: Final = 1e-3
+"""What HiGHS is given at least, where it begins with a solution."""
+
 
 def solve(programme: Programme, time_limit_s: float) -> Solution:
     """An optimum of the programme, or the best solution found within the time limit, marked as such.
 
-    What the reduction leaves falls into components that share nothing. In each, prices for the clusters give a bound
-    (`relaxation`), and a search looks through the solutions within a small distance of it (`enumeration`). Of a
-    component with too many of those HiGHS finds the optimum. No part of it is random.
+    The best set of leaves is looked for among all, the empty one included. What the reduction leaves falls into
+    components that share nothing. In each, prices for the clusters give a bound (`relaxation`), and a search looks
+    through the solutions within a small distance of it (`enumeration`). Of a component with too many of those HiGHS
+    finds the optimum. Only where no leaf is worth its path (a large ``lambda_b``) is it the empty set; see
+    `_Search.best_with_leaf`. For a budget see `budget`. No part of this is random.
 
     Args:
         programme: to solve.
         time_limit_s: seconds, above 0. Only HiGHS' work can take long; a solution is found in any case.
     """
-    start = time.perf_counter()
-    units = reduced(Units.of(programme))
-    kept, status = without_search(units), Status.OPTIMAL
-    if kept is None:
-        kept, status = _searched(units, programme, start + time_limit_s)
-    return evaluated(programme, units.kept_leaves(kept, programme.num_leaves), status)
+    deadline = time.perf_counter() + time_limit_s
+    return _within_budget(programme, deadline) if programme.budget is not None else _unlimited(programme, deadline)
 
 
-def _searched(units: Units, programme: Programme, deadline: float) -> tuple[list[int], Status]:
-    """The units to keep, component by component, and how good they are."""
-    largest = 1.0 + programme.lambda_b + programme.lambda_d
-    leaf_prize = 2.0 * largest if units.needs_leaf else 0.0
-    kept, left = [GROUND], []
-    for relaxation in components(units, leaf_prize):
+def _unlimited(programme: Programme, deadline: float) -> Solution:
+    search, units = _Search(programme, deadline), Units.of(programme)
+    kept = search.best(units) or search.best_with_leaf(units)
+    return evaluated(programme, kept, search.status)
+
+
+def _within_budget(programme: Programme, deadline: float) -> Solution:
+    at_price = budget.priced(programme, lambda unlimited: _unlimited(unlimited, deadline))
+    leaves = np.flatnonzero(at_price.solution.kept).tolist()
+    if at_price.price == programme.lambda_b:
+        return evaluated(programme, leaves, at_price.solution.status)
+    found = evaluated(programme, budget.filled(programme, leaves), Status.OPTIMAL)
+    if budget.is_proven(programme, at_price, found.objective):
+        return found
+    return _closed(programme, found, at_price.price, deadline)
+
+
+def _closed(programme: Programme, found: Solution, price: float, deadline: float) -> Solution:
+    """The best solution within the budget, given a good one and the price."""
+    units = budget.undecided(programme, price, found.objective)
+    if units.num_units == 1:
+        better = evaluated(programme, units.leaves[GROUND], Status.OPTIMAL)
+    else:
         try:
-            kept += _optimum(relaxation, TOLERANCE * largest, deadline)
-        except TooManyError:
-            left += relaxation.unit[1:]
-    if not left:
-        return kept, Status.OPTIMAL
-    left = [GROUND, *sorted(left)]
-    rest, status = _by_highs(units.only(left), highs.scale_of(programme), deadline)
-    return kept + [left[unit] for unit in rest], status
-
-
-def _optimum(relaxation: Relaxation, tolerance: float, deadline: float) -> list[int]:
-    """The units that an optimum of a component keeps. Raises TooManyError if it is better left to HiGHS."""
-    if time.perf_counter() > deadline:
-        raise TooManyError
-    relaxation.ascend()
-    return [relaxation.unit[place] for place in least_regret(relaxation, tolerance, MAX_STEPS)]
-
-
-def _by_highs(units: Units, scale: float, deadline: float) -> tuple[list[int], Status]:
-    """The units to keep; if no time is left for HiGHS to find any, the ground or, if a leaf must be kept, one path."""
-    time_left_s = deadline - time.perf_counter()
-    if time_left_s > 0.0:
-        try:
-            return highs.best_units(units, scale, time_left_s)
+            kept, status = highs.best_units(
+                units,
+                highs.scale_of(programme),
+                max(deadline - time.perf_counter(), LEAST_TIME_S),
+                needs_leaf=True,
+                budget=programme.most_cost,
+                start=units.spanned(np.flatnonzero(found.kept).tolist()),
+                step=budget.objective_step(programme),
+            )
         except SolverError:
             if time.perf_counter() < deadline:
                 raise
-    return (best_path(units) if units.needs_leaf else [GROUND]), Status.FEASIBLE
+            return replace(found, status=Status.FEASIBLE)
+        better = evaluated(programme, units.leaves_of(kept), status)
+    return better if better.objective >= found.objective else replace(found, status=better.status)
+
+
+@dataclass
+class _Search:
+    """Attributes:
+    programme: that is being solved.
+    deadline: by ``time.perf_counter``.
+    status: of what was found so far.
+    """
+
+    programme: Programme
+    deadline: float
+    status: Status = field(default=Status.OPTIMAL, init=False)
+
+    @property
+    def tolerance(self) -> float:
+        return TOLERANCE * (1.0 + self.programme.lambda_b + self.programme.lambda_d)
+
+    def best(self, units: Units) -> list[int]:
+        """The leaves of the best set of all, the empty one included."""
+        units = reduced(units, needs_leaf=False)
+        kept, left = [GROUND], []
+        for relaxation in components(units):
+            try:
+                kept += self._optimum(relaxation)
+            except TooManyError:
+                left += relaxation.unit[1:]
+        if left:
+            left = [GROUND, *sorted(left)]
+            kept += [left[unit] for unit in self._by_highs(units.only(left))]
+        return units.leaves_of(kept)
+
+    def best_with_leaf(self, units: Units) -> list[int]:
+        """The leaves of the best set but the empty one, where the empty one is the best of all.
+
+        Such a set lies under one child of the ground. For the worth of two together is no more than the sum of their
+        worths beyond the ground, since what they share counts once and clusters count once; and none is above 0. So
+        the children are looked at one by one, each as the ground of its subtree: the best set there, or, if that is
+        the empty one, those of *its* children. The most promising come first, until no other can be better than the
+        best path found.
+        """
+        above, most = units.path_gain(), units.most_under()
+        bound = [above[unit] - units.gain[unit] + most[unit] for unit in range(units.num_units)]
+        best = self._best_leaf(units, above)
+        worth = self._worth(best)
+        children: list[list[int]] = [[] for _ in units.parent]
+        for unit in range(1, units.num_units):
+            children[units.parent[unit]].append(unit)
+        ahead = [(-bound[unit], unit) for unit in children[GROUND]]
+        heapq.heapify(ahead)
+        while ahead and -ahead[0][0] > worth + self.tolerance:
+            _, unit = heapq.heappop(ahead)
+            kept = self.best(units.under(unit))
+            if not kept:
+                for child in children[unit]:
+                    heapq.heappush(ahead, (-bound[child], child))
+            elif self._worth(kept) > worth:
+                best, worth = kept, self._worth(kept)
+        return best
+
+    def _best_leaf(self, units: Units, above: list[float]) -> list[int]:
+        """The leaves of a unit that is worth the most with those above it: a first guess."""
+        with_leaves = [unit for unit in range(1, units.num_units) if units.leaves[unit]]
+        return units.leaves[max(with_leaves, key=lambda u: above[u] + units.cluster_gain * len(units.covers[u]))]
+
+    def _worth(self, leaves: list[int]) -> float:
+        return self.programme.objective(self.programme.keeping(leaves))
+
+    def _optimum(self, relaxation: Relaxation) -> list[int]:
+        """The units that an optimum of a component keeps. Raises TooManyError if it is better left to HiGHS."""
+        if time.perf_counter() > self.deadline:
+            raise TooManyError
+        relaxation.ascend()
+        return [relaxation.unit[place] for place in least_regret(relaxation, self.tolerance, MAX_STEPS)]
+
+    def _by_highs(self, units: Units) -> list[int]:
+        """The units to keep; only the ground if no time is left for HiGHS to find any."""
+        time_left_s = self.deadline - time.perf_counter()
+        if time_left_s > 0.0:
+            try:
+                scale = highs.scale_of(self.programme)
+                kept, status = highs.best_units(units, scale, time_left_s, needs_leaf=False)
+            except SolverError:
+                if time.perf_counter() < self.deadline:
+                    raise
+            else:
+                self.status = status if self.status is Status.OPTIMAL else self.status
+                return kept
+        self.status = Status.FEASIBLE
+        return [GROUND]

@@ -1,9 +1,10 @@
 """The selection programme of ETS as data: a tree, its leaves, and what keeping them is worth."""
 
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Final
+from typing import Final, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -12,6 +13,8 @@ from etsearch.errors import ConfigError
 
 NO_PARENT: Final = -1
 """The parent of a root."""
+ROUNDING: Final = 1e-9
+"""Share of the budget by which a cost may exceed it: the same costs, summed in another order, may differ a little."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -27,6 +30,8 @@ class Programme:
     The nodes of S are its leaves and all their ancestors, each counted once (``V_S``; for all leaves ``V_A``).
     With equal node costs this is the paper's programme; with token counts as costs it counts KV tokens.
 
+    With a budget, S must cost no more than that: best reward and diversity within it where ``lambda_b`` is 0.
+
     The whole tree may be given: nodes outside the span of the leaves cost nothing. Nodes may come in any order
     (a parent may follow its child) and a forest may have several roots. A leaf may be an ancestor of another
     leaf; its node then costs once, whether it is kept itself or for what lies below it.
@@ -40,6 +45,8 @@ class Programme:
             in their sorted order.
         lambda_b: weight of the cost, finite, at least 0.
         lambda_d: weight of diversity, finite, at least 0.
+        budget: the most that the nodes of S may cost, in units of ``node_cost``, at least ``cheapest_cost``; None
+            for no limit.
 
     The arrays are copies and read-only.
 
@@ -54,6 +61,7 @@ class Programme:
     cluster: NDArray[np.int64]
     lambda_b: float
     lambda_d: float
+    budget: float | None
 
     def __init__(
         self,
@@ -64,6 +72,7 @@ class Programme:
         cluster: ArrayLike,
         lambda_b: float,
         lambda_d: float,
+        budget: float | None = None,
     ) -> None:
         fields = {
             "parent": _integers("parent", parent),
@@ -74,7 +83,7 @@ class Programme:
             "lambda_b": _factor("lambda_b", lambda_b),
             "lambda_d": _factor("lambda_d", lambda_d),
         }
-        for name, value in fields.items():
+        for name, value in {**fields, "budget": None}.items():
             if isinstance(value, np.ndarray):
                 value.flags.writeable = False
             object.__setattr__(self, name, value)
@@ -85,6 +94,32 @@ class Programme:
         _check_values("node_cost", self.node_cost, lambda position: f"node {position}")
         _check_total("the weights of the leaves", self.total_weight)
         _check_total("the costs of the nodes spanned by the leaves", self.total_cost)
+        object.__setattr__(self, "budget", self._checked_budget(budget))
+
+    def at_price(self, lambda_b: float) -> Self:
+        """The same programme with another weight of the cost, finite and at least 0."""
+        return self._with("lambda_b", _factor("lambda_b", lambda_b))
+
+    def limited(self, budget: float | None) -> Self:
+        """The same programme with another budget. Raises ConfigError when not even the cheapest leaf is within it."""
+        return self._with("budget", self._checked_budget(budget))
+
+    def _with(self, name: str, value: float | None) -> Self:
+        """A copy; it shares the arrays, and what was computed from them."""
+        other = copy.copy(self)
+        object.__setattr__(other, name, value)
+        return other
+
+    def _checked_budget(self, budget: float | None) -> float | None:
+        if budget is None:
+            return None
+        number = _number("budget", budget)
+        if not number * (1.0 + ROUNDING) >= self.cheapest_cost:
+            raise ConfigError(
+                f"the budget is {number:g}; it must be at least {self.cheapest_cost:g}, the cost of the cheapest leaf "
+                "and its ancestors (None for no limit)"
+            )
+        return number
 
     def _check_lengths(self) -> None:
         if self.num_leaves == 0:
@@ -127,6 +162,25 @@ class Programme:
         with np.errstate(over="ignore"):
             return float(self.node_cost[self.spanned].sum())
 
+    @cached_property
+    def path_cost(self) -> NDArray[np.float64]:
+        """``[num_leaves]`` cost of each leaf and its ancestors."""
+        total, node = np.zeros(self.num_leaves), self.leaves
+        while (within := node != NO_PARENT).any():
+            total += np.where(within, self.node_cost[node], 0.0)
+            node = np.where(within, self.parent[node], NO_PARENT)
+        return total
+
+    @property
+    def cheapest_cost(self) -> float:
+        """The least that a solution costs: a leaf and its ancestors, in units of ``node_cost``."""
+        return float(self.path_cost.min())
+
+    @property
+    def most_cost(self) -> float:
+        """The most that a solution may cost: the budget, with room for rounding; ``inf`` without one."""
+        return np.inf if self.budget is None else self.budget * (1.0 + ROUNDING)
+
     def kept_nodes(self, kept: ArrayLike) -> NDArray[np.bool_]:
         """Which nodes stay when these leaves do: the leaves and all their ancestors (``V_S``).
 
@@ -141,6 +195,16 @@ class Programme:
         """
         return self._with_ancestors(self.leaves[self._selection(kept)])
 
+    def keeping(self, places: Sequence[int]) -> NDArray[np.bool_]:
+        """``[num_leaves]`` bools, true at these places."""
+        kept = np.zeros(self.num_leaves, dtype=np.bool_)
+        kept[list(places)] = True
+        return kept
+
+    def kept_cost(self, kept: ArrayLike) -> float:
+        """Cost of ``kept_nodes(kept)``, in units of ``node_cost``."""
+        return float(self.node_cost[self.kept_nodes(kept)].sum())
+
     def objective(self, kept: ArrayLike) -> float:
         """What keeping these leaves is worth. Every solver's objective is computed here, from ``kept``.
 
@@ -154,7 +218,7 @@ class Programme:
         if not selection.any():
             raise ConfigError(f"none of the {self.num_leaves} leaves is kept; keep at least one")
         weight = self.weight[selection].sum() / self.total_weight
-        cost = self.node_cost[self.kept_nodes(selection)].sum() / self.total_cost
+        cost = self.kept_cost(selection) / self.total_cost
         diversity = np.unique(self.cluster[selection]).size / self.num_clusters
         return float(weight - self.lambda_b * cost + self.lambda_d * diversity)
 
@@ -211,11 +275,15 @@ def _dense_labels(cluster: ArrayLike) -> NDArray[np.int64]:
     return dense
 
 
-def _factor(name: str, value: float) -> float:
+def _number(name: str, value: float) -> float:
     try:
-        number = float(value)
+        return float(value)
     except (TypeError, ValueError, OverflowError) as error:
         raise ConfigError(f"{name} is {value!r}; it must be a number, finite and at least 0") from error
+
+
+def _factor(name: str, value: float) -> float:
+    number = _number(name, value)
     if not 0.0 <= number < np.inf:
         raise ConfigError(f"{name} is {number}; it must be finite and at least 0 (0 switches its term off)")
     return number

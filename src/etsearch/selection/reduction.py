@@ -3,13 +3,12 @@
 Each rule joins a unit with its parent or drops it, and keeps at least one optimal solution:
 
 - *chains*: a unit without leaves is kept only for its children; if one is left, the two are one. The ground's only
-  child is kept in any case, as long as the ground holds no leaf.
+  child is kept in any case, if one leaf must be and the ground holds none.
 - *paying*: a unit that adds no less than it costs, whatever else is kept, is kept whenever its parent is: its gain
   and ``cluster_gain`` for each cluster that no other unit covers sum to 0 or more. Under a budget this holds only for
   a unit without cost, for another may need the room.
-- *hopeless*: a childless unit that cannot add what it costs, even if all its clusters were uncovered, is dropped once
-  the ground holds a leaf (until then it might hold the one that must be kept), or if it holds none itself. Room in a
-  budget that it does not take harms nothing.
+- *hopeless*: a childless unit that cannot add what it costs, even if all its clusters were uncovered, is dropped,
+  unless it might hold the one leaf that must be kept. Room in a budget that it does not take harms nothing.
 - *dominated*: of two childless siblings with gains below 0 that cover the same single open cluster (or none), no
   optimum needs both; the one of the smaller gain can give way to the other. Under a budget, only if that one costs no
   more.
@@ -29,46 +28,40 @@ DROPPED: Final = -1
 _NO_CLUSTER: Final = -1
 
 
-def reduced(units: Units, budget: float = np.inf) -> Units:
+def reduced(units: Units, *, needs_leaf: bool, budget: float = np.inf) -> Units:
     """The programme after all rules, until none applies.
 
     Args:
         units: of the programme.
+        needs_leaf: whether a leaf must be kept. If not, keeping none is a solution too.
         budget: that the kept units' cost may not exceed; ``inf`` for none.
     """
     while True:
-        working = _Working(units, budget)
+        working = _Working(units, needs_leaf, budget)
         if not working.sweep():
             return units
         units = working.units()
 
 
-def without_search(units: Units) -> list[int] | None:
-    """The units of an optimum where they can be told at once; else None.
+def fixed(units: Units, dropped: set[int], joined: set[int]) -> Units:
+    """The programme once it is known of some units that they are kept when their parents are, or never.
 
-    Either only the ground is left, or no unit can add what it costs: then one leaf is kept, at the end of the best
-    path. (Of a path with several leaves, what is below the first adds nothing.)
+    Args:
+        units: the programme.
+        dropped: whole subtrees, never the ground.
+        joined: none of them dropped, never the ground.
     """
-    others = range(1, units.num_units)
-    if not others:
-        return [GROUND]
-    if not units.needs_leaf or any(units.potential(unit) > 0.0 for unit in others):
-        return None
-    return best_path(units)
-
-
-def best_path(units: Units) -> list[int]:
-    """A unit with a leaf and all above it, where the gains on the path and the unit's clusters sum to the most."""
-    path_gain, cluster_gain = units.path_gain(), units.cluster_gain
-    with_leaves = [unit for unit in range(1, units.num_units) if units.leaves[unit]]
-    return units.path(max(with_leaves, key=lambda unit: path_gain[unit] + cluster_gain * len(units.covers[unit])))
+    working = _Working(units, needs_leaf=False, budget=np.inf)
+    working.fix(dropped, joined)
+    return working.units()
 
 
 class _Working:
     """Units while the rules are at work on them. ``target[unit]`` is where a unit has gone: itself, until it has."""
 
-    def __init__(self, units: Units, budget: float) -> None:
+    def __init__(self, units: Units, needs_leaf: bool, budget: float) -> None:
         self._given, self._budget = units, budget
+        self._needs_leaf = needs_leaf
         self._gain, self._cost = units.gain[:], units.cost[:]
         self._covers = units.covers[:]
         self._leaves = [leaves[:] for leaves in units.leaves]
@@ -94,9 +87,17 @@ class _Working:
                 if num_children[unit] == 1 and not leaves[unit]:
                     self._join(self._child_sum[unit], unit)
                 self._settle(unit)
-        if num_children[GROUND] == 1 and not leaves[GROUND]:
+        if self._needs_leaf and num_children[GROUND] == 1 and not leaves[GROUND]:
             self._join(self._child_sum[GROUND], GROUND)
         return target != list(range(self._given.num_units))
+
+    def fix(self, dropped: set[int], joined: set[int]) -> None:
+        """Drops these units and joins those with their parents."""
+        for unit in range(self._given.num_units - 1, 0, -1):
+            if unit in dropped:
+                self._drop(unit)
+            elif unit in joined:
+                self._join(unit, self._given.parent[unit])
 
     def units(self) -> Units:
         """What is left, numbered anew."""
@@ -130,7 +131,7 @@ class _Working:
         if certain >= 0.0 and (self._budget == np.inf or self._cost[unit] == 0.0):
             self._join(unit, self._given.parent[unit])
         elif self._num_children[unit] == 0:
-            is_optional = not self._leaves[unit] or bool(self._leaves[GROUND])
+            is_optional = not (self._needs_leaf and self._leaves[unit]) or bool(self._leaves[GROUND])
             if (is_optional and potential <= 0.0) or self._is_unaffordable(unit):
                 self._drop(unit)
             elif self._leaves[unit] and self._gain[unit] < 0.0:

@@ -52,24 +52,12 @@ class Relaxation:
         self.evaluate()
 
     @classmethod
-    def of(cls, units: Units, chosen: list[int], leaf_prize: float) -> Self:
-        """Of the units ``chosen``, in preorder, under the ground.
-
-        Args:
-            units: the programme.
-            chosen: whole subtrees under the ground.
-            leaf_prize: above 0 if a leaf must be kept: then all units with leaves cover one more cluster of this
-                prize, so large that every optimum covers it.
-        """
+    def of(cls, units: Units, chosen: list[int]) -> Self:
+        """Of the units ``chosen``, whole subtrees under the ground in preorder."""
         place = {unit: number for number, unit in enumerate(chosen, start=1)} | {GROUND: 0}
         number: dict[int, int] = {}
         covers = [[], *([number.setdefault(k, len(number)) for k in units.covers[unit]] for unit in chosen)]
         prize = [units.cluster_gain] * len(number)
-        if leaf_prize:
-            for unit, mine in zip(chosen, covers[1:], strict=True):
-                if units.leaves[unit]:
-                    mine.append(len(number))
-            prize.append(leaf_prize)
         members: list[list[int]] = [[] for _ in prize]
         for where, mine in enumerate(covers):
             for cluster in mine:
@@ -82,6 +70,11 @@ class Relaxation:
             members=members,
             prize=prize,
         )
+
+    @property
+    def bound(self) -> float:
+        """No solution of the component is worth more, the ground's own gain apart."""
+        return sum(self.prize) - sum(self.price) + self.worth[0]
 
     def evaluate(self) -> None:
         """Computes the worth of all places anew."""
@@ -135,20 +128,18 @@ class Relaxation:
             place = self.parent[place]
 
 
-def components(units: Units, leaf_prize: float) -> Iterator[Relaxation]:
-    """The relaxations of the components of the units; one of them all if a leaf must be kept (``leaf_prize > 0``)."""
+def components(units: Units) -> Iterator[Relaxation]:
+    """The relaxations of the components of the units."""
     children: list[list[int]] = [[] for _ in units.parent]
     for unit in range(units.num_units - 1, 0, -1):  # backwards, for the walks below take the last one first
         children[units.parent[unit]].append(unit)
-    tops = children[GROUND][::-1]
-    groups = [tops] if leaf_prize else _groups(units, tops)
-    for group in groups:
+    for group in _groups(units, children[GROUND][::-1]):
         chosen, ahead = [], group[::-1]
         while ahead:
             unit = ahead.pop()
             chosen.append(unit)
             ahead += children[unit]
-        yield Relaxation.of(units, chosen, leaf_prize)
+        yield Relaxation.of(units, chosen)
 
 
 def _groups(units: Units, tops: list[int]) -> list[list[int]]:

@@ -1,10 +1,9 @@
 """What a solver answers."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import Final
 
 from etsearch.errors import SolverError
 from etsearch.selection.programme import Programme
@@ -24,6 +23,9 @@ class Status(StrEnum):
         }[self]
 
 
+_DEFECT: Final = "a defect in it or in how it is called; please report it, and try another solver meanwhile"
+
+
 @dataclass(frozen=True, slots=True)
 class Solution:
     """The leaves to keep.
@@ -37,11 +39,18 @@ class Solution:
     status: Status
 
 
-def evaluated(programme: Programme, kept: NDArray[np.bool_], status: Status) -> Solution:
-    """The solution that keeps these leaves. Raises SolverError when there is none among them."""
+def evaluated(programme: Programme, leaves: Sequence[int], status: Status) -> Solution:
+    """The solution that keeps these leaves, given by their places in ``Programme.leaves``.
+
+    Raises:
+        SolverError: there is none among them, or they cost more than the budget.
+    """
+    kept = programme.keeping(leaves)
     if not kept.any():
+        raise SolverError(f"the solver kept none of {programme.num_leaves} leaves, though it must keep one: {_DEFECT}")
+    if programme.kept_cost(kept) > programme.most_cost:
         raise SolverError(
-            f"the solver kept none of {programme.num_leaves} leaves, though it must keep one: a defect in it or in "
-            "how it is called; please report it, and try another solver meanwhile"
+            f"the solver kept leaves that cost {programme.kept_cost(kept):g}, above the budget of {programme.budget}: "
+            f"{_DEFECT}"
         )
     return Solution(tuple(kept.tolist()), programme.objective(kept), status)

@@ -1,17 +1,22 @@
-"""The solvers by name, and the one door to them."""
+"""The solvers by name, and the two doors to them: `solve`, and `priced_for`."""
 
+import math
+import time
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final
 
 from etsearch.errors import ConfigError
 from etsearch.selection import cbc, exhaustive, highs, lagrange
+from etsearch.selection.price import Priced, least_price
 from etsearch.selection.programme import Programme
 from etsearch.selection.solution import Solution
 
 DEFAULT_SOLVER: Final = "lagrange"
 DEFAULT_TIME_LIMIT_S: Final = 30.0
 """Over ten times what the hardest synthetic programme of 4,096 leaves took (1.8 s); a busy machine needs room."""
+LEAST_TIME_S: Final = 1e-3
+"""What is left to a solver, at least, when a price is looked for and the time is up."""
 
 SOLVERS: Final[Mapping[str, Callable[[Programme, float], Solution]]] = MappingProxyType(
     {"highs": highs.solve, "cbc": cbc.solve, "lagrange": lagrange.solve, "exhaustive": exhaustive.solve}
@@ -39,8 +44,47 @@ def solve(programme: Programme, solver: str = DEFAULT_SOLVER, time_limit_s: floa
         MissingDependencyError: ``cbc`` without PuLP.
         SolverError: the solver failed, or found no solution within the time limit.
     """
+    return _solver_named(solver, time_limit_s)(programme, time_limit_s)
+
+
+def priced_for(
+    programme: Programme,
+    target_cost: float,
+    solver: str = DEFAULT_SOLVER,
+    time_limit_s: float = DEFAULT_TIME_LIMIT_S,
+) -> Priced:
+    """The least price ``lambda_b`` at which an optimum costs at most a target, and that optimum.
+
+    The price is exact: at any lower one all optima cost more, and at this one the solution is an optimum, if one of
+    several. Where not even the cheapest leaf and its ancestors meet the target, the answer is what all prices from
+    the one returned on end with: the best solution among those of the least cost, ``programme.cheapest_cost``.
+
+    A budget (``programme.limited``) is another thing: the best solution that costs no more need not be optimal at any
+    price, and is often nearer to the target; this one is, and keeps what a price would keep.
+
+    Args:
+        programme: what to select from; its own ``lambda_b`` does not count, a budget of its own does.
+        target_cost: in units of ``node_cost``.
+        solver: as for `solve`.
+        time_limit_s: seconds for all steps together, five to ten solutions as a rule; above 0.
+
+    Returns:
+        The price, the solution and its cost. The status is ``feasible``, and the price a guess, when time ran out.
+
+    Raises:
+        ConfigError: a target that is not a number, or what `solve` refuses.
+        MissingDependencyError: ``cbc`` without PuLP.
+        SolverError: the solver failed, or found no solution within the time limit.
+    """
+    if math.isnan(target_cost):
+        raise ConfigError("target_cost is nan; it must be a number, in units of node_cost")
+    solve_in, deadline = _solver_named(solver, time_limit_s), time.perf_counter() + time_limit_s
+    return least_price(programme, target_cost, lambda p: solve_in(p, max(deadline - time.perf_counter(), LEAST_TIME_S)))
+
+
+def _solver_named(solver: str, time_limit_s: float) -> Callable[[Programme, float], Solution]:
     if solver not in SOLVERS:
         raise ConfigError(f"the solver is {solver!r}; choose one of {', '.join(SOLVERS)}")
     if not time_limit_s > 0.0:
         raise ConfigError(f"time_limit_s is {time_limit_s}; it must be above 0 (inf for no limit)")
-    return SOLVERS[solver](programme, time_limit_s)
+    return SOLVERS[solver]

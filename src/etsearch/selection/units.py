@@ -45,7 +45,8 @@ class Units:
         """One unit for each set of spanned nodes that are told at once to be kept together, and the ground above them.
 
         A node that is no leaf is kept only for its children; if it has one, both are kept or none. So it is with the
-        ground and its only child, for one leaf must be kept. A leaf that pays for its own node goes with its parent.
+        ground and its only child, for one leaf must be kept. A leaf that pays for its own node goes with its parent;
+        under a budget only one without cost, for others may need the room.
         """
         nodes = _topological(programme)
         number = np.zeros(programme.num_nodes, dtype=np.int64)
@@ -58,7 +59,7 @@ class Units:
         cost = np.append(0.0, programme.node_cost[nodes])
         gain = -programme.lambda_b / programme.total_cost * cost
         gain[of_leaf] += programme.weight / programme.total_weight
-        pays = is_leaf & (gain >= 0.0)
+        pays = is_leaf & (gain >= 0.0) & ((programme.budget is None) | (cost == 0.0))
         unit, heads = _joined(parent, _bare_links(parent, is_leaf)[parent] | pays)
         covers, leaves = _contents(programme, unit[of_leaf].tolist(), heads.size)
         return cls(
@@ -76,14 +77,16 @@ class Units:
         """The ground included."""
         return len(self.parent)
 
-    @property
-    def needs_leaf(self) -> bool:
-        """Whether a unit must still be kept, since the ground holds no leaf."""
-        return not self.leaves[GROUND]
-
     def potential(self, unit: int) -> float:
         """The most that keeping the unit can add, units below it apart: its gain and all its open clusters."""
         return self.gain[unit] + self.cluster_gain * len(self.covers[unit])
+
+    def most_under(self) -> list[float]:
+        """``[num_units]`` no less than what the unit and those below it can add, once the unit is kept."""
+        most = [self.potential(unit) for unit in range(self.num_units)]
+        for unit in range(self.num_units - 1, GROUND, -1):
+            most[self.parent[unit]] += max(0.0, most[unit])
+        return most
 
     def path(self, unit: int) -> list[int]:
         """The unit and all above it, the ground last."""
@@ -101,23 +104,41 @@ class Units:
         return self._down_the_paths(self.gain)
 
     def only(self, chosen: list[int]) -> Self:
-        """The programme over some units: the ground and those chosen, in rising order, each with its parent."""
+        """The programme over the units chosen, in rising order, each after its parent; the first is the ground."""
         number = {unit: place for place, unit in enumerate(chosen)}
         return replace(
             self,
-            parent=[number[self.parent[unit]] for unit in chosen],
+            parent=[number.get(self.parent[unit], GROUND) for unit in chosen],
             gain=[self.gain[unit] for unit in chosen],
             cost=[self.cost[unit] for unit in chosen],
             covers=[self.covers[unit] for unit in chosen],
             leaves=[self.leaves[unit] for unit in chosen],
         )
 
-    def kept_leaves(self, kept_units: Iterable[int], num_leaves: int) -> NDArray[np.bool_]:
-        """``[num_leaves]`` bools: the leaves of these units."""
-        kept = np.zeros(num_leaves, dtype=np.bool_)
-        for unit in kept_units:
-            kept[self.leaves[unit]] = True
-        return kept
+    def under(self, top: int) -> Self:
+        """The programme of the subtree of a unit, which becomes the ground: it is kept, and all else is not."""
+        chosen, is_inside = [top], [False] * self.num_units
+        is_inside[top] = True
+        for unit in range(top + 1, self.num_units):
+            if is_inside[self.parent[unit]]:
+                is_inside[unit] = True
+                chosen.append(unit)
+        units, covered = self.only(chosen), set(self.covers[top])
+        return replace(units, covers=[[k for k in covers if k not in covered] for covers in units.covers])
+
+    def spanned(self, leaves: Iterable[int]) -> list[bool]:
+        """``[num_units]`` whether the unit holds one of these leaves or lies above one that does. The ground does."""
+        chosen = set(leaves)
+        spanned = [not chosen.isdisjoint(held) for held in self.leaves]
+        for unit in range(self.num_units - 1, GROUND, -1):
+            if spanned[unit]:
+                spanned[self.parent[unit]] = True
+        spanned[GROUND] = True
+        return spanned
+
+    def leaves_of(self, units: Iterable[int]) -> list[int]:
+        """The leaves that these units hold."""
+        return [leaf for unit in units for leaf in self.leaves[unit]]
 
     def _down_the_paths(self, values: list[float]) -> list[float]:
         totals = values[:]
