@@ -12,12 +12,13 @@ import argparse
 import asyncio
 import gc
 import json
+import math
 import sys
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import metadata
 from pathlib import Path
 
@@ -60,8 +61,8 @@ class Parts:
 class Method:
     """A way to solve problems; ``solve(parts, problems, in_flight)`` gives a text with an answer for each, or None.
 
-    ``divisor`` is what the width is divided by. ``is_run_alone`` and ``is_run_together`` say whether it is measured
-    with one problem in flight, and with several.
+    ``divisor`` is what the width is divided by for it. ``is_run_alone`` and ``is_run_together`` say whether it is
+    measured with one problem in flight, and with several.
     """
 
     name: str
@@ -121,15 +122,8 @@ def in_lockstep(solve):
     return solve_all
 
 
-def ours(strategy, divisor=1):
-    """etsearch with a strategy; where the width is divided, with several problems in flight only."""
-    solve = several(with_etsearch.searcher(strategy, divisor))
-    return Method(strategy, "etsearch", solve, divisor, is_run_alone=divisor == 1)
-
-
-METHODS = (
-    *map(ours, ("beam", "dvts", "rebase", "ets")),
-    *(ours(strategy, divisor) for divisor in (2, 4) for strategy in ("rebase", "ets")),
+WHOLE = (
+    *(Method(name, "etsearch", several(with_etsearch.searcher(name))) for name in ("beam", "dvts", "rebase", "ets")),
     Method("beam", "its_hub", several(with_its_hub.solve)),
     Method("ToT-BFS", "treequest", several(with_treequest.solve_bfs)),
     Method("AB-MCTS-A", "treequest", several(with_treequest.solve_ab_mcts), is_run_alone=False),
@@ -137,6 +131,9 @@ METHODS = (
     Method("beam", "search-and-learn", several(search_and_learn.solve_beam), is_run_together=False),
     Method("DVTS", "search-and-learn", in_lockstep(search_and_learn.solve_dvts)),
 )
+NARROW = tuple(replace(m, divisor=4, is_run_alone=False) for m in WHOLE if m.is_run_alone and m.is_run_together)
+"""The same at a quarter of the width, for a method may reach another's accuracy with less."""
+METHODS = WHOLE + NARROW
 
 
 def main():
@@ -155,7 +152,7 @@ def main():
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=int, default=40, help="the first of minimath:test (default: %(default)s)")
-    parser.add_argument("--width", type=int, default=16, help="default: %(default)s")
+    parser.add_argument("--width", type=int, default=16, choices=(16, 64), help="default: %(default)s")
     parser.add_argument("--rounds", type=int, default=2, help="each with a seed of its own (default: %(default)s)")
     parser.add_argument("--in-flight", type=int, nargs="+", default=[1, 8], help="problems (default: %(default)s)")
     parser.add_argument("--only", nargs="+", metavar="PROJECT", help="methods of these projects alone")
@@ -187,10 +184,7 @@ def facts_of(options):
 
 def kept_of(width):
     """Paths that go on from a depth: the square root of the width, as etsearch's beam and DVTS have it."""
-    kept = round(width**0.5)
-    if kept * kept != width:
-        sys.exit(f"the width is {width}; choose a square, so that all methods keep the same number of paths")
-    return kept
+    return math.isqrt(width)
 
 
 # --- what is measured -------------------------------------------------------------------------------------------------
@@ -223,7 +217,8 @@ def label_of(cell):
 
 async def measure(cell, warm_ups, problems, seed, options):
     """One cell in an engine of its own, which has solved two problems of another split before the clock starts."""
-    terms = Terms(options.width, kept_of(options.width), MAX_STEPS, MAX_STEP_TOKENS, Sampling(), seed)
+    width = options.width // cell.method.divisor
+    terms = Terms(width, kept_of(width), MAX_STEPS, MAX_STEP_TOKENS, Sampling(), seed)
     async with opened(options, cell.in_flight, terms) as (parts, usage):
         await cell.method.solve(parts, warm_ups, cell.in_flight)
         hits_before = (await parts.generator.stats()).prefix_hit_tokens

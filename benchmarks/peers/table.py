@@ -76,14 +76,13 @@ def comparisons(measurements, width):
     """
     cells = by_cell(measurements)
     ours = [cell for cell in cells if cell.method.project == OURS]
-    peers = [cell for cell in cells if cell.method.project != OURS]
-    as_wide = [cell for cell in ours if cell.method.divisor == 1]
-    return [
-        {"widths": widths, **comparison(peer, chosen, cells, width)}
-        for widths, chosen in (("same", as_wide), ("any", ours))
-        if chosen
-        for peer in peers
-    ]
+    pairs = []
+    for peer in (cell for cell in cells if cell.method.project != OURS):
+        as_wide = [cell for cell in ours if cell.method.divisor == peer.method.divisor]
+        for widths, chosen in (("same", as_wide), ("any", ours)):
+            if chosen:
+                pairs.append({"widths": widths, **comparison(peer, chosen, cells, width)})
+    return pairs
 
 
 def comparison(peer, ours, cells, width):
@@ -138,9 +137,7 @@ def report(facts, rows, pairs):
     for row in rows:
         print(line_of(row))
     for widths, what in (("same", "of the same width"), ("any", "of any width")):
-        print(
-            f"\netsearch's fastest row {what} that is at least as accurate (or its most accurate one), beside each peer"
-        )
+        print(f"\nbeside each peer, as width/in flight: etsearch's fastest row {what} that is at least as accurate")
         for pair in pairs:
             if pair["widths"] == widths:
                 print(line_of_pair(pair))
@@ -171,9 +168,13 @@ def title(row):
 
 def line_of_pair(pair):
     low, high = min(pair["ratio_of_rounds"]), max(pair["ratio_of_rounds"])
-    own, peer, gap = pair["etsearch"], pair["peer"], pair["accuracy_difference"]
+    gap = pair["accuracy_difference"]
     return (
-        f"  {title(peer) + ', ' + str(peer['in_flight']):25} {pair['ratio']:5.2f}x ({low:.2f} to {high:.2f}), "
-        f"CPU time {pair['cpu_ratio']:.2f}x, by {own['method']}, width {own['width']}, {own['in_flight']} in flight; "
+        f"  {full_title(pair['peer']):28}  {pair['ratio']:.2f}x ({low:.2f} to {high:.2f}), "
+        f"CPU time {pair['cpu_ratio']:.2f}x, by {full_title(pair['etsearch'])}; "
         f"accuracy {100 * gap['value']:+.1f} points ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
     )
+
+
+def full_title(row):
+    return f"{title(row)} {row['width']}/{row['in_flight']}"

@@ -4,8 +4,8 @@ import etsearch
 from etsearch.settings import Limits
 
 
-def searcher(strategy, divisor=1):
-    """A method: one search with this strategy, and with the width over ``divisor``."""
+def searcher(strategy):
+    """A method: one search with this strategy."""
 
     async def solve(parts, problem):
         terms = parts.terms
@@ -15,7 +15,7 @@ def searcher(strategy, divisor=1):
             prm=parts.reward_model,
             embedder=parts.embedder,
             strategy=strategy,
-            width=terms.width // divisor,
+            width=terms.width,
             seed=terms.seed,
             sampling=terms.sampling,
             limits=Limits(max_depth=terms.max_steps, max_step_tokens=terms.max_step_tokens),
