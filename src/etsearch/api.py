@@ -33,6 +33,9 @@ async def search(
     limits: Limits | None = None,
     patterns: tuple[Pattern, ...] = DEFAULT_PATTERNS,
     cut_votes: bool = True,
+    merge: bool = True,
+    early_stop: bool = True,
+    speculate: bool = False,
     on_event: Listener | None = None,
 ) -> SearchResult:
     """Searches for the answer to one problem.
@@ -51,6 +54,9 @@ async def search(
         limits: depth and token limits.
         patterns: how answers are stated.
         cut_votes: whether a trajectory that a limit cut votes, if it states an answer.
+        merge: whether draws of one step are one step to the engine and the reward model.
+        early_stop: whether to stop as soon as no vote that may still come can change the answer.
+        speculate: whether idle places in the engine's batch write ahead; see ``SearchSettings`` for all three.
         on_event: called with every event of the search.
 
     Parts given by name are made for this search and closed after it; objects stay open.
@@ -68,6 +74,9 @@ async def search(
         limits=limits or Limits(),
         patterns=patterns,
         cut_votes=cut_votes,
+        merge=merge,
+        early_stop=early_stop,
+        speculate=speculate,
     )
     chosen = STRATEGIES.create(strategy) if isinstance(strategy, str) else strategy
     async with opened(generator, prm, embedder) as (writer, judge, placer):

@@ -286,6 +286,7 @@ class _Search:
             clusters=clusters,
             completed=np.array(list(self.state.ended), dtype=np.int64),
             total_width=self.settings.width,
+            cache_tokens=self.watched.cache_tokens,
         )
         with self.clock.phase("select"):
             selection = self.strategy.select(view, remaining)
@@ -315,7 +316,6 @@ class _Search:
         clusters: NDArray[np.int64] | None,
         remaining: int,
     ) -> None:
-        kv_tokens = self.tree.kv_tokens(written) if written else 0
         summary = DepthSummary(
             depth=depth,
             num_sampled=len(written),
@@ -324,8 +324,8 @@ class _Search:
             widths=selection.widths,
             clusters=None if clusters is None else tuple(clusters.tolist()),
             remaining_width=remaining,
-            kv_tokens=kv_tokens,
-            kv_tokens_written=kv_tokens + self._copied_tokens(written),
+            kv_tokens=self.tree.kv_tokens(written) if written else 0,
+            kv_tokens_written=self.tree.kv_tokens_written(written) if written else 0,
             kv_tokens_paper=self.tree.kv_tokens(frontier) - self.tree.prefix_tokens(ROOT) if frontier else 0,
             kv_tokens_unshared=self.tree.kv_tokens_unshared(written),
             figures=selection.figures,
@@ -335,11 +335,6 @@ class _Search:
         self.state.seconds = self.clock.so_far()
         best = max(frontier, key=lambda n: np.nan_to_num(self.tree.reward(n)), default=None)
         self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text, self.state))
-
-    def _copied_tokens(self, nodes: list[int]) -> int:
-        """Tokens of draws of steps that stand among them already."""
-        is_copy = self.tree.originals(np.array(nodes, dtype=np.int64)) != nodes
-        return int(self.tree.tokens[nodes][is_copy].sum()) if nodes else 0
 
 
 def first_error(error: BaseException) -> BaseException:

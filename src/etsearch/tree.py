@@ -115,6 +115,11 @@ class SearchTree:
         self._check(node)
         return self._original[node]
 
+    @property
+    def above(self) -> NDArray[np.int64]:
+        """``step_above`` of every node ``[nodes]``; among originals it is their tree."""
+        return np.array(self._above, dtype=np.int64)
+
     def step_above(self, node: int) -> int:
         """The original of a node's parent; ``NO_PARENT`` for the root."""
         self._check(node)
@@ -180,6 +185,11 @@ class SearchTree:
     def kv_tokens(self, nodes: Iterable[int]) -> int:
         """Tokens whose key/value state the trajectories to ``nodes`` need, each step counted once, prompt included."""
         return int(self.tokens[self.span(nodes)].sum())
+
+    def kv_tokens_written(self, nodes: Sequence[int]) -> int:
+        """``kv_tokens`` while these nodes are being written: every one of them still holds its own tokens."""
+        copies = (node for node in nodes if self.original(node) != node)
+        return self.kv_tokens(nodes) + sum(self._num_tokens[node] for node in copies)
 
     def kv_tokens_unshared(self, nodes: Iterable[int]) -> int:
         """The same if every trajectory held its own copy of all its tokens."""

@@ -21,9 +21,13 @@ _TOTALS: Final = ("prefix_query_tokens", "prefix_hit_tokens", "num_preemptions")
 
 @dataclass(eq=False)
 class SearchWatch:
-    """The figures of one search as they come in. ``predicted_tokens`` is its own KV tokens now, set by the search."""
+    """The figures of one search as they come in.
+
+    ``predicted_tokens`` is its own KV tokens now, set by the search; ``cache_tokens`` what the engine's cache holds.
+    """
 
     predicted_tokens: int = 0
+    cache_tokens: int | None = None
     figures: EngineFigures = field(default_factory=EngineFigures)
     """The figures once the search is over."""
     _totals: dict[str, int] = field(default_factory=dict)
@@ -34,7 +38,6 @@ class SearchWatch:
     _peak_predicted: int = 0
     _peak_running: int | None = None
     _peak_waiting: int | None = None
-    _capacity: int | None = None
 
     def see(self, stats: EngineStats, predicted: int, in_flight: int) -> None:
         """Takes a sample: the engine's figures, and of all searches in flight the prediction and the number."""
@@ -43,7 +46,7 @@ class SearchWatch:
                 setattr(self, name, max(now, getattr(self, name) or 0))
         if stats.cache_use is None or not stats.cache_capacity_tokens:
             return
-        self._capacity = stats.cache_capacity_tokens
+        self.cache_tokens = stats.cache_capacity_tokens
         tokens = stats.cache_use * stats.cache_capacity_tokens
         self._num_samples += 1
         self._num_flights += in_flight
@@ -61,7 +64,7 @@ class SearchWatch:
         self.figures = EngineFigures(
             mean_cache_tokens=round(self._sum_tokens / samples, 1) if samples else None,
             peak_cache_tokens=round(self._peak_tokens, 1) if samples else None,
-            cache_capacity_tokens=self._capacity,
+            cache_capacity_tokens=self.cache_tokens if samples else None,
             peak_predicted_tokens=self._peak_predicted if samples else None,
             mean_in_flight=round(self._num_flights / samples, 2) if samples else None,
             peak_running=self._peak_running,
@@ -84,14 +87,15 @@ class EngineWatch:
         self._generator, self._on_sample = generator, on_sample
         self._open: set[SearchWatch] = set()
         self._last: dict[str, int] = {}
+        self._cache_tokens: int | None = None
         self._lock = asyncio.Lock()
         self._sampler: asyncio.Task[None] | None = None
 
     @asynccontextmanager
     async def search(self) -> AsyncIterator[SearchWatch]:
         """Watches a search; its figures are there when the block is left."""
-        watch = SearchWatch()
         await self._sample()
+        watch = SearchWatch(cache_tokens=self._cache_tokens)
         self._open.add(watch)
         if self._sampler is None:
             self._sampler = asyncio.create_task(self._run())
@@ -119,6 +123,7 @@ class EngineWatch:
 
     def _take(self, stats: EngineStats) -> None:
         self._on_sample(stats)
+        self._cache_tokens = stats.cache_capacity_tokens or self._cache_tokens
         predicted = sum(watch.predicted_tokens for watch in self._open)
         for watch in self._open:
             watch.see(stats, predicted, len(self._open))

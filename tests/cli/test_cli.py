@@ -23,7 +23,7 @@ def test_solve_prints_the_answer_and_the_cost():
 
 @pytest.mark.parametrize("strategy", NAMES)
 def test_json_is_one_object_whose_widths_add_up(strategy):
-    done = ets("solve", "--example", "--strategy", strategy, "--width", "16", "--json", *SCRIPTED)
+    done = ets("solve", "--example", "--strategy", strategy, "--width", "16", "--json", "--no-early-stop", *SCRIPTED)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert {"answer", "votes", "seed", "trajectories", "usage", "engine"} <= set(result)

@@ -163,7 +163,7 @@ def test_bad_specifications_are_named(specification, message):
         ("beam(keep=none)", BeamSearch(None)),
         ("rebase(balance_temperature=1, rounding=round)", Rebase(1.0, "round")),
         ("ets-kv(lambda_b=0.75)", ETSKV(lambda_b=0.75)),
-        ("ets", ETS(lambda_b=1.0, lambda_d=1.0, balance_temperature=0.2)),
+        ("ets(lambda_b=1)", ETS(lambda_b=1.0, lambda_d=1.0, balance_temperature=0.2)),
     ],
 )
 def test_specifications(specification, expected):

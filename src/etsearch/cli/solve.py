@@ -37,10 +37,17 @@ def solve(
     embedder: Annotated[str, typer.Option(help="What clusters steps; see 'ets embedders'.")] = "lexical",
     lambda_b: Annotated[float | None, typer.Option(help="Weight of the KV-budget term (ETS).")] = None,
     lambda_d: Annotated[float | None, typer.Option(help="Weight of the diversity term (ETS).")] = None,
+    kv_budget: Annotated[
+        str | None, typer.Option(help="Most KV tokens at any depth, or a share of the engine's cache: '4000', '50%'.")
+    ] = None,
+    kv_target: Annotated[float | None, typer.Option(help="KV tokens a depth, on average over the search.")] = None,
     balance_temperature: Annotated[float | None, typer.Option(help="T_R of REBASE and ETS.")] = None,
     cluster_threshold: Annotated[float, typer.Option(help="Cosine distance at which clusters are cut.")] = 0.05,
     aggregation: Annotated[str, typer.Option(help="Vote by the rewards' last, min, prod, mean, or majority.")] = "last",
     cut_votes: Annotated[bool, typer.Option(help="Whether a trajectory that a limit cut votes.")] = True,
+    merge: Annotated[bool, typer.Option(help="Draws of one step cost once.")] = True,
+    early_stop: Annotated[bool, typer.Option(help="Stop once no vote to come can change the answer.")] = True,
+    speculate: Annotated[bool, typer.Option(help="Idle places of the engine write ahead.")] = False,
     temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
     seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
     max_depth: Annotated[int, typer.Option(help="Most steps of a trajectory.")] = _DEFAULT_LIMITS.max_depth,
@@ -54,7 +61,13 @@ def solve(
 ) -> None:
     """Search for the answer to one problem, and say what the search cost."""
     problem = _problem(question, number if example else None)
-    given = {"lambda_b": lambda_b, "lambda_d": lambda_d, "balance_temperature": balance_temperature}
+    given = {
+        "lambda_b": lambda_b,
+        "lambda_d": lambda_d,
+        "kv_budget": kv_budget,
+        "kv_target": kv_target,
+        "balance_temperature": balance_temperature,
+    }
     strategies = _strategies(compare or strategy, {k: v for k, v in given.items() if v is not None})
     if not compare and len(strategies) > 1:
         raise ConfigError(f"--strategy takes one strategy, not {strategy!r}; use --compare for several")
@@ -64,6 +77,9 @@ def solve(
         aggregation=aggregation_named(aggregation),
         cluster_threshold=cluster_threshold,
         cut_votes=cut_votes,
+        merge=merge,
+        early_stop=early_stop,
+        speculate=speculate,
         sampling=Sampling(temperature=temperature),
         limits=Limits(max_depth, max_step_tokens, max_tokens),
     )

@@ -1,7 +1,7 @@
 """What a run is to do: a YAML file, or the options of ``ets eval``, checked as a whole before anything starts."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
@@ -22,6 +22,20 @@ _LIMITS: Final = Limits()
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True)
 
 
+class SearchEntry(BaseModel):
+    """Settings of a strategy's searches that differ from the recipe's; None leaves the recipe's."""
+
+    model_config = _STRICT
+
+    merge: bool | None = None
+    early_stop: bool | None = None
+    speculate: bool | None = None
+
+    @property
+    def given(self) -> dict[str, bool]:
+        return {key: value for key, value in self.model_dump().items() if value is not None}
+
+
 class StrategyEntry(BaseModel):
     """A strategy with more than a specification.
 
@@ -30,6 +44,7 @@ class StrategyEntry(BaseModel):
         label: what tables call it; the specification by default.
         at: settings that hold at some widths only, such as ``{16: {lambda_d: 1.5}}``.
         widths: the widths at which it is run; those of the recipe by default.
+        search: settings of its searches in place of the recipe's, such as ``{merge: false}``.
     """
 
     model_config = _STRICT
@@ -38,6 +53,7 @@ class StrategyEntry(BaseModel):
     label: str = ""
     at: dict[int, dict[str, str | int | float | bool]] = {}
     widths: tuple[_Positive, ...] | None = None
+    search: SearchEntry = SearchEntry()
 
 
 class SamplingEntry(BaseModel):
@@ -71,6 +87,7 @@ class Cell:
     label: str
     specification: str
     width: int
+    search: Mapping[str, bool] = field(default_factory=dict)
 
     @property
     def strategy(self) -> Strategy:
@@ -92,7 +109,8 @@ class Recipe(BaseModel):
             has compared them on the same problems. ``throughput`` does one strategy, width, seed and concurrency after
             the other, so that the time that each took can be told. ``both`` does the one, then the other.
         timed: throughput is measured on the first so many problems; on all by default.
-        aggregation, cluster_threshold, cut_votes, sampling, limits: of the searches, see ``SearchSettings``.
+        aggregation, cluster_threshold, cut_votes, merge, early_stop, speculate, sampling, limits: of the searches, see
+            ``SearchSettings``.
         out: the run's folder.
     """
 
@@ -115,6 +133,9 @@ class Recipe(BaseModel):
     aggregation: Aggregation = Aggregation.LAST
     cluster_threshold: float = 0.05
     cut_votes: bool = True
+    merge: bool = True
+    early_stop: bool = True
+    speculate: bool = False
     sampling: SamplingEntry = SamplingEntry()
     limits: LimitsEntry = LimitsEntry()
     assumed: Assumed = Assumed()
@@ -186,7 +207,7 @@ class Recipe(BaseModel):
             strategy = cell.strategy
             if self.prm == "none" and (strategy.needs_rewards or self.aggregation is not Aggregation.MAJORITY):
                 raise ConfigError(f"{cell.label!r} needs a reward model; without, only best_of_n under 'majority' goes")
-            self.settings(cell.width, 0)
+            self.settings(cell.width, 0, cell.search)
 
     def _check_lists(self) -> None:
         for name in ("widths", "seeds", "concurrency"):
@@ -203,16 +224,20 @@ class Recipe(BaseModel):
         for width in widths:
             for entry in self.strategies:
                 if width in (entry.widths or self.widths):
-                    yield Cell(entry.label or entry.strategy, _specification(entry, width), width)
+                    yield Cell(entry.label or entry.strategy, _specification(entry, width), width, entry.search.given)
 
-    def settings(self, width: int, seed: int) -> SearchSettings:
-        """The settings of one search."""
+    def settings(self, width: int, seed: int, search: Mapping[str, bool] | None = None) -> SearchSettings:
+        """The settings of one search; ``search`` are those of its strategy alone."""
+        switches = {"merge": self.merge, "early_stop": self.early_stop, "speculate": self.speculate, **(search or {})}
         return SearchSettings(
             width=width,
             seed=seed,
             aggregation=self.aggregation,
             cluster_threshold=self.cluster_threshold,
             cut_votes=self.cut_votes,
+            merge=switches["merge"],
+            early_stop=switches["early_stop"],
+            speculate=switches["speculate"],
             sampling=Sampling(**self.sampling.model_dump()),
             limits=Limits(**self.limits.model_dump()),
         )

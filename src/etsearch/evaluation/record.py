@@ -318,19 +318,21 @@ _FREE: Final = (
 
 
 def _begin(path: Path, recipe: Recipe, asked: Mapping[str, Any], identities: Mapping[str, Identity]) -> None:
-    cells = {f"{cell.label} @ {cell.width}": cell.specification for cell in recipe.cells()}
+    cells = {f"{cell.label} @ {cell.width}": cell for cell in recipe.cells()}
     manifest = {
         "format": FORMAT,
         "version": VERSION,
         "resolved": recipe.plain(),
         "identities": {name: asdict(identity) for name, identity in identities.items()},
-        "cells": cells,
+        "cells": {key: cell.specification for key, cell in cells.items()},
+        "switches": {key: dict(cell.search) for key, cell in cells.items()},
         "sessions": [{"asked": dict(asked), **environment()}],
     }
     if (path / "run.json").exists():
         before = _read_manifest(path)
         _check_same(path, before, manifest)
-        manifest["cells"] = {**before["cells"], **cells}
+        for name in ("cells", "switches"):
+            manifest[name] = {**before[name], **manifest[name]}  # type: ignore[dict-item]
         manifest["sessions"] = [*before["sessions"], *manifest["sessions"]]  # type: ignore[misc]
     _write(path / "run.json", (json.dumps(manifest, indent=2) + "\n").encode())
 
@@ -349,7 +351,8 @@ def differences(one: Mapping[str, Any], other: Mapping[str, Any], ignore: Collec
 
     old, new = fixed(one), fixed(other)
     pairs = [(key, old.get(key), new.get(key)) for key in {**old, **new}]
-    pairs += [(key, text, other["cells"][key]) for key, text in one["cells"].items() if key in other["cells"]]
+    for name in ("cells", "switches"):
+        pairs += [(key, what, other[name][key]) for key, what in one[name].items() if key in other[name]]
     return [f"{key} was {was!r} and is {now_is!r}" for key, was, now_is in pairs if was != now_is]
 
 

@@ -207,7 +207,7 @@ class _Runner:
                 generator=self.generator,
                 reward_model=self.prm,
                 strategy=task.cell.strategy,
-                settings=self.recipe.settings(task.cell.width, task.seed),
+                settings=self.recipe.settings(task.cell.width, task.seed, task.cell.search),
                 embedder=self.embedder,
                 on_event=listen,
                 resume=state,

@@ -138,6 +138,9 @@ _OF_A_SEARCH: Final = (
     "aggregation",
     "cluster_threshold",
     "cut_votes",
+    "merge",
+    "early_stop",
+    "speculate",
     "sampling",
     "limits",
 )

@@ -22,6 +22,7 @@ class Frontier:
         clusters: ``[n]`` labels 0 … k-1 of their last steps; None unless the strategy asks for them.
         completed: ids of the nodes at which trajectories have ended so far, at any depth.
         total_width: the width N that the search began with.
+        cache_tokens: what the engine's KV cache can hold; None where it does not tell.
     """
 
     tree: SearchTree
@@ -30,6 +31,7 @@ class Frontier:
     clusters: NDArray[np.int64] | None
     completed: NDArray[np.int64]
     total_width: int
+    cache_tokens: int | None = None
 
     def checked_rewards(self) -> NDArray[np.float64]:
         """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""
