@@ -7,8 +7,8 @@ worth f(S) - (p - lambda_b) C(S) / T, which is at most the optimum g(p) at that 
 
 The least price at which an optimum is within the budget (see `price`) gives the lowest of these bounds, and that
 optimum, with what the rest of the budget still pays for, is a good solution. Often it is as good as the bound. If not,
-the relaxation of the coverage rows at that price tells of many units that a better solution keeps with their parents,
-or not at all; HiGHS decides about the others, with the budget as one more row.
+much of the rest can be decided by the gap between the two (`undecided`); HiGHS decides about what is left, with the
+budget as one more row.
 """
 
 import math
@@ -40,13 +40,12 @@ def priced(programme: Programme, solve: Callable[[Programme], Solution]) -> Pric
     return least_price(programme.limited(None), programme.budget, solve, lowest=programme.lambda_b)
 
 
-def is_proven(programme: Programme, at_price: Priced, worth: float) -> bool:
-    """Whether the bound of the price says that no solution within the budget is worth more than ``worth``."""
-    assert programme.budget is not None
-    share = programme.budget / programme.total_cost
-    bound = at_price.solution.objective + (at_price.price - programme.lambda_b) * share
-    least = max(_tolerance(programme), 0.9 * objective_step(programme))
-    return at_price.solution.status is Status.OPTIMAL and bound - worth <= least
+def gap(programme: Programme, at_price: Priced, worth: float) -> float:
+    """How much below the bound of the price a solution worth more than ``worth`` can be; below 0 if there is none."""
+    bound = at_price.solution.objective + _surcharge(programme, at_price.price) * programme.most_cost
+    if at_price.solution.status is not Status.OPTIMAL:
+        return math.inf
+    return bound - worth - 0.9 * objective_step(programme) + _tolerance(programme)
 
 
 def objective_step(programme: Programme) -> float:
@@ -65,30 +64,42 @@ def objective_step(programme: Programme) -> float:
     return step if step >= LEAST_STEP else 0.0
 
 
-def undecided(programme: Programme, price: float, worth: float) -> Units:
+def undecided(programme: Programme, at_price: Priced, worth: float) -> Units:
     """What must be searched for a solution that is worth more than ``worth``.
 
-    At the price, the relaxation bounds what solutions within the budget are worth, and each falls short of the bound
-    by its regret at least (see `relaxation`). So one that is worth more has less regret than the gap between the two;
-    it keeps no unit whose shortfall exceeds the gap, and with a unit that it keeps each child whose worth does.
+    At the price, such a solution is worse than the optimum by no more than the `gap`, and so is not lost by a
+    reduction with that margin. The relaxation then bounds what it is worth at the price, and it falls short of the
+    bound by its regret (see `relaxation`). So it keeps no unit whose shortfall exceeds the gap to that bound, and with
+    a unit that it keeps each child whose worth does.
     """
-    assert programme.budget is not None
     units = reduced(Units.of(programme), needs_leaf=True, budget=programme.most_cost)
-    surcharge = (price - programme.lambda_b) / programme.total_cost
-    gain = [gain - surcharge * cost for gain, cost in zip(units.gain, units.cost, strict=True)]
-    relaxations = list(components(replace(units, gain=gain)))
+    surcharge = _surcharge(programme, at_price.price)
+    margin = gap(programme, at_price, worth)
+    if margin < math.inf:
+        units = _charged(reduced(_charged(units, surcharge), needs_leaf=True, margin=margin), -surcharge)
+    priced_units = _charged(units, surcharge)
+    relaxations = list(components(priced_units))
     for relaxation in relaxations:
         relaxation.ascend()
-    of_the_ground = gain[GROUND] + units.cluster_gain * len(set(programme.cluster[units.leaves[GROUND]].tolist()))
-    bound = of_the_ground + surcharge * programme.most_cost + sum(relaxation.bound for relaxation in relaxations)
-    gap = bound - worth + _tolerance(programme)
+    covered = len(set(programme.cluster[units.leaves[GROUND]].tolist()))
+    bound = priced_units.gain[GROUND] + units.cluster_gain * covered + sum(r.bound for r in relaxations)
+    most_regret = bound + surcharge * programme.most_cost - worth + _tolerance(programme)
     dropped, joined = set[int](), set[int]()
     for relaxation in relaxations:
         lacks = relaxation.shortfalls()
-        dropped.update(unit for unit, lack in zip(relaxation.unit, lacks, strict=True) if lack > gap)
-        joined.update(unit for unit, gain in zip(relaxation.unit, relaxation.worth, strict=True) if gain > gap)
+        dropped.update(unit for unit, lack in zip(relaxation.unit, lacks, strict=True) if lack > most_regret)
+        joined.update(unit for unit, own in zip(relaxation.unit, relaxation.worth, strict=True) if own > most_regret)
     units = fixed(units, dropped, joined - dropped - {GROUND})
     return reduced(units, needs_leaf=True, budget=programme.most_cost)
+
+
+def _surcharge(programme: Programme, price: float) -> float:
+    """What a price takes from the gain for each unit of cost, beyond ``lambda_b``."""
+    return (price - programme.lambda_b) / programme.total_cost
+
+
+def _charged(units: Units, surcharge: float) -> Units:
+    return replace(units, gain=[gain - surcharge * cost for gain, cost in zip(units.gain, units.cost, strict=True)])
 
 
 def filled(programme: Programme, leaves: list[int]) -> list[int]:

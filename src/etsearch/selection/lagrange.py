@@ -10,6 +10,7 @@ import numpy as np
 from etsearch.errors import SolverError
 from etsearch.selection import budget, highs
 from etsearch.selection.enumeration import TooManyError, least_regret
+from etsearch.selection.price import Priced
 from etsearch.selection.programme import Programme
 from etsearch.selection.reduction import reduced
 from etsearch.selection.relaxation import Relaxation, components
@@ -18,7 +19,7 @@ from etsearch.selection.units import GROUND, Units
 
 TOLERANCE: Final = 1e-12
 """Regret that counts as none, as a share of the largest possible objective."""
-MAX_STEPS: Final = 4000
+MAX_STEPS: Final = 2000
 """Partial solutions looked at in one component before it is left to HiGHS, which takes as long for a small one."""
 
 LEAST_TIME_S: Final = 1e-3
@@ -54,17 +55,18 @@ def _within_budget(programme: Programme, deadline: float) -> Solution:
     if at_price.price == programme.lambda_b:
         return evaluated(programme, leaves, at_price.solution.status)
     found = evaluated(programme, budget.filled(programme, leaves), Status.OPTIMAL)
-    if budget.is_proven(programme, at_price, found.objective):
+    if budget.gap(programme, at_price, found.objective) <= 0.0:
         return found
-    return _closed(programme, found, at_price.price, deadline)
+    return _closed(programme, found, at_price, deadline)
 
 
-def _closed(programme: Programme, found: Solution, price: float, deadline: float) -> Solution:
-    """The best solution within the budget, given a good one and the price."""
-    units = budget.undecided(programme, price, found.objective)
-    if units.num_units == 1:
-        better = evaluated(programme, units.leaves[GROUND], Status.OPTIMAL)
-    else:
+def _closed(programme: Programme, found: Solution, at_price: Priced, deadline: float) -> Solution:
+    """The best solution within the budget, given a good one."""
+    units = budget.undecided(programme, at_price, found.objective)
+    if units.num_units == 1 and not units.leaves[GROUND]:
+        return found
+    kept, status = [GROUND], Status.OPTIMAL
+    if units.num_units > 1:
         try:
             kept, status = highs.best_units(
                 units,
@@ -79,8 +81,8 @@ def _closed(programme: Programme, found: Solution, price: float, deadline: float
             if time.perf_counter() < deadline:
                 raise
             return replace(found, status=Status.FEASIBLE)
-        better = evaluated(programme, units.leaves_of(kept), status)
-    return better if better.objective >= found.objective else replace(found, status=better.status)
+    other = evaluated(programme, units.leaves_of(kept), status)
+    return other if other.objective >= found.objective else replace(found, status=status)
 
 
 @dataclass

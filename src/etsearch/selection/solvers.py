@@ -14,7 +14,7 @@ from etsearch.selection.solution import Solution
 
 DEFAULT_SOLVER: Final = "lagrange"
 DEFAULT_TIME_LIMIT_S: Final = 30.0
-"""Over ten times what the hardest synthetic programme of 4,096 leaves took (1.8 s); a busy machine needs room."""
+"""Over a hundred times what the hardest synthetic programme of 4,096 leaves takes; only budgets may need more."""
 LEAST_TIME_S: Final = 1e-3
 """What is left to a solver, at least, when a price is looked for and the time is up."""
 
@@ -28,6 +28,9 @@ def solve(programme: Programme, solver: str = DEFAULT_SOLVER, time_limit_s: floa
 
     The same programme gives the same solution, unless the time limit cuts the work short. Between solutions of
     equal worth the choice is the solver's: arbitrary, but the same every time.
+
+    With a budget, the solution is the best that costs no more; a proof of that may take seconds from some hundred
+    leaves on, and a good solution is there long before.
 
     Args:
         programme: what to select from.
