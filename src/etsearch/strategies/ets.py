@@ -68,9 +68,9 @@ class ETS:
         kv_budget: the most KV tokens that a depth may hold while it is written: a hard limit in the programme, which
             the survivors and the expected tokens of the next depth must not exceed. A number, or a share of the
             engine's cache such as ``50%``. Where not even the cheapest node fits, that one is kept.
-        kv_target: KV tokens that a depth holds while it is written, on average over the search: ``lambda_b`` is set anew
-            at each depth, to the least price at which the mean up to the next depth is expected to meet the target.
-        solver: ``highs`` or ``cbc``, see ``etsearch.selection``.
+        kv_target: KV tokens that a depth holds while it is written, on average over the search: ``lambda_b`` is set
+            anew at each depth, to the least price at which the mean up to the next depth is expected to meet it.
+        solver: ``lagrange``, ``highs`` or ``cbc``, see ``etsearch.selection``.
         time_limit_s: of the solver, for one depth.
     """
 
