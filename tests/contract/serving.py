@@ -34,7 +34,8 @@ async def asked(generator, **changes):
 
 
 def settings(width=8, seed=2, **more):
-    return SearchSettings(width, seed=seed, **more)
+    """To its very end: a decided vote stops a search wherever its server then happens to be."""
+    return SearchSettings(width, seed=seed, early_stop=False, **more)
 
 
 async def searched(generator, strategy="rebase", reward_model=None, **more):
