@@ -333,8 +333,12 @@ class _Search:
         self.state.depths.append(summary)
         self.watched.predicted_tokens = summary.kv_tokens
         self.state.seconds = self.clock.so_far()
-        best = max(frontier, key=lambda n: np.nan_to_num(self.tree.reward(n)), default=None)
+        best = max(frontier, key=self._reward_or_zero, default=None)
         self.emit(Selected(summary, "" if best is None else self.tree.trajectory(best).text, self.state))
+
+    def _reward_or_zero(self, node: int) -> float:
+        reward = self.tree.reward(node)
+        return 0.0 if math.isnan(reward) else reward
 
 
 def first_error(error: BaseException) -> BaseException:

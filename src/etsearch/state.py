@@ -1,13 +1,15 @@
 """A search between two depths: all that it takes to go on with it, as plain values and back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
-from typing import Any, NamedTuple, Self
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final, NamedTuple, Self
 
 from etsearch.errors import RecordError
 from etsearch.result import DepthSummary, Failure, Usage, plain_number
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, EndReason, FinishReason
+
+_DEPTH: Final = tuple(f.name for f in fields(DepthSummary))
 
 
 @dataclass(slots=True)
@@ -104,7 +106,7 @@ class SearchState:
             "nodes": nodes,
             "ended": [[node, str(reason)] for node, reason in self.ended.items()],
             "failures": [asdict(f) for f in self.failures],
-            "depths": [asdict(d) for d in self.depths],
+            "depths": [{name: getattr(d, name) for name in _DEPTH} for d in self.depths],
             "spent": asdict(self.spent),
             "seconds": dict(self.seconds),
         }
@@ -113,7 +115,7 @@ class SearchState:
     def from_dict(cls, plain: Mapping[str, Any]) -> Self:
         """The state that ``to_dict`` gave. Raises RecordError if the values are no such state."""
         try:
-            tree = SearchTree(plain["question"], plain["prompt_ids"], merges=plain.get("merges", False))
+            tree = SearchTree(plain["question"], plain["prompt_ids"], merges=plain["merges"])
             for parent, step, reward, log_probability in plain["nodes"]:
                 ids, text, reason = plain["steps"][step]
                 node = tree.add(parent, Continuation(tuple(ids), text, FinishReason(reason), log_probability))
@@ -124,29 +126,14 @@ class SearchState:
                 ended={int(node): EndReason(reason) for node, reason in plain["ended"]},
                 failures=[Failure(**f) for f in plain["failures"]],
                 depths=[_depth(d) for d in plain["depths"]],
-                spent=_spent(plain, tree),
+                spent=Spent(**plain["spent"]),
                 seconds=dict(plain["seconds"]),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RecordError(f"this is no state of a search: {type(error).__name__}: {error}") from error
 
 
-def _spent(plain: Mapping[str, Any], tree: SearchTree) -> Spent:
-    """What was spent; version 0.4 and before told the PRM's tokens only, and asked for each node by itself."""
-    if "spent" in plain:
-        return Spent(**plain["spent"])
-    num_calls = sum(d["num_sampled"] for d in plain["depths"])
-    return Spent(
-        num_requests=len({tree.parent_of(node) for node in range(1, len(tree))}),
-        num_calls=num_calls,
-        num_scores=num_calls,
-        generated_tokens=int(tree.tokens[1:].sum()),
-        prm_tokens=plain["prm_tokens"],
-    )
-
-
 def _depth(plain: Mapping[str, Any]) -> DepthSummary:
-    plain = {"kv_tokens_written": plain["kv_tokens"], **plain}
     clusters = None if plain["clusters"] is None else tuple(plain["clusters"])
     return DepthSummary(
         **{**plain, "nodes": tuple(plain["nodes"]), "widths": tuple(plain["widths"]), "clusters": clusters}

@@ -1,5 +1,6 @@
 """The search tree: every step that was drawn, and which of the draws are one and the same step."""
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -99,7 +100,7 @@ class SearchTree:
     def set_reward(self, node: int, reward: float) -> None:
         """Fixes the reward of a step; it is set once."""
         self._check(node)
-        if node == ROOT or not np.isnan(self._reward[node]):
+        if node == ROOT or not math.isnan(self._reward[node]):
             raise ConfigError(f"node {node} cannot take a reward: it is the root or has one already")
         if not 0.0 <= reward <= 1.0:
             raise ConfigError(f"the reward of node {node} is {reward}; it must lie in [0, 1]")
@@ -234,5 +235,5 @@ class SearchTree:
             raise ConfigError("the tree is broken: a step's first draw comes after it, or is no first draw")
 
     def _check(self, node: int) -> None:
-        if not 0 <= node < len(self):
+        if not 0 <= node < len(self._parent):
             raise ConfigError(f"node {node} does not exist; the tree has nodes 0 to {len(self) - 1}")

@@ -34,6 +34,7 @@ from etsearch.engines._openvino_thread import (
 )
 from etsearch.engines.base import STEP_BY_STEP
 from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
+from etsearch.gathering import Gathered, Wakeups
 from etsearch.model_files import checked_path, context_length, identify, read_format, unreadable
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
 
@@ -108,6 +109,8 @@ class OpenVinoGenerator:
         self._num_blocks = num_blocks
         self._context_tokens = min(context_length(self._path) or math.inf, num_blocks * BLOCK_TOKENS)
         self._pipeline = PipelineThread(pipeline, num_blocks)
+        self._wakeups: Wakeups[list[Output]] = Wakeups()
+        self._texts_of: Gathered[list[tuple[int, ...]], list[str]] = Gathered(self._decoded)
         self._stop = weakref.finalize(self, self._pipeline.stop)
 
     @property
@@ -129,8 +132,8 @@ class OpenVinoGenerator:
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
         most = most_sequences(self._num_blocks, len(request.prefix), request.max_tokens)
         parts = [self._submit(request, start, min(most, count - start)) for start in range(0, count, most)]
-        outputs = list(itertools.chain.from_iterable(await asyncio.gather(*map(asyncio.wrap_future, parts))))
-        return self._continuations(outputs, request.stop) * (request.num_continuations // count)
+        outputs = list(itertools.chain.from_iterable(await asyncio.gather(*map(self._wakeups.result, parts))))
+        return await self._continuations(outputs, request.stop) * (request.num_continuations // count)
 
     async def encode(self, text: str) -> list[int]:
         """Token ids of a text, without any special token around it."""
@@ -169,7 +172,7 @@ class OpenVinoGenerator:
         for name, value in (("num_continuations", request.num_continuations), ("max_tokens", request.max_tokens)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
-        if not request.prefix or not all(0 <= i < len(self._texts) for i in request.prefix):
+        if not request.prefix or min(request.prefix) < 0 or max(request.prefix) >= len(self._texts):
             raise ConfigError(f"the prefix must hold token ids from 0 to {len(self._texts) - 1}, one at least")
         if not all(request.stop):
             raise ConfigError("a stop string is empty")
@@ -213,10 +216,15 @@ class OpenVinoGenerator:
             self._known_delimiters[stop] = _Delimiters.of(stop, self._texts)
         return self._known_delimiters[stop]
 
-    def _continuations(self, outputs: Sequence[Output], stop: tuple[str, ...]) -> list[Continuation]:
+    def _decoded(self, requests: list[list[tuple[int, ...]]]) -> list[list[str]]:
+        """The texts of each request's sequences."""
+        texts = iter(self._tokenizer.decode([list(ids) for request in requests for ids in request]))
+        return [list(itertools.islice(texts, len(request))) for request in requests]
+
+    async def _continuations(self, outputs: Sequence[Output], stop: tuple[str, ...]) -> list[Continuation]:
         has_ended = [bool(o.ids) and o.ids[-1] in self._ends for o in outputs]
         ids = [o.ids[:-1] if ended else o.ids for o, ended in zip(outputs, has_ended, strict=True)]
-        texts = self._tokenizer.decode([list(i) for i in ids])
+        texts = await self._texts_of(ids)
         continuations = []
         for output, own, text, ended in zip(outputs, ids, texts, has_ended, strict=True):
             is_step = any(s in text for s in stop)

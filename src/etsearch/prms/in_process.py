@@ -8,12 +8,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.errors import RewardError
+from etsearch.gathering import Wakeups
 from etsearch.prms.families import Head
 from etsearch.prms.reading import PrmReader, Reading
 from etsearch.prms.rewards import rewards_of
@@ -135,6 +136,7 @@ class InProcessRewardModel(ABC):
     def __init__(self, reader: PrmReader, network: Network, context_tokens: int | None) -> None:
         self._reader, self._context_tokens = reader, context_tokens
         self._scorer = Scorer(network, reader.family.head)
+        self._wakeups: Wakeups[tuple[float, ...]] = Wakeups()
         self._stop = weakref.finalize(self, self._scorer.stop)
 
     @property
@@ -147,8 +149,8 @@ class InProcessRewardModel(ABC):
         readings = await self._reader.read(trajectory, first)
         for reading in readings:
             self._check(reading)
-        jobs = [asyncio.wrap_future(self._scorer.submit(reading)) for reading in readings]
-        rewards: list[Any] = await asyncio.gather(*jobs)
+        jobs = [self._wakeups.result(self._scorer.submit(reading)) for reading in readings]
+        rewards = await asyncio.gather(*jobs)
         return Scores(tuple(r for part in rewards for r in part), sum(len(reading.ids) for reading in readings))
 
     def _check(self, reading: Reading) -> None:

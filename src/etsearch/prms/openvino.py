@@ -6,6 +6,7 @@ share only once (``packing``).
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, final
 
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 
 from etsearch.codec import Codec, FolderCodec, Messages
 from etsearch.errors import ConfigError, MissingDependencyError, RewardError
+from etsearch.gathering import Gathered
 from etsearch.model_files import checked_path, context_length, identify, unreadable
 from etsearch.prms.families import Head, PrmFamily, family_named
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
@@ -163,9 +165,18 @@ class OpenVinoCodec(Codec):
         except RuntimeError as error:
             raise ConfigError(unreadable(folder, str(error))) from error
 
+        self._plain, self._special = Gathered(self._encoded), Gathered(partial(self._encoded, special=True))
+
     def encode_now(self, text: str, *, special: bool = False) -> list[int]:
-        ids = self._tokenizer.encode(text, add_special_tokens=special).input_ids.data
-        return [int(i) for i in ids.reshape(-1)]
+        return self._encoded([text], special=special)[0]
+
+    async def encode(self, text: str, *, special: bool = False) -> list[int]:
+        return await (self._special if special else self._plain)(text)
+
+    def _encoded(self, texts: list[str], *, special: bool = False) -> list[list[int]]:
+        encoded = self._tokenizer.encode(texts, add_special_tokens=special)
+        rows = zip(encoded.input_ids.data, encoded.attention_mask.data, strict=True)
+        return [ids[mask > 0].tolist() for ids, mask in rows]
 
     def decode_now(self, ids: Sequence[int]) -> str:
         return str(self._tokenizer.decode(list(ids), skip_special_tokens=False))

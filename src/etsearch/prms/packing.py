@@ -26,11 +26,15 @@ class Row:
         """What is added to attention logits ``[size, size]``: 0 where a token sees another, minus infinity elsewhere.
 
         A token sees its ancestors and itself; padding beyond the row sees itself, so that nothing is divided by zero.
+        In the order of a depth-first walk those that see a token lie between it and where its subtree ends.
         """
-        sees = np.eye(size, dtype=np.bool_)
-        for slot, parent in enumerate(self.parents):
-            if parent != NO_PARENT:
-                sees[slot] |= sees[parent]
+        ends = list(range(1, size + 1))
+        for slot in range(len(self.parents) - 1, -1, -1):
+            if (parent := self.parents[slot]) != NO_PARENT:
+                ends[parent] = max(ends[parent], ends[slot])
+        slots = np.arange(size)
+        sees = slots <= slots[:, None]
+        sees &= slots[:, None] < np.array(ends)
         return np.where(sees, np.float32(0), np.float32(-np.inf))
 
 
