@@ -7,12 +7,14 @@ import pytest
 
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation import tables
+from etsearch.evaluation.gains import gains
 from etsearch.evaluation.recipe import Recipe
 from etsearch.evaluation.record import DepthFigures, Run, SearchRecord
 from etsearch.evaluation.results import Cell, Results
 from etsearch.evaluation.sweep import check_validation, choose, chosen_recipe, swept
 
-USAGE = {"num_calls": 10, "generated_tokens": 100, "prm_tokens": 50, "kv_tokens_paper": 1, "kv_tokens_unshared": 1}
+USAGE = {"num_calls": 10, "num_requests": 5, "num_scores": 8, "generated_tokens": 100, "prm_tokens": 50}
+USAGE |= {"wasted_tokens": 0, "kv_tokens_written": 1, "kv_tokens_paper": 1, "kv_tokens_unshared": 1}
 
 
 def search(strategy, problem, *, right, kv, width=4, tokens=100, seconds=1.0, in_flight=0, finished_at=0.0):
@@ -127,7 +129,7 @@ def test_levels_depths_and_seconds(some):
 
 
 def test_every_table_is_markdown(some):
-    for make in tables.ALL:
+    for make in (*tables.ALL, gains):
         table = make(some)
         lines = table.markdown().splitlines()
         assert lines[0] == f"## {table.title}"
@@ -230,3 +232,18 @@ def test_the_rule_of_a_sweep():
     assert choose([p for p in points if not p.is_admissible]) is None
     with pytest.raises(RecordError, match="no search of REBASE"):
         swept(results(records[4:], tuple(settings)))
+
+
+def test_gains_are_against_the_first_of_the_same_width_and_flight():
+    records = [
+        search("rebase", p, right=p > 0, kv=600, in_flight=2, seconds=2.0, finished_at=2.0 * p + 2) for p in range(4)
+    ]
+    records += [
+        search("ets", p, right=True, kv=200, in_flight=2, seconds=1.0, finished_at=1.0 * p + 1) for p in range(4)
+    ]
+    table = gains(results(records))
+    first, second = (dict(zip(table.header, cells_of(table, name), strict=True)) for name in ("rebase", "ets"))
+    assert (first["%"], first["points"], first["throughput"]) == ("75.0", "–", "–")
+    assert second["points"].startswith("+25.0 (")
+    assert second["KV reduction"].startswith("3.00× (")
+    assert (second["problems an hour"], second["throughput"]) == ("3,600", "2.00×")

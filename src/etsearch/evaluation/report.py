@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from etsearch.errors import ConfigError, MissingDependencyError, RecordError
 from etsearch.evaluation import plots, tables
+from etsearch.evaluation.gains import gains
 from etsearch.evaluation.results import Results
 
 _STYLE: Final = """
@@ -55,7 +56,7 @@ def _parts(results: Results, images: Mapping[str, Path]) -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in about(results))
     place = {tables.figure_2: "figure-2", tables.table_1: "figure-3", tables.votes: "votes"}
     place |= {tables.engine: "cache", tables.seconds: "seconds", tables.depths: "depths"}
-    for make in tables.ALL:
+    for make in (*tables.ALL, gains):
         table = make(results)
         if not table.rows:
             continue

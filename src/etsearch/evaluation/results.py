@@ -139,6 +139,10 @@ class Results:
             until = max(until, end)
         return total
 
+    def problems_per_hour(self, cell: Cell) -> float:
+        """Searches that came to their end in an hour; of a cell that ran with no other cell in between."""
+        return 3600 * len(self.cells[cell]) / self.busy_seconds(cell)
+
     def parameters(self, part: str) -> int | None:
         """Parameters of the ``generator`` or of the ``reward model``, where they are known."""
         identity: Mapping[str, Any] = self.runs[0].manifest["identities"].get(part) or {}

@@ -140,9 +140,7 @@ def table_2(results: Results) -> Table:
     for cell in timed:
         groups.setdefault((cell.width, cell.strategy), {})[cell.in_flight] = cell
 
-    def per_hour(cell: Cell) -> float:
-        return 3600 * len(results.cells[cell]) / results.busy_seconds(cell)
-
+    per_hour = results.problems_per_hour
     best = {key: max(of, key=lambda n: per_hour(of[n])) for key, of in groups.items()}
     rebase = next((s for _, s in groups if results.names.get(s) == "rebase"), None)
     rows = []
