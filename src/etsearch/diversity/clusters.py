@@ -69,14 +69,49 @@ def _cluster_copies(embeddings: NDArray[Any], copy_of: NDArray[np.int64], thresh
     rows = _unit_rows(embeddings, distinct)
     if len(copy_of) < 2:
         return np.zeros(len(copy_of), dtype=np.int64)
-    from scipy.cluster.hierarchy import fcluster, linkage  # noqa: PLC0415  slow to import, and needed by ETS alone
-    from scipy.spatial.distance import squareform  # noqa: PLC0415
+    joined = _average_linkage(_cosine_distances(rows), np.bincount(copy_of), threshold)
+    return _by_first_appearance(joined[copy_of])
 
-    distances = _cosine_distances(rows)
-    if len(rows) < len(copy_of):
-        distances = distances[np.ix_(copy_of, copy_of)]
-    joined = linkage(squareform(distances, checks=False), method="average")
-    return _by_first_appearance(fcluster(joined, threshold, criterion="distance"))
+
+def _average_linkage(distances: NDArray[np.float64], counts: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
+    """Which cluster each of ``m`` rows is in, each row standing for ``counts`` copies of itself.
+
+    The nearest-neighbour chain of Murtagh (1983). SciPy's takes no counts: with every copy a row of its own, time and
+    memory grow with the square of the draws, of which a wide search has many to a step. A cluster whose nearest one is
+    beyond the threshold is done: no join of others brings them nearer to it.
+
+    Args:
+        distances: ``[m, m]``, written over.
+        counts: ``[m]``, at least 1.
+        threshold: clusters further apart than this on average are not joined.
+    """
+    np.fill_diagonal(distances, np.inf)
+    sizes, into = counts.astype(np.float64), np.arange(len(distances))
+    chain: list[int] = []
+    for start in range(len(distances)):
+        chain = [start] if into[start] == start else []
+        while chain:
+            one = chain[-1]
+            nearest = int(distances[one].argmin())
+            if len(chain) > 1 and distances[one, chain[-2]] <= distances[one, nearest]:
+                nearest = chain[-2]
+            if distances[one, nearest] > threshold:
+                distances[one], distances[:, one] = np.inf, np.inf
+                chain.pop()
+            elif len(chain) > 1 and nearest == chain[-2]:
+                weights = sizes[one], sizes[nearest]
+                row = (weights[0] * distances[one] + weights[1] * distances[nearest]) / sum(weights)
+                row[nearest] = np.inf
+                distances[one], distances[:, one] = np.inf, np.inf
+                distances[nearest], distances[:, nearest] = row, row
+                distances[nearest, one] = distances[one, nearest] = np.inf
+                sizes[nearest], into[one] = sum(weights), nearest
+                chain = chain[:-2] or [nearest]
+            else:
+                chain.append(nearest)
+    while not np.array_equal(into, into[into]):
+        into = into[into]
+    return into
 
 
 def _unit_rows(embeddings: NDArray[Any], numbers: NDArray[np.int64]) -> NDArray[np.float64]:
