@@ -61,20 +61,21 @@ check: lint types imports test  ## all that must pass before a commit
 results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records in docs/results
 	$(BIN)/python docs/make_results.py
 
-bench: $(VENV)/.dev  ## selection: HiGHS against PuLP/CBC on the same programmes
-	$(BIN)/python benchmarks/selection.py
+bench: $(VENV)/.dev $(VENV)-peers/.ready  ## everything side by side, half an hour on two cores; writes docs/benchmarks.md
+	$(BIN)/python benchmarks/selection.py --json benchmarks/records/selection.json
+	$(BIN)/python benchmarks/gains.py --json benchmarks/records/gains.json
+	$(VENV)-peers/bin/python benchmarks/peers/run.py --json benchmarks/records/peers.json
+	$(BIN)/python benchmarks/engine_busy.py --json benchmarks/records/engine_busy.json
+	$(BIN)/python benchmarks/growth.py --json benchmarks/records/growth.json
+	$(BIN)/python benchmarks/table.py
 
 $(VENV)-peers/.ready: benchmarks/peers/requirements.txt pyproject.toml  ## etsearch and its peers, all light
 	$(PYTHON) -m venv $(VENV)-peers
 	$(VENV)-peers/bin/python -m pip install --quiet --editable ".[local]" --requirement benchmarks/peers/requirements.txt
 	@touch $@
 
-.PHONY: bench-peers
-bench-peers: $(VENV)-peers/.ready  ## etsearch beside its peers: the same problems, engine and PRM (8 minutes on two cores)
-	$(VENV)-peers/bin/python benchmarks/peers/run.py --json benchmarks/records/peers.json
-
 models:  ## the miniature models from nothing, in an environment of their own (half an hour on two cores)
 	training/make-models
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -38,10 +38,11 @@ from pathlib import Path
 from random import Random
 
 import numpy as np
+from facts import machine
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import squareform
 
-from embedders import adjusted_rand_index, machine, meaning_of
+from embedders import PACKAGES, adjusted_rand_index, meaning_of
 from etsearch.allocation import share
 from etsearch.diversity import LexicalEmbedder, cluster_texts
 from etsearch.minimath import checker, world
@@ -93,7 +94,7 @@ def main():
     options = parse_options()
     states = [state for path in options.runs for state in states_of(path)]
     record = json.loads(options.json.read_text()) if options.json and options.json.exists() else {}
-    record["machine"] = machine()
+    record["machine"] = machine(*PACKAGES)
     if options.study:
         record["study"] = study(states, options.every)
     else:

@@ -23,14 +23,13 @@ import statistics
 import sys
 import time
 from dataclasses import asdict, dataclass, field
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
+from facts import machine, told
 
 from etsearch.diversity import EMBEDDERS, cluster_texts
 from etsearch.diversity.clusters import DEFAULT_THRESHOLD
-from etsearch.evaluation.environment import environment
 from etsearch.evaluation.record import read_run, read_tree
 from etsearch.minimath import checker
 from etsearch.registry import parse
@@ -92,7 +91,7 @@ async def main():
     }
     report(facts, rows, parts)
     if options.json:
-        values = {"facts": facts, "machine": machine(), "rows": [asdict(row) for row in rows]}
+        values = {"facts": facts, "machine": machine(*PACKAGES), "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(values, indent=2) + "\n")
 
 
@@ -214,7 +213,7 @@ def report(facts, rows, parts):
         f"right clusters; {facts['share_left_out']:.1%} of all steps cannot be read and are left out"
     )
     print(f"{BATCH} steps: median of {facts['repetitions']} sets, the embedders in turn")
-    print(*(f"{key}: {value}" for key, value in machine().items()), sep="; ", end="\n\n")
+    print(told(machine(*PACKAGES)), end="\n\n")
     width = max(len(part.label) for part in parts)
     heads = ["right", *(part.label for part in parts)]
     head = "".join(f"  {name:>{max(7, len(name))}}" for name in heads)
@@ -228,14 +227,6 @@ def report(facts, rows, parts):
         cut = f"{row.cut:g}{' (best)' if row.is_best else ''}"
         times = f"{row.milliseconds:10.1f}  {row.fewest_milliseconds:7.1f}"
         print(f"{row.embedder:{width}}  {cut:>11}  {row.clusters:8.1f}{cells}  {times}")
-
-
-def machine():
-    facts = environment()
-    installed = {distribution.metadata["Name"]: distribution.version for distribution in metadata.distributions()}
-    return {key: facts[key] for key in ("cpu", "cores", "python")} | {
-        p: installed[p] for p in PACKAGES if p in installed
-    }
 
 
 if __name__ == "__main__":

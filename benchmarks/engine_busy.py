@@ -42,10 +42,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
+from facts import machine, told
+
 from etsearch.diversity import EMBEDDERS
 from etsearch.engines import GENERATORS
 from etsearch.evaluation.datasets import DATASETS
-from etsearch.evaluation.environment import environment
 from etsearch.evaluation.recipe import Recipe, StrategyEntry
 from etsearch.evaluation.record import Key, writing
 from etsearch.events import Selected
@@ -103,7 +104,8 @@ async def main():
         for strategy in options.strategies
         if options.width in (None, width)
     ]
-    print(*(f"{key}: {value}" for key, value in machine().items()), sep="; ", end="\n\n")
+    facts = machine("openvino", "openvino-genai")
+    print(told(facts), end="\n\n")
     print(HEAD)
     rows = []
     for case in cases:
@@ -112,7 +114,7 @@ async def main():
     for row in rows:
         report_profile(row)
     if options.json:
-        values = {"machine": machine(), "repeats": options.repeats, "rows": [asdict(row) for row in rows]}
+        values = {"machine": facts, "repeats": options.repeats, "rows": [asdict(row) for row in rows]}
         options.json.write_text(json.dumps(values, indent=2) + "\n")
 
 
@@ -588,13 +590,6 @@ def report_profile(row):
     for name, shares in {**row.threads, "no network at work": row.no_model, "sequences": row.running}.items():
         ordered = shares.items() if name == "sequences" else sorted(shares.items(), key=lambda item: -item[1])
         print(f"  {name}: " + ", ".join(f"{what} {100 * share:.1f}" for what, share in ordered if share >= 0.001))
-
-
-def machine():
-    facts = environment()
-    packages = {name: facts["packages"][name] for name in ("openvino", "openvino-genai")}
-    commit = {"commit": facts["git"]["commit"][:12]} if facts["git"] else {}
-    return {key: facts[key] for key in ("started_at", "cpu", "cores", "python", "etsearch")} | packages | commit
 
 
 if __name__ == "__main__":

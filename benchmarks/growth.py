@@ -28,10 +28,10 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
+from facts import machine, told
 
 from etsearch import clock
 from etsearch.diversity.lexical import LexicalEmbedder
-from etsearch.evaluation.environment import environment
 from etsearch.events import Finished, Selected
 from etsearch.loop import run_search
 from etsearch.minimath import language
@@ -72,7 +72,8 @@ class Row:
 
 async def main():
     options = parse_options()
-    print(*(f"{key}: {value}" for key, value in machine().items()), sep="; ", end="\n\n")
+    facts = machine()
+    print(told(facts), end="\n\n")
     print(HEAD)
     rows, slopes = [], {}
     await searched("ets", 16, 1, (options.depth, 16))  # imports what is imported late
@@ -87,7 +88,7 @@ async def main():
     report_slopes(slopes)
     if options.json:
         settings = {"depth": options.depth, "distinct": options.distinct, "step_tokens": STEP_TOKENS}
-        values = {"machine": machine(), "settings": settings, "rows": [asdict(row) for row in rows], "slopes": slopes}
+        values = {"machine": facts, "settings": settings, "rows": [asdict(row) for row in rows], "slopes": slopes}
         options.json.write_text(json.dumps(values, indent=2) + "\n")
 
 
@@ -308,12 +309,6 @@ def report_slopes(slopes):
     for series, figures in slopes.items():
         cells = ", ".join(f"{name} {of['all']:.2f} ({of['last']:.2f})" for name, of in figures.items())
         print(f"  {series}: {cells}")
-
-
-def machine():
-    facts = environment()
-    commit = {"commit": facts["git"]["commit"][:12]} if facts["git"] else {}
-    return {key: facts[key] for key in ("started_at", "cpu", "cores", "python", "etsearch")} | commit
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
+from facts import machine
 
 from etsearch.api import search
 from etsearch.evaluation.datasets import DATASETS
@@ -72,7 +73,9 @@ def main():
         print(line(rows[-1]), flush=True)
     if options.json:
         settings = {"time_limit_s": TIME_LIMIT_S, "best_of": "3, 1 above a second"}
-        options.json.write_text(json.dumps({"settings": settings, "rows": [asdict(row) for row in rows]}, indent=2))
+        facts = machine("numpy", "scipy", "highspy", "pulp")
+        values = {"machine": facts, "settings": settings, "rows": [asdict(row) for row in rows]}
+        options.json.write_text(json.dumps(values, indent=2) + "\n")
 
 
 def parse_options():

@@ -9,10 +9,13 @@ The prose is that of results.template.md; each of its figures is computed from t
 
 import argparse
 import gzip
+import itertools
 import json
 import shutil
 import sys
 from pathlib import Path
+
+import beyond_the_paper
 
 from etsearch.evaluation import plots, sweep, tables
 from etsearch.evaluation.record import read_run
@@ -26,7 +29,7 @@ RECORDS = HERE / "results"
 PLOTS = RECORDS
 SEEDS = ("minimath", "minimath-ets", "minimath-inherit")
 """Widths 16 and 64: 200 problems, 3 seeds."""
-RUNS = (*SEEDS, "minimath-256", "minimath-throughput", "minimath-sweep")
+RUNS = (*SEEDS, "minimath-256", "minimath-throughput", "minimath-sweep", *beyond_the_paper.RUNS)
 INHERITED = "ets, inherited"
 ETS = ("ets", "ets_kv", INHERITED)
 
@@ -46,8 +49,8 @@ def main() -> None:
 
 
 def pack() -> None:
-    """Copies the records of finished runs without their trees, which are large."""
-    for name in RUNS:
+    """Copies the records of the finished runs that are there, without their trees, which are large."""
+    for name in (name for name in RUNS if Path(f"runs/{name}").is_dir()):
         (RECORDS / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(f"runs/{name}/run.json", RECORDS / name)
         lines = _whole(Path(f"runs/{name}"))
@@ -82,13 +85,16 @@ def document() -> str:
     main_runs = Results.read(RECORDS / name for name in (*SEEDS, "minimath-256"))
     timed = Results.read([RECORDS / "minimath-throughput"])
     swept = Results.read([RECORDS / "minimath-sweep"])
+    beyond = {name: Results.read([RECORDS / name]) for name in beyond_the_paper.RUNS}
     draw(main_runs, timed, swept)
     found = sweep.swept(swept)
+    runs = (main_runs, timed, swept, *beyond.values())
     head = (HERE / "results.template.md").read_text(encoding="utf-8").rstrip()
     parts = [
-        head.format_map(figures(main_runs, timed, swept)),
+        head.format_map({**figures(main_runs, timed, swept), **beyond_the_paper.figures(beyond)}),
+        *beyond_the_paper.tables(beyond),
         "## What was run",
-        "\n".join(f"- {line}" for line in dict.fromkeys([*about(main_runs), *about(timed), *about(swept)])),
+        "\n".join(f"- {line}" for line in dict.fromkeys(itertools.chain(*map(about, runs)))),
         tables.table_1(main_runs).markdown(),
         "![Accuracy against KV size](results/figure-3.png)",
         tables.paired(main_runs).markdown(),

@@ -1,6 +1,6 @@
 """etsearch and its peers on the same problems, the same engine and the same PRM: how many problems an hour?
 
-    make bench-peers
+    make bench      # this among others
     python benchmarks/peers/run.py --problems 40 --rounds 2 --json benchmarks/records/peers.json
 
 Every method is measured in an engine of its own, at one problem and at eight in flight where its interface permits,

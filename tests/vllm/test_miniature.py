@@ -30,8 +30,9 @@ def figures(server):
 
 
 async def search(policy, prm, **settings):
+    """To its very end: a decided vote would stop it wherever its servers then happen to be."""
     values = {"generator": f"vllm:{policy.url}", "prm": f"vllm:{prm.url}", "strategy": "ets", "width": 16, "seed": 0}
-    return await etsearch.search(PROBLEM, **(values | settings))
+    return await etsearch.search(PROBLEM, **({"early_stop": False} | values | settings))
 
 
 async def test_a_whole_search(policy, prm):
@@ -154,7 +155,7 @@ async def test_requests_and_tokens_of_a_wide_search(policy, prm, capsys):
     result = await search(policy, prm, width=64)
     after = figures(policy), figures(prm), served(policy), served(prm)
     tree = result.tree
-    expanded = {tree.parent_of(node) for node in range(1, len(tree))}
+    expanded = {tree.original(tree.parent_of(node)) for node in range(1, len(tree))}
     steps = {tree.trajectory(node).text for node in range(1, len(tree))}
     told = {
         "policy: requests": after[2]["requests"] - before[2]["requests"],
@@ -248,7 +249,7 @@ async def test_a_server_that_is_killed_and_comes_back(serve, miniature, prm):
             generator=generator,
             reward_model=judge,
             strategy=STRATEGIES.create("rebase"),
-            settings=SearchSettings(16),
+            settings=SearchSettings(16, early_stop=False),
             resume=caught.value.state,
         )
         await generator.aclose()

@@ -40,9 +40,10 @@ def _first(results: Results, cell: Cell) -> Cell:
     return next(c for c in results.timed() if (c.width, c.in_flight) == (cell.width, cell.in_flight))
 
 
-def _wasted(results: Results, cell: Cell) -> float:
-    wasted, written = (sum(results.cost(cell, name).values()) for name in ("wasted_tokens", "generated_tokens"))
-    return wasted / written if written else 0.0
+def wasted(results: Results, cell: Cell) -> float:
+    """The share of the generated tokens that was written ahead and never used."""
+    unused, written = (sum(results.cost(cell, name).values()) for name in ("wasted_tokens", "generated_tokens"))
+    return unused / written if written else 0.0
 
 
 def _row(results: Results, cell: Cell, first: Cell) -> Row:
@@ -66,7 +67,7 @@ def _row(results: Results, cell: Cell, first: Cell) -> Row:
         means[0],
         *against[1:3],
         *means[1:],
-        f"{_wasted(results, cell):.1%}",
+        f"{wasted(results, cell):.1%}",
         f"{max(peaks):,.0f}" if peaks else "–",
         f"{mean(results.values(cell, lambda r: r.seconds['total'])).value:.2f}",
         f"{results.problems_per_hour(cell):,.0f}",

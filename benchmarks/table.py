@@ -1,0 +1,150 @@
+"""docs/benchmarks.md from the records in benchmarks/records: the last step of ``make bench``.
+
+python benchmarks/table.py
+"""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+from facts import told
+
+from etsearch.evaluation.tables import Table, code
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "benchmarks.md"
+HEAD = """# Benchmarks
+
+What `make bench` measures side by side, in under half an hour on two cores: written by `benchmarks/table.py` from
+`benchmarks/records`, nothing by hand. What each figure means, and what it does not, stands at the top of its script in
+`benchmarks/`; what follows from them in [results.md](results.md) and [experiments.md](experiments.md)."""
+
+
+def main():
+    parts = [HEAD, *selection(), *peers(), *busy(), *growth(), *gains()]
+    PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+
+
+def read(name):
+    return json.loads((HERE / "records" / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def selection():
+    record = read("selection")
+    rows = []
+    for row in record["rows"]:
+        times = [f"{row[which][solver]:.2f}" if solver in row[which] else "–" for solver, which in _SOLVERS]
+        ratios = [f"{row[which]:.0f}×" if row[which] else "–" for which in ("median_ratio", "worst_ratio")]
+        rows.append((row["programmes_of"], str(row["width"]), str(row["programmes"]), *times, *ratios))
+    header = ("programmes", "leaves", "number", *(f"{s}, {w.removesuffix('_ms')}" for s, w in _SOLVERS))
+    header = (*header, "CBC ÷ lagrange, median", "worst")
+    worst = max(row["largest_difference"] for row in record["rows"])
+    note = f"Milliseconds, building the programme included. Largest difference between two optima: {worst:.0e}."
+    yield Table("Selection: `benchmarks/selection.py`", header, rows, f"{note} {told(record['machine'])}.").markdown()
+
+
+_SOLVERS = [(solver, which) for solver in ("lagrange", "highs", "cbc") for which in ("median_ms", "worst_ms")]
+
+
+def peers():
+    record = read("peers")
+    facts = record["facts"]
+    rows = []
+    for row in record["rows"]:
+        counts, right = row["per_problem"], row["accuracy"]
+        rows.append(
+            (
+                f"{row['project']} {row['method']}",
+                str(row["width"]),
+                str(row["in_flight"]),
+                f"{row['problems_per_hour']:,.0f}",
+                f"{1e3 * row['cpu_seconds_per_problem']:,.0f}",
+                f"{100 * right['value']:.1f} ({100 * right['low']:.1f} to {100 * right['high']:.1f})",
+                f"{counts['requests']:.1f}",
+                f"{counts['prompt_tokens']:,.0f}",
+                f"{counts['generated_tokens']:,.0f}",
+                f"{counts['prm_trajectories']:.1f}",
+                f"{counts['prm_tokens']:,.0f}",
+                f"{counts['seen_prompt_tokens'] / counts['prompt_tokens']:.0%}",
+            )
+        )
+    header = ("method", "width", "in flight", "problems an hour", "CPU ms", "%", "requests", "prompt tokens")
+    header = (*header, "generated", "PRM reads", "PRM tokens", "prefix seen")
+    machine = facts["environment"]
+    note = (
+        f"The first {facts['problems']} problems of `{facts['data']}`, {len(facts['seeds'])} rounds, the same engine; "
+        f"counts are means a problem. {machine['cpu']}, {machine['cores']} cores; {machine['started_at']}; "
+        f"{', '.join(f'{name} {version}' for name, version in facts['peers'].items())}."
+    )
+    yield Table("etsearch and its peers: `benchmarks/peers`", header, rows, note).markdown()
+    rows = []
+    for pair in record["comparisons"]:
+        gap, ratios = pair["accuracy_difference"], pair["ratio_of_rounds"]
+        rows.append(
+            (
+                _cell_of(pair["peer"]),
+                pair["widths"],
+                _cell_of(pair["etsearch"]),
+                f"{pair['ratio']:.2f}× ({min(ratios):.2f} to {max(ratios):.2f})",
+                f"{pair['cpu_ratio']:.2f}×",
+                f"{100 * gap['value']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})",
+            )
+        )
+    header = ("peer", "of etsearch's widths", "etsearch's row", "problems an hour", "CPU time", "points")
+    note = (
+        "Each peer's row beside etsearch's fastest that is at least as accurate (its most accurate if none is), as "
+        "width/in flight. Above 1× etsearch is ahead; in brackets the rounds' own ratios, and the paired 95 % interval "
+        "of the difference in accuracy."
+    )
+    yield Table("Beside each peer", header, rows, note).markdown("###")
+
+
+def _cell_of(name):
+    return f"{name['project']} {name['method']} {name['width']}/{name['in_flight']}"
+
+
+def busy():
+    record = read("engine_busy")
+    rows = []
+    for row in record["rows"]:
+        seconds = [f"{row[name]:.2f}" for name in ("wall_s", "generator_s", "prm_s", "both_s")]
+        shares = [f"{row[n]:.2f}" for n in ("generator_alone", "generator_plus_prm", "both_at_once", "models_cpu")]
+        rows.append((code(row["strategy"]), str(row["width"]), str(row["in_flight"]), *seconds, *shares))
+    header = ("strategy", "width", "in flight", "search, s", "generator alone, s", "PRM alone, s", "both at once, s")
+    header = (*header, "generator ÷ search", "generator + PRM ÷ search", "both ÷ search", "models' CPU ÷ search's")
+    note = (
+        "The searches, and fresh models that get exactly their requests with no controller between. Generator and PRM "
+        f"share the cores. {told(record['machine'])}."
+    )
+    yield Table("How busy searches keep their models: `benchmarks/engine_busy.py`", header, rows, note).markdown()
+
+
+def growth():
+    record = read("growth")
+    rows = [
+        (series, name, f"{of['all']:.2f}", f"{of['last']:.2f}")
+        for series, figures in record["slopes"].items()
+        for name, of in figures.items()
+        if not name.endswith(("embed_s", "cluster_s", "select_s"))
+    ]
+    ends = [row for row in record["rows"] if row["searches"] == 1]
+    note = (
+        f"Widths {min(r['width'] for r in ends)} to {max(r['width'] for r in ends)} alone, and "
+        f"1 to {max(r['searches'] for r in record['rows'])} searches at once. Slope of the logarithms against nodes: 1 "
+        f"is linear. {told(record['machine'])}."
+    )
+    header = ("strategy, what grows", "figure", "slope", "of the last step")
+    yield Table("How the controller grows: `benchmarks/growth.py`", header, rows, note).markdown()
+
+
+def gains():
+    record = read("gains")
+    for number, values in enumerate(record["tables"]):
+        table = Table(f"`recipes/{values['recipe']}.yaml`, shortened", values["header"], values["rows"], values["note"])
+        if number == 0:
+            yield f"## The gains beyond the paper: `benchmarks/gains.py`\n\n{told(record['machine'])}."
+        yield (table if number == 0 else replace(table, note="")).markdown("###")
+
+
+if __name__ == "__main__":
+    main()
