@@ -41,7 +41,7 @@ async def main():
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--problems", type=int, default=16, help="at width 256; twice as many at 64 (default: 16)")
+    parser.add_argument("--problems", type=int, default=8, help="at width 256; twice as many at 64 (default: 8)")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     return parser.parse_args()
 

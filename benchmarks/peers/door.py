@@ -5,6 +5,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass
 
+from etsearch.errors import ContextLengthError, RewardError
 from etsearch.types import FinishReason, GenerateRequest, Sampling, Step, Trajectory
 
 ANSWER = "The answer is"
@@ -57,7 +58,7 @@ class Door:
         return [next(left[ask]) for ask in asks]
 
     async def write(self, question, path, count):
-        """``count`` steps after one path."""
+        """``count`` steps after one path; empty last ones where the context is full."""
         path = tuple(filter(None, path))
         prefix = await self._prefix(question, path)
         request = GenerateRequest(
@@ -69,19 +70,26 @@ class Door:
             sampling=self.terms.sampling,
             search=question,
         )
-        return [self._taken(question, path, prefix, c) for c in await self._generator.generate(request)]
+        try:
+            continuations = await self._generator.generate(request)
+        except ContextLengthError:
+            return [Written("", 0, is_last=True)] * count
+        return [self._taken(question, path, prefix, c) for c in continuations]
 
     async def reward(self, question, path):
         """The reward of a path's last step; 0 for an empty path."""
         return (await self.rewards(question, path, last_only=True))[-1]
 
     async def rewards(self, question, path, *, last_only=False):
-        """The rewards of a path's steps, or of its last one alone."""
+        """The rewards of a path's steps, or of its last one alone; 0 for a path that the PRM cannot hold."""
         steps = tuple(Step(text) for text in path if text)
         if not steps:
             return (0.0,)
         first = len(steps) - 1 if last_only else 0
-        return (await self._reward_model.score(Trajectory(question, steps), first)).rewards
+        try:
+            return (await self._reward_model.score(Trajectory(question, steps), first)).rewards
+        except RewardError:
+            return (0.0,) * (len(steps) - first)
 
     async def _prefix(self, question, path):
         if (question, path) not in self._ids:

@@ -1,6 +1,7 @@
 """Runs the searches of a recipe, several at a time, and keeps each as it ends."""
 
 import asyncio
+import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -23,6 +24,8 @@ from etsearch.state import SearchState
 from etsearch.types import EngineStats, Identity, Problem, StopReason
 from etsearch.watch import EngineWatch
 
+ROUND: Final = 2
+"""Problems that a cell gets at a time where throughput is measured, for each search in flight."""
 MAX_FAILURES_IN_A_ROW: Final = 10
 """Searches that fail one after the other before the run gives up: something is wrong with more than a search."""
 
@@ -92,15 +95,21 @@ def dataset_of(recipe: Recipe) -> Dataset:
 
 
 def blocks(recipe: Recipe, problems: tuple[Problem, ...]) -> Iterator[tuple[int, list[Task]]]:
-    """The searches in the order of their running, as blocks with the number in flight; see ``Recipe.measure``."""
+    """The searches in the order of their running, as blocks with the number in flight; see ``Recipe.measure``.
+
+    Where throughput is measured, a block is of one cell alone. Cells take turns, another one first in each round, so
+    that a machine that is slower for some minutes is slower for all, and none finds all prompts in the cache.
+    """
     cells = list(recipe.cells())
     for in_flight in recipe.flights:
         if not in_flight:
             yield recipe.concurrency[0], [Task(p, c, s, 0) for s in recipe.seeds for p in problems for c in cells]
             continue
-        for cell in cells:
-            for seed in recipe.seeds:
-                yield in_flight, [Task(p, cell, seed, in_flight) for p in problems[: recipe.timed]]
+        timed, size = problems[: recipe.timed], ROUND * in_flight
+        for number, start in enumerate(range(0, len(timed), size)):
+            first = number % len(cells)
+            for cell, seed in itertools.product(cells[first:] + cells[:first], recipe.seeds):
+                yield in_flight, [Task(p, cell, seed, in_flight) for p in timed[start : start + size]]
 
 
 async def evaluate(
