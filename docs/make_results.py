@@ -1,7 +1,7 @@
 """Makes docs/results.md and its plots again from the records in docs/results.
 
     python docs/make_results.py            # or: make results
-    python docs/make_results.py --table    # the table of the README
+    python docs/make_results.py --table    # the tables of the README
     python docs/make_results.py --pack     # takes the records over from runs/
 
 The prose is that of results.template.md; each of its figures is computed from the records.
@@ -42,6 +42,7 @@ def main() -> None:
     if options.pack:
         pack()
     if options.table:
+        sys.stdout.write(beyond_the_paper.headline(Results.read([RECORDS / "gains-256"])) + "\n\n")
         sys.stdout.write(readme_table(Results.read(RECORDS / name for name in SEEDS)) + "\n")
         return
     text = document()
