@@ -15,7 +15,9 @@ BASE = {
     "strategies": ["best_of_n", "rebase", "ets"],
     "widths": [4, 8],
     "limit": 4,
+    "early_stop": False,
 }
+"""A decided vote would stop a search wherever its parts then happen to be."""
 
 
 def recipe(out: Path, **changes) -> Recipe:

@@ -34,6 +34,10 @@ def evaluation(
     generator: Annotated[str, typer.Option(help="See 'ets engines'.")] = "",
     prm: Annotated[str, typer.Option(help="See 'ets prms'; 'none' for a plain majority of best-of-N.")] = "",
     embedder: Annotated[str, typer.Option(help="What clusters steps.")] = "",
+    merge: Annotated[bool | None, typer.Option(help="Draws of one step cost once; by default yes.")] = None,
+    early_stop: Annotated[
+        bool | None, typer.Option(help="Stop once no vote to come can change the answer; by default yes.")
+    ] = None,
     out: Annotated[str, typer.Option(help="The run's folder; by default runs/NAME.")] = "",
     throughput: Annotated[bool, typer.Option("--throughput", help="One strategy after the other, timed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
@@ -50,7 +54,8 @@ def evaluation(
     given: dict[str, Any] = {key: numbers(key, text) for key, text in lists.items() if text}
     texts = {"generator": generator, "prm": prm, "embedder": embedder, "out": out}
     given |= {key: text for key, text in texts.items() if text}
-    given |= {key: value for key, value in {"limit": limit, "shuffle": shuffle}.items() if value is not None}
+    choices = {"limit": limit, "shuffle": shuffle, "merge": merge, "early_stop": early_stop}
+    given |= {key: value for key, value in choices.items() if value is not None}
     if strategy:
         given["strategies"] = split(strategy)
     if levels:
