@@ -1,6 +1,6 @@
 """docs/results.md is what its records give."""
 
-import importlib.util
+import importlib
 from collections import Counter
 from pathlib import Path
 
@@ -11,10 +11,9 @@ DOCS = Path(__file__).parents[2] / "docs"
 
 @pytest.fixture(scope="module")
 def maker():
-    spec = importlib.util.spec_from_file_location("make_results", DOCS / "make_results.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(DOCS)
+        return importlib.import_module("make_results")
 
 
 @pytest.mark.slow
