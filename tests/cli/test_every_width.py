@@ -22,7 +22,8 @@ def _models():
 @pytest.mark.parametrize("width", [4, 16, 64, 256])
 @pytest.mark.parametrize("strategy", [e.name for e in STRATEGIES.entries()])
 def test_the_widths_add_up(strategy, width):
-    done = ets("solve", "--example", "--strategy", strategy, "--width", str(width), "--json")
+    asked = ("--strategy", strategy, "--width", str(width), "--no-early-stop", "--json")
+    done = ets("solve", "--example", *asked)
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     depths, usage = result["depths"], result["usage"]
