@@ -1,6 +1,7 @@
 """A recorded tree replayed with the strategy that grew it selects what was selected then."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 from tests.evaluations import recipe, run
@@ -10,6 +11,7 @@ from etsearch.errors import ConfigError
 from etsearch.evaluation.record import read_run, read_tree
 from etsearch.evaluation.replay import replay
 from etsearch.strategies import STRATEGIES
+from etsearch.types import Continuation, FinishReason
 
 GROWN = ["rebase", "ets", "ets_kv", "beam(keep=2)", "beam(keep=2, shrink=true)", "dvts(keep=2)", "best_of_n"]
 
@@ -43,6 +45,17 @@ def test_another_strategy_selects_otherwise(path):
     assert sum(d.kv_tokens for d in depths) < sum(d.kv_tokens_then for d in depths)
     assert all(1 <= d.kept <= d.num_open for d in depths)
     assert all(d.shared <= min(d.kept, d.kept_then) for d in depths)
+
+
+def test_steps_that_a_decided_vote_left_without_reward_are_not_asked_about(path):
+    key = next(r.key for r in read_run(path).records if r.strategy == "ets")
+    stored, settings = read_tree(path, key), recipe(path).settings(8, 0)
+    ask = lambda: asyncio.run(replay(stored, STRATEGIES.create("rebase"), settings, LexicalEmbedder()))  # noqa: E731
+    before, state = [(d.depth, d.kept) for d in ask()], stored.state
+    node = state.tree.add(len(state.tree) - 1, Continuation((1,), "unscored", FinishReason.STEP))
+    last = replace(state.depths[-1], nodes=(node,), widths=(0,), remaining_width=1)
+    state.depths.append(replace(last, depth=last.depth + 1))
+    assert [(d.depth, d.kept) for d in ask()] == before
 
 
 def test_trees_without_rewards_cannot_be_asked_for_them(tmp_path):

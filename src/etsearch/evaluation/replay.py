@@ -46,7 +46,7 @@ class ReplayedDepth:
 async def replay(
     stored: StoredTree, strategy: Strategy, settings: SearchSettings, embedder: Embedder
 ) -> list[ReplayedDepth]:
-    """Asks a strategy about every frontier of a recorded tree.
+    """Asks a strategy about every frontier of a recorded tree at which its search chose.
 
     Raises:
         ConfigError: the strategy needs rewards, and the recorded search had none. Those of best-of-N, which are known
@@ -57,7 +57,8 @@ async def replay(
 
 
 def _with_choice(state: SearchState) -> Iterator[DepthSummary]:
-    return (summary for summary in state.depths if summary.nodes and summary.remaining_width > 0)
+    """The depths at which the search chose; where its vote was decided it did not, and some steps have no reward."""
+    return (summary for summary in state.depths if any(summary.widths))
 
 
 async def _depth(
