@@ -74,13 +74,12 @@ def headline(results: Results) -> str:
 
 def _figures(results: Results, cell: Cell, first: Cell) -> dict[str, str]:
     written = results.reduction(cell, first, "kv_tokens_written")
-    rate = results.problems_per_hour(cell) / results.problems_per_hour(first)
     return {
         "accuracy": f"{100 * results.accuracy(cell).value:.1f}",
         "points": points(results.gain(cell, first)),
         "kv": times(results.reduction(cell, first)),
         "written": f"{written.value:.2f}×",
-        "rate": f"{rate:.2f}×",
+        "rate": f"{results.speedup(cell, first):.2f}×",
         **{k: f"{mean(results.cost(cell, f'num_{k}')).value:,.0f}" for k in ("requests", "scores", "calls")},
     }
 

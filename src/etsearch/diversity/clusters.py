@@ -101,10 +101,8 @@ def _average_linkage(distances: NDArray[np.float64], counts: NDArray[np.int64], 
             elif len(chain) > 1 and nearest == chain[-2]:
                 weights = sizes[one], sizes[nearest]
                 row = (weights[0] * distances[one] + weights[1] * distances[nearest]) / sum(weights)
-                row[nearest] = np.inf
                 distances[one], distances[:, one] = np.inf, np.inf
                 distances[nearest], distances[:, nearest] = row, row
-                distances[nearest, one] = distances[one, nearest] = np.inf
                 sizes[nearest], into[one] = sum(weights), nearest
                 chain = chain[:-2] or [nearest]
             else:

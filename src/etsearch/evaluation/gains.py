@@ -49,12 +49,11 @@ def wasted(results: Results, cell: Cell) -> float:
 def _row(results: Results, cell: Cell, first: Cell) -> Row:
     against = ["–", "–", "–", "–"]
     if cell != first:
-        rate = results.problems_per_hour(cell) / results.problems_per_hour(first)
         against = [
             points(results.gain(cell, first)),
             times(results.reduction(cell, first)),
             f"{results.reduction(cell, first, 'kv_tokens_written').value:.2f}×",
-            f"{rate:.2f}×",
+            f"{results.speedup(cell, first):.2f}×",
         ]
     peaks = [r.engine["peak_cache_tokens"] for r in results.cells[cell] if "peak_cache_tokens" in r.engine]
     means = [f"{mean(results.cost(cell, name)).value:,.0f}" for name in ("kv_tokens", "num_requests", "num_scores")]

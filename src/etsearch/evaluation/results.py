@@ -143,6 +143,10 @@ class Results:
         """Searches that came to their end in an hour; of a cell that ran with no other cell in between."""
         return 3600 * len(self.cells[cell]) / self.busy_seconds(cell)
 
+    def speedup(self, cell: Cell, other: Cell) -> float:
+        """How many times as many problems an hour a cell solves as another."""
+        return self.problems_per_hour(cell) / self.problems_per_hour(other)
+
     def parameters(self, part: str) -> int | None:
         """Parameters of the ``generator`` or of the ``reward model``, where they are known."""
         identity: Mapping[str, Any] = self.runs[0].manifest["identities"].get(part) or {}

@@ -150,7 +150,7 @@ def table_2(results: Results) -> Table:
         against, reduction = "–", "–"
         if rebase and (width, rebase) in groups:
             other = groups[width, rebase][best[width, rebase]]
-            against = f"{per_hour(top) / per_hour(other):.2f}×"
+            against = f"{results.speedup(top, other):.2f}×"
             reduction = f"{results.reduction(top, other).value:.2f}×"
         accuracy = f"{100 * results.accuracy(top).value:.1f}"
         rows.append((str(width), code(strategy), *rates, against, reduction, accuracy))
