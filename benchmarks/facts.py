@@ -2,7 +2,7 @@
 
 from importlib import metadata
 
-from etsearch.evaluation.environment import environment
+from etsearch.evaluation.run.environment import environment
 
 
 def machine(*packages):

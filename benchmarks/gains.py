@@ -16,10 +16,10 @@ from pathlib import Path
 
 from facts import machine, told
 
-from etsearch.evaluation.gains import gains
-from etsearch.evaluation.recipe import Recipe
-from etsearch.evaluation.results import Results
-from etsearch.evaluation.runner import evaluate
+from etsearch.evaluation.report.gains import gains
+from etsearch.evaluation.report.results import Results
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.runner import evaluate
 
 RECIPES = Path(__file__).parent.parent / "recipes"
 SHORTENED = {"gains": 2, "gains-256": 1, "speculation": 1}

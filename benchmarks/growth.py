@@ -30,12 +30,11 @@ from unittest.mock import patch
 import numpy as np
 from facts import machine, told
 
-from etsearch import clock
-from etsearch.diversity.lexical import LexicalEmbedder
-from etsearch.events import Finished, Selected
-from etsearch.loop import run_search
+from etsearch.embedders.lexical import LexicalEmbedder
+from etsearch.loop import clock, run_search
+from etsearch.loop.events import Finished, Selected
+from etsearch.loop.settings import SearchSettings
 from etsearch.minimath import language
-from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
 from etsearch.types import (
     Continuation,

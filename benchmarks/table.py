@@ -9,7 +9,7 @@ from pathlib import Path
 
 from facts import told
 
-from etsearch.evaluation.tables import Table, code
+from etsearch.evaluation.report.tables import Table, code
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"

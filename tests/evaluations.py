@@ -4,9 +4,9 @@ import asyncio
 import json
 from pathlib import Path
 
-from etsearch.evaluation.recipe import Recipe
-from etsearch.evaluation.record import read_run, read_tree
-from etsearch.evaluation.runner import evaluate
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.record import read_run, read_tree
+from etsearch.evaluation.run.runner import evaluate
 
 BASE = {
     "data": "minimath:validation",

@@ -4,11 +4,11 @@ import random
 from collections.abc import Callable
 
 from etsearch import Problem, SearchResult
-from etsearch.diversity.lexical import LexicalEmbedder
-from etsearch.engines.scripted import ScriptedGenerator
+from etsearch.embedders.lexical import LexicalEmbedder
+from etsearch.generators.scripted import ScriptedGenerator
 from etsearch.loop import run_search
+from etsearch.loop.settings import SearchSettings
 from etsearch.prms.scripted import ScriptedRewardModel
-from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
 
 PROBLEM = Problem("Count to the end.", answer="7")

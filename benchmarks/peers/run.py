@@ -31,11 +31,11 @@ from counting import CountingGenerator, CountingRewardModel, Usage
 from door import Door, Terms
 from table import comparisons, report, rows_of
 
-from etsearch.diversity import EMBEDDERS, Embedder
-from etsearch.engines import GENERATORS
+from etsearch.embedders import EMBEDDERS, Embedder
 from etsearch.evaluation.datasets import DATASETS
-from etsearch.evaluation.environment import environment
 from etsearch.evaluation.grading import grade
+from etsearch.evaluation.run.environment import environment
+from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
 from etsearch.types import Sampling
 

@@ -3,7 +3,7 @@
 import statistics
 from dataclasses import asdict
 
-from etsearch.evaluation.statistics import difference, mean
+from etsearch.evaluation.report.statistics import difference, mean
 
 OURS = "etsearch"
 COUNTS = (

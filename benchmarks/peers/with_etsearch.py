@@ -1,7 +1,7 @@
 """etsearch through its own door."""
 
 import etsearch
-from etsearch.settings import Limits
+from etsearch.loop.settings import Limits
 
 
 def searcher(strategy):

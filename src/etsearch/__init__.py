@@ -2,8 +2,8 @@
 
 from etsearch.answers import Aggregation
 from etsearch.api import search, solve
-from etsearch.result import SearchResult
-from etsearch.settings import Limits
+from etsearch.loop.result import SearchResult
+from etsearch.loop.settings import Limits
 from etsearch.types import Problem, Sampling
 
 __all__ = ["Aggregation", "Limits", "Problem", "Sampling", "SearchResult", "search", "solve"]

@@ -6,14 +6,14 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
 from etsearch.answers import DEFAULT_PATTERNS, Aggregation, Pattern
-from etsearch.diversity import EMBEDDERS, Embedder
-from etsearch.engines import GENERATORS, Generator
+from etsearch.embedders import EMBEDDERS, Embedder
 from etsearch.errors import ConfigError
-from etsearch.events import Listener
+from etsearch.generators import GENERATORS, Generator
 from etsearch.loop import run_search
+from etsearch.loop.events import Listener
+from etsearch.loop.result import SearchResult
+from etsearch.loop.settings import Limits, SearchSettings
 from etsearch.prms import REWARD_MODELS, RewardModel
-from etsearch.result import SearchResult
-from etsearch.settings import Limits, SearchSettings
 from etsearch.strategies import STRATEGIES, Strategy
 from etsearch.types import Problem, Sampling
 

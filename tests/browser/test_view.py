@@ -6,8 +6,8 @@ import shutil
 import pytest
 from tests.worlds import run
 
-from etsearch.events import Selected
-from etsearch.settings import Limits, SearchSettings
+from etsearch.loop.events import Selected
+from etsearch.loop.settings import Limits, SearchSettings
 from etsearch.viewer import page, viewed
 
 pytestmark = pytest.mark.browser

@@ -9,7 +9,7 @@ import transformers
 from safetensors.torch import load_file
 from torch import nn
 
-from etsearch.codec import FolderCodec
+from etsearch.models.codec import FolderCodec
 from etsearch.prms.families import Head
 from etsearch.prms.reading import PrmReader
 from tests.conformance.cases import row

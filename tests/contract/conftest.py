@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import pytest
 
 from etsearch import minimath
-from etsearch.engines import GENERATORS
+from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
 from tests.doubles import world
 from tests.doubles.http import running

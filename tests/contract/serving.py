@@ -4,11 +4,11 @@ import contextlib
 
 import etsearch
 from etsearch import minimath
-from etsearch.engines import GENERATORS
+from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
+from etsearch.loop.settings import SearchSettings
 from etsearch.prms import REWARD_MODELS
 from etsearch.prms.scripted import ScriptedRewardModel
-from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
 from etsearch.types import GenerateRequest
 from tests.doubles import world
@@ -45,7 +45,7 @@ async def searched(generator, strategy="rebase", reward_model=None, **more):
         reward_model=reward_model or ScriptedRewardModel(world.judge),
         strategy=STRATEGIES.create(strategy),
         settings=settings(),
-        embedder=etsearch.diversity.LexicalEmbedder(),
+        embedder=etsearch.embedders.LexicalEmbedder(),
         **more,
     )
 

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 
 from etsearch import minimath
-from etsearch.engines._kv_room import KvRoom, Need, most_sequences
-from etsearch.engines._openvino_thread import PipelineThread
-from etsearch.engines.base import STEP_BY_STEP
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
+from etsearch.generators._kv_room import KvRoom, Need, most_sequences
+from etsearch.generators._openvino_thread import PipelineThread
+from etsearch.generators.base import STEP_BY_STEP
 from etsearch.prms import REWARD_MODELS
 from etsearch.prms.families import PrmFamily
 from etsearch.prms.log_probability import LogProbabilityRewardModel
@@ -28,7 +28,7 @@ NUM_TOKENS = len(minimath.language.vocabulary())
 
 @pytest.fixture(scope="module")
 def shared():
-    from etsearch.engines.openvino import OpenVinoGenerator
+    from etsearch.generators.openvino import OpenVinoGenerator
 
     generator = OpenVinoGenerator(model_path("policy"), read_question=minimath.read_question)
     yield generator
@@ -45,7 +45,7 @@ def prm():
 
 
 def small(**settings):
-    from etsearch.engines.openvino import OpenVinoGenerator
+    from etsearch.generators.openvino import OpenVinoGenerator
 
     return OpenVinoGenerator(model_path("policy"), **settings)
 
@@ -337,7 +337,7 @@ async def test_text_and_ids(shared):
     ],
 )
 def test_models_that_cannot_be_loaded(tmp_path, make, message):
-    from etsearch.engines.openvino import OpenVinoGenerator
+    from etsearch.generators.openvino import OpenVinoGenerator
 
     model_path("policy")
     (tmp_path / "model.bin").write_bytes(b"")
@@ -349,7 +349,7 @@ def test_models_that_cannot_be_loaded(tmp_path, make, message):
 
 
 async def test_the_format_comes_from_the_folder(shared, tmp_path):
-    from etsearch.engines.openvino import OpenVinoGenerator
+    from etsearch.generators.openvino import OpenVinoGenerator
 
     assert shared.format == minimath.FORMAT
     for file in model_path("policy").iterdir():
@@ -367,7 +367,7 @@ async def test_the_format_comes_from_the_folder(shared, tmp_path):
 def test_an_interpreter_that_never_closes_it_still_ends():
     script = f"""
 import asyncio
-from etsearch.engines.openvino import OpenVinoGenerator
+from etsearch.generators.openvino import OpenVinoGenerator
 from etsearch.types import GenerateRequest
 async def main():
     generator = OpenVinoGenerator({str(model_path("policy"))!r})

@@ -6,13 +6,13 @@ import numpy as np
 import pytest
 
 from etsearch import minimath
-from etsearch.diversity import EMBEDDERS
-from etsearch.engines import GENERATORS
-from etsearch.engines.scripted import ScriptedGenerator
+from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError, EngineError, RewardError
+from etsearch.generators import GENERATORS
+from etsearch.generators.scripted import ScriptedGenerator
 from etsearch.loop import run_search
+from etsearch.loop.settings import SearchSettings
 from etsearch.prms import REWARD_MODELS
-from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
 from etsearch.types import FinishReason, GenerateRequest, Step, Trajectory
 from tests.contract.conftest import usable

@@ -4,10 +4,10 @@ import asyncio
 
 import pytest
 
-from etsearch.engines import GENERATORS
 from etsearch.errors import (
     ConfigError,
 )
+from etsearch.generators import GENERATORS
 from tests.contract.serving import QUICK, asked, made, searched, shape
 from tests.doubles.http import running
 from tests.doubles.vllm import VllmDouble

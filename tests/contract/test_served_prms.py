@@ -5,12 +5,12 @@ import asyncio
 import pytest
 
 import etsearch
-from etsearch.engines import GENERATORS
 from etsearch.errors import (
     ConfigError,
     RewardError,
     UnavailableError,
 )
+from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
 from etsearch.prms import REWARD_MODELS
 from etsearch.strategies import STRATEGIES

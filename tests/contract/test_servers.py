@@ -8,7 +8,6 @@ import time
 import pytest
 
 import etsearch
-from etsearch.engines import GENERATORS
 from etsearch.errors import (
     ConfigError,
     ContextLengthError,
@@ -16,10 +15,11 @@ from etsearch.errors import (
     EngineTimeoutError,
     UnavailableError,
 )
+from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
+from etsearch.loop.settings import Limits
 from etsearch.prms import REWARD_MODELS
 from etsearch.prms.scripted import ScriptedRewardModel
-from etsearch.settings import Limits
 from etsearch.strategies import STRATEGIES
 from etsearch.types import EndReason, StopReason
 from tests.contract.serving import PROBLEM, QUICK, asked, made, searched, searched_over, settings, shape
@@ -242,9 +242,9 @@ async def test_a_server_that_stays_away_ends_the_search_which_can_go_on(folder, 
 
 
 async def test_an_evaluation_stops_when_its_server_stays_away_and_goes_on(folder, tmp_path):
-    from etsearch.evaluation.recipe import Recipe
-    from etsearch.evaluation.record import read_run
-    from etsearch.evaluation.runner import evaluate
+    from etsearch.evaluation.run.recipe import Recipe
+    from etsearch.evaluation.run.record import read_run
+    from etsearch.evaluation.run.runner import evaluate
 
     with running(VllmDouble(folder), VllmDouble(folder)) as (policy, prm):
         recipe = Recipe.of(

@@ -118,7 +118,7 @@ def test_extras_exist(command):
 
 
 def test_the_tables_are_those_of_the_records():
-    command = [sys.executable, "docs/make_results.py", "--table"]
+    command = [sys.executable, "tools/make_results.py", "--table"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     tables = done.stdout.strip().split("\n\n")

@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from etsearch import minimath
-from etsearch.diversity import EMBEDDERS, cluster_texts
-from etsearch.engines import GENERATORS
+from etsearch.diversity import cluster_texts
+from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError, EmbedderError
+from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
+from etsearch.loop.settings import SearchSettings
 from etsearch.prms import REWARD_MODELS
-from etsearch.settings import SearchSettings
 from etsearch.strategies import STRATEGIES
 
 pytestmark = [

@@ -49,7 +49,7 @@ async def test_a_gguf_model_answers_a_grade_school_question(gguf):
 
 
 async def test_its_steps_end_at_blank_lines_and_spell_their_ids(gguf):
-    from etsearch.engines.openvino import OpenVinoGenerator
+    from etsearch.generators.openvino import OpenVinoGenerator
 
     generator = OpenVinoGenerator(gguf)
     delimiter = generator.format.step_delimiter

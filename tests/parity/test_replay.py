@@ -6,10 +6,10 @@ from dataclasses import replace
 import pytest
 from tests.evaluations import recipe, run
 
-from etsearch.diversity import LexicalEmbedder
+from etsearch.embedders import LexicalEmbedder
 from etsearch.errors import ConfigError
-from etsearch.evaluation.record import read_run, read_tree
 from etsearch.evaluation.replay import replay
+from etsearch.evaluation.run.record import read_run, read_tree
 from etsearch.strategies import STRATEGIES
 from etsearch.types import Continuation, FinishReason
 

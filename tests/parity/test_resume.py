@@ -6,8 +6,8 @@ import pytest
 from tests.worlds import run
 
 from etsearch.errors import ConfigError, RecordError
-from etsearch.events import Selected
-from etsearch.state import SearchState
+from etsearch.loop.events import Selected
+from etsearch.loop.state import SearchState
 from etsearch.strategies import STRATEGIES
 
 

@@ -7,7 +7,8 @@ from hypothesis import strategies as st
 from scipy.cluster.hierarchy import fcluster, linkage
 from scipy.spatial.distance import pdist, squareform
 
-from etsearch.diversity import LexicalEmbedder, cluster, cluster_texts, clusters
+from etsearch.diversity import cluster, cluster_texts, clusters
+from etsearch.embedders import LexicalEmbedder
 
 THRESHOLDS = st.sampled_from([0.01, 0.05, 0.2, 0.8, 1.5])
 WORDS = st.sampled_from(["so", "red", "cups", "3", "4", "7", "+", "=", "12.5", "dogs"])

@@ -8,7 +8,8 @@ import sys
 import numpy as np
 import pytest
 
-from etsearch.diversity import EMBEDDERS, LexicalEmbedder, cluster, cluster_texts
+from etsearch.diversity import cluster, cluster_texts
+from etsearch.embedders import EMBEDDERS, LexicalEmbedder
 from etsearch.errors import ConfigError
 
 PAPER_CUT = 0.05
@@ -87,7 +88,7 @@ async def test_no_texts_have_no_rows():
 
 def test_vectors_are_the_same_in_every_process():
     code = (
-        "from etsearch.diversity import LexicalEmbedder as E; print(E().embed_now(['So 3 + 4 = 7.']).tobytes().hex())"
+        "from etsearch.embedders import LexicalEmbedder as E; print(E().embed_now(['So 3 + 4 = 7.']).tobytes().hex())"
     )
     runs = {
         subprocess.run(

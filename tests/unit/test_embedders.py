@@ -12,12 +12,12 @@ import httpx
 import numpy as np
 import pytest
 
-from etsearch.diversity import EMBEDDERS, LexicalEmbedder, cached
-from etsearch.diversity.cached import BLANK, CachedEmbedder
-from etsearch.diversity.http import HttpEmbedder
-from etsearch.diversity.in_process import InProcessEmbedder
-from etsearch.diversity.openvino import OpenVinoEmbedder
-from etsearch.diversity.sentence_transformers import SentenceTransformersEmbedder
+from etsearch.embedders import EMBEDDERS, LexicalEmbedder, cached
+from etsearch.embedders.cached import BLANK, CachedEmbedder
+from etsearch.embedders.http import HttpEmbedder
+from etsearch.embedders.in_process import InProcessEmbedder
+from etsearch.embedders.openvino import OpenVinoEmbedder
+from etsearch.embedders.sentence_transformers import SentenceTransformersEmbedder
 from etsearch.errors import ConfigError, EmbedderError, MissingDependencyError, UnavailableError
 from etsearch.servers.address import addresses
 from etsearch.servers.conditions import Conditions

@@ -6,7 +6,7 @@ from concurrent.futures import Future
 
 import pytest
 
-from etsearch.gathering import Gathered, Wakeups
+from etsearch.models.gathering import Gathered, Wakeups
 
 
 async def test_what_tasks_ask_for_in_one_turn_goes_as_one_call():

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from tests.worlds import PROBLEM, judge, run, write
 
 from etsearch import Aggregation, Limits, Sampling
-from etsearch.engines.scripted import ScriptedGenerator
 from etsearch.errors import EngineError
-from etsearch.expansion import Ahead, Expander
-from etsearch.outcome import RunningVote
+from etsearch.generators.scripted import ScriptedGenerator
+from etsearch.loop.expansion import Ahead, Expander
+from etsearch.loop.settings import SearchSettings
+from etsearch.loop.state import SearchState
+from etsearch.loop.voting import RunningVote
 from etsearch.prms.scripted import ScriptedRewardModel
-from etsearch.settings import SearchSettings
-from etsearch.state import SearchState
 from etsearch.strategies import STRATEGIES
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, EndReason, StopReason

@@ -5,7 +5,7 @@ import struct
 import pytest
 
 from etsearch.errors import ConfigError
-from etsearch.model_files import context_length, read_format
+from etsearch.models.files import context_length, read_format
 from etsearch.prms.families import described
 
 STRING, ARRAY, U32, F32 = 8, 9, 4, 6

@@ -7,8 +7,8 @@ from tests.evaluations import recipe, run
 
 from etsearch.cli import progress as module
 from etsearch.cli.progress import ProgressView
-from etsearch.evaluation.record import SearchRecord
-from etsearch.evaluation.runner import Progress
+from etsearch.evaluation.run.record import SearchRecord
+from etsearch.evaluation.run.runner import Progress
 
 
 def record(problem, strategy, *, right, status="done"):

@@ -8,8 +8,9 @@ PUBLIC = {
     "etsearch": ["Aggregation", "Limits", "Problem", "Sampling", "SearchResult", "search", "solve"],
     "etsearch.allocation": ["share"],
     "etsearch.answers": ["DEFAULT_PATTERNS", "Aggregation", "Pattern", "equivalent", "extract", "vote", "weight"],
-    "etsearch.diversity": ["EMBEDDERS", "Embedder", "LexicalEmbedder", "cluster", "cluster_texts"],
-    "etsearch.engines": ["GENERATORS", "STEP_BY_STEP", "Generator"],
+    "etsearch.diversity": ["cluster", "cluster_texts"],
+    "etsearch.embedders": ["EMBEDDERS", "Embedder", "LexicalEmbedder"],
+    "etsearch.generators": ["GENERATORS", "STEP_BY_STEP", "Generator"],
     "etsearch.errors": [
         "ConfigError",
         "EngineError",

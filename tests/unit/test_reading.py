@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from etsearch.codec import TURN, Codec, TextCodec, name_of, pieces_of, token_named, turns_of
 from etsearch.errors import ConfigError, RewardError
+from etsearch.models.codec import TURN, Codec, TextCodec, name_of, pieces_of, token_named, turns_of
 from etsearch.prms.families import FAMILIES, Head, PrmFamily, family_named
 from etsearch.prms.reading import PrmReader
 from etsearch.prms.rewards import rewards_of
@@ -216,7 +216,7 @@ def test_turns_of_a_chat():
 def test_a_folders_tokenizer_neither_cuts_nor_pads(tmp_path):
     tokenizers = pytest.importorskip("tokenizers", reason="needs the extra 'tokenizers'")
     from etsearch import minimath
-    from etsearch.codec import FolderCodec
+    from etsearch.models.codec import FolderCodec
 
     whole = tokenizers.Tokenizer.from_file(str(minimath.model_path("policy") / "tokenizer.json"))
     whole.enable_truncation(4)

@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 from etsearch.errors import ConfigError
-from etsearch.evaluation.dryrun import describe
-from etsearch.evaluation.recipe import Recipe
+from etsearch.evaluation.run.dryrun import describe
+from etsearch.evaluation.run.recipe import Recipe
 
 BASE = {"data": "minimath:test", "strategies": ["rebase", "ets"]}
 RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
@@ -105,7 +105,7 @@ def test_the_estimate_is_arithmetic():
 
 
 def test_timed_cells_take_turns_and_another_one_begins_each_round():
-    from etsearch.evaluation.runner import ROUND, blocks
+    from etsearch.evaluation.run.runner import ROUND, blocks
     from etsearch.types import Problem
 
     values = {"strategies": ["rebase", "beam"], "measure": "throughput", "concurrency": [2], "timed": 3 * ROUND}

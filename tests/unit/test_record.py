@@ -6,11 +6,11 @@ import pytest
 from filelock import FileLock
 from tests.evaluations import run, searches
 
-from etsearch.engines.scripted import ScriptedGenerator
 from etsearch.errors import ConfigError, EngineError, RecordError
-from etsearch.evaluation import runner
-from etsearch.evaluation.record import Key, read_run, read_tree
-from etsearch.evaluation.results import Results
+from etsearch.evaluation.report.results import Results
+from etsearch.evaluation.run import runner
+from etsearch.evaluation.run.record import Key, read_run, read_tree
+from etsearch.generators.scripted import ScriptedGenerator
 from etsearch.prms.scripted import ScriptedRewardModel
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from etsearch.engines import GENERATORS
 from etsearch.errors import ConfigError
+from etsearch.generators import GENERATORS
 from etsearch.servers.address import Address, addresses
 from etsearch.servers.client import Server
 from etsearch.servers.conditions import Conditions

@@ -6,8 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from etsearch.evaluation.record import DepthFigures, SearchRecord
-from etsearch.evaluation.statistics import (
+from etsearch.evaluation.report.statistics import (
     by_problem,
     difference,
     mean,
@@ -17,6 +16,7 @@ from etsearch.evaluation.statistics import (
     sizes_to,
     vote_curve,
 )
+from etsearch.evaluation.run.record import DepthFigures, SearchRecord
 
 
 def record(votes, right=(0,), *, lost=0, problem="p", seed=0):

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 from etsearch.errors import ConfigError, RecordError
-from etsearch.evaluation import tables
-from etsearch.evaluation.gains import gains
-from etsearch.evaluation.recipe import Recipe
-from etsearch.evaluation.record import DepthFigures, Run, SearchRecord
-from etsearch.evaluation.results import Cell, Results
+from etsearch.evaluation.report import tables
+from etsearch.evaluation.report.gains import gains
+from etsearch.evaluation.report.results import Cell, Results
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.record import DepthFigures, Run, SearchRecord
 from etsearch.evaluation.sweep import check_validation, choose, chosen_recipe, swept
 
 USAGE = {"num_calls": 10, "num_requests": 5, "num_scores": 8, "generated_tokens": 100, "prm_tokens": 50}
@@ -144,7 +144,7 @@ def test_what_stands_in_a_cell_does_not_end_it(some):
 
 
 def test_a_page_shows_what_it_is_given_as_text(tmp_path):
-    from etsearch.evaluation.report import write_report
+    from etsearch.evaluation.report.pages import write_report
 
     bad = search("rebase", 0, right=True, kv=600).model_copy(
         update={"problem": "<img src=x>", "answer": "<b>", "right": {"corrected": True, "released": False}}

@@ -13,8 +13,8 @@ import pytest
 
 import etsearch
 from etsearch import minimath
-from etsearch.engines import GENERATORS
 from etsearch.errors import ConfigError, UnavailableError
+from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
 from etsearch.servers.vllm import vllm_totals
 from etsearch.types import EndReason, FinishReason, GenerateRequest, Sampling, Step, Trajectory
@@ -221,7 +221,7 @@ async def test_a_server_that_is_killed_and_comes_back(serve, miniature, prm):
         nurse.start()
 
         def on_event(event):
-            if isinstance(event, etsearch.events.Selected) and event.summary.depth == 1:
+            if isinstance(event, etsearch.loop.events.Selected) and event.summary.depth == 1:
                 kills.set()
 
         result = await search(server, prm, strategy="rebase", on_event=on_event)
@@ -231,7 +231,7 @@ async def test_a_server_that_is_killed_and_comes_back(serve, miniature, prm):
         straight = result.answer
 
         def on_first(event):
-            if isinstance(event, etsearch.events.Selected) and event.summary.depth == 1:
+            if isinstance(event, etsearch.loop.events.Selected) and event.summary.depth == 1:
                 server.kill()
 
         patience = f"vllm(patience_s=1, connect_timeout_s=1):{server.url}"
@@ -240,7 +240,7 @@ async def test_a_server_that_is_killed_and_comes_back(serve, miniature, prm):
         assert len(caught.value.state.depths) == 1
         server.start().wait()
         from etsearch.loop import run_search
-        from etsearch.settings import SearchSettings
+        from etsearch.loop.settings import SearchSettings
         from etsearch.strategies import STRATEGIES
 
         generator, judge = GENERATORS.create(f"vllm:{server.url}"), REWARD_MODELS.create(f"vllm:{prm.url}")

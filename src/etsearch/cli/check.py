@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from etsearch.checks import Finding, Level, check_generator, check_reference, check_reward_model
-from etsearch.engines import GENERATORS
 from etsearch.errors import ConfigError
+from etsearch.evaluation.checks import Finding, Level, check_generator, check_reference, check_reward_model
+from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS, RewardModel
 from etsearch.prms.remote import RemoteRewardModel
 
@@ -31,7 +31,7 @@ def check(
         raise ConfigError("--reference is compared with a PRM; give --prm too")
     if not generator and not prm:
         raise ConfigError("there is nothing to check; give --generator, --prm, or both")
-    logging.getLogger("etsearch.engines").setLevel(logging.ERROR)  # its warnings are among the findings
+    logging.getLogger("etsearch.generators").setLevel(logging.ERROR)  # its warnings are among the findings
     findings = asyncio.run(_gather(generator, prm, reference))
     table = Table("", "what was tried", "found", "what it means", box=None, pad_edge=False, header_style="bold")
     for finding in findings:

@@ -11,9 +11,9 @@ from rich.markup import escape
 
 from etsearch.cli.progress import ProgressView
 from etsearch.errors import ConfigError
-from etsearch.evaluation.dryrun import describe
-from etsearch.evaluation.recipe import EXAMPLE, Recipe
-from etsearch.evaluation.runner import Outcome, evaluate
+from etsearch.evaluation.run.dryrun import describe
+from etsearch.evaluation.run.recipe import EXAMPLE, Recipe
+from etsearch.evaluation.run.runner import Outcome, evaluate
 from etsearch.registry import split
 
 _NO_LIST: list[str] = []

@@ -6,9 +6,9 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from etsearch.diversity import EMBEDDERS
-from etsearch.engines import GENERATORS
+from etsearch.embedders import EMBEDDERS
 from etsearch.evaluation.datasets import DATASETS
+from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
 from etsearch.registry import Registry
 from etsearch.strategies import STRATEGIES

@@ -8,7 +8,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from etsearch.events import Completed, Event, Expanded, Scored, Selected
+from etsearch.loop.events import Completed, Event, Expanded, Scored, Selected
 
 _LINES_OF_BEST = 8
 

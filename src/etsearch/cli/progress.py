@@ -10,9 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from etsearch.cli.live import TerminalView
-from etsearch.evaluation.recipe import Recipe
-from etsearch.evaluation.record import RunWriter, SearchRecord
-from etsearch.evaluation.runner import Progress
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.record import RunWriter, SearchRecord
+from etsearch.evaluation.run.runner import Progress
 
 LINE_EVERY_S: Final = 15.0
 """Pause between two plain lines."""

@@ -9,10 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from etsearch.diversity import EMBEDDERS
+from etsearch.embedders import EMBEDDERS
 from etsearch.errors import RecordError
-from etsearch.evaluation.record import Run, SearchRecord, read_run, read_tree
 from etsearch.evaluation.replay import ReplayedDepth, replay
+from etsearch.evaluation.run.record import Run, SearchRecord, read_run, read_tree
 from etsearch.strategies import STRATEGIES
 
 

@@ -6,11 +6,11 @@ from typing import Annotated
 import typer
 
 from etsearch.evaluation.grading import DEFAULT_GRADER, GRADERS
-from etsearch.evaluation.record import read_run
 from etsearch.evaluation.regrade import regrade
-from etsearch.evaluation.report import write_report
-from etsearch.evaluation.results import Results
-from etsearch.evaluation.tables import disagreements
+from etsearch.evaluation.report.pages import write_report
+from etsearch.evaluation.report.results import Results
+from etsearch.evaluation.report.tables import disagreements
+from etsearch.evaluation.run.record import read_run
 
 
 def report(

@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from etsearch.result import SearchResult
+from etsearch.loop.result import SearchResult
 from etsearch.types import EngineFigures
 
 _MAX_VOTES = 5

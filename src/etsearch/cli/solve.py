@@ -15,10 +15,10 @@ from etsearch.cli.live import LiveView
 from etsearch.cli.show import show, show_comparison
 from etsearch.errors import ConfigError, RecordError, UnavailableError
 from etsearch.loop import run_search
+from etsearch.loop.result import SearchResult
+from etsearch.loop.settings import Limits, SearchSettings
+from etsearch.loop.state import SearchState
 from etsearch.registry import parse, split
-from etsearch.result import SearchResult
-from etsearch.settings import Limits, SearchSettings
-from etsearch.state import SearchState
 from etsearch.strategies import STRATEGIES, Strategy
 from etsearch.types import Problem, Sampling
 

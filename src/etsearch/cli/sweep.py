@@ -8,8 +8,8 @@ from rich.console import Console
 
 from etsearch.cli.eval import make_recipe, numbers, run
 from etsearch.errors import ConfigError
-from etsearch.evaluation.dryrun import describe
-from etsearch.evaluation.results import Results
+from etsearch.evaluation.report.results import Results
+from etsearch.evaluation.run.dryrun import describe
 from etsearch.evaluation.sweep import check_validation, grid_recipe, swept, table, write_sweep
 from etsearch.registry import split
 

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from etsearch.errors import RecordError
-from etsearch.evaluation.record import SearchRecord, read_run, read_tree
+from etsearch.evaluation.run.record import SearchRecord, read_run, read_tree
 from etsearch.viewer import page, viewed
 
 _MOST = 24

@@ -63,14 +63,19 @@ def cluster_texts(
 
 def _cluster_copies(embeddings: NDArray[Any], copy_of: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:
     """Clusters of copies of rows: which row each of them is of, [n]. Other rows are not looked at."""
-    if not 0 < threshold <= 2:
-        raise ConfigError(f"the cluster threshold is {threshold}; it must be above 0 and at most 2")
+    check_threshold(threshold)
     distinct, copy_of = np.unique(copy_of, return_inverse=True)
     rows = _unit_rows(embeddings, distinct)
     if len(copy_of) < 2:
         return np.zeros(len(copy_of), dtype=np.int64)
     joined = _average_linkage(_cosine_distances(rows), np.bincount(copy_of), threshold)
     return _by_first_appearance(joined[copy_of])
+
+
+def check_threshold(threshold: float) -> None:
+    """Raises ConfigError for a cosine distance at which no tree of clusters can be cut."""
+    if not 0 < threshold <= 2:
+        raise ConfigError(f"the cluster threshold is {threshold}; it must be above 0 and at most 2")
 
 
 def _average_linkage(distances: NDArray[np.float64], counts: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from etsearch.evaluation.grading import GRADERS, grade, grade_all
-from etsearch.evaluation.record import SearchRecord, revise
+from etsearch.evaluation.run.record import SearchRecord, revise
 
 
 def regrade(path: Path) -> int:

@@ -11,12 +11,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from etsearch.allocation import check_rewards
-from etsearch.diversity import Embedder, cluster_texts
+from etsearch.diversity import cluster_texts
+from etsearch.embedders import Embedder
 from etsearch.errors import ConfigError
-from etsearch.evaluation.record import StoredTree
-from etsearch.result import DepthSummary
-from etsearch.settings import SearchSettings
-from etsearch.state import SearchState
+from etsearch.evaluation.run.record import StoredTree
+from etsearch.loop.result import DepthSummary
+from etsearch.loop.settings import SearchSettings
+from etsearch.loop.state import SearchState
 from etsearch.strategies import Frontier, Strategy
 
 

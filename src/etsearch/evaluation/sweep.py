@@ -10,11 +10,11 @@ from typing import Any, Final
 import yaml
 
 from etsearch.errors import ConfigError, RecordError
-from etsearch.evaluation import plots
-from etsearch.evaluation.recipe import Recipe
-from etsearch.evaluation.results import Cell, Results
-from etsearch.evaluation.statistics import Interval
-from etsearch.evaluation.tables import Table, code, points, times
+from etsearch.evaluation.report import plots
+from etsearch.evaluation.report.results import Cell, Results
+from etsearch.evaluation.report.statistics import Interval
+from etsearch.evaluation.report.tables import Table, code, points, times
+from etsearch.evaluation.run.recipe import Recipe
 from etsearch.registry import parse
 
 TOLERANCE: Final = 0.002

@@ -15,8 +15,8 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from etsearch.codec import FolderCodec
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
+from etsearch.models.codec import FolderCodec
 from etsearch.prms.families import Head, PrmFamily, family_named
 from etsearch.prms.reading import PrmReader
 

@@ -14,7 +14,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from etsearch.errors import ConfigError
-from etsearch.model_files import read_description
+from etsearch.models.files import read_description
 
 QUESTION: Final = "{question}"
 STEP: Final = "{step}"

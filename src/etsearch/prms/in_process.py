@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.errors import RewardError
-from etsearch.gathering import Wakeups
+from etsearch.models.gathering import Wakeups
 from etsearch.prms.families import Head
 from etsearch.prms.reading import PrmReader, Reading
 from etsearch.prms.rewards import rewards_of

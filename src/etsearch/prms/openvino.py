@@ -13,10 +13,10 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.codec import Codec, FolderCodec, Messages
 from etsearch.errors import ConfigError, MissingDependencyError, RewardError
-from etsearch.gathering import Gathered
-from etsearch.model_files import checked_path, context_length, identify, unreadable
+from etsearch.models.codec import Codec, FolderCodec, Messages
+from etsearch.models.files import checked_path, context_length, identify, unreadable
+from etsearch.models.gathering import Gathered
 from etsearch.prms.families import Head, PrmFamily, family_named
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
 from etsearch.prms.packing import pack

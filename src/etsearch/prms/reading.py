@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, final
 
-from etsearch.codec import Codec
 from etsearch.errors import ConfigError, RewardError
+from etsearch.models.codec import Codec
 from etsearch.prms.families import QUESTION, STEP, Head, PrmFamily
 from etsearch.types import Trajectory
 

@@ -12,8 +12,8 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.codec import Codec
 from etsearch.errors import BadResponseError, ConfigError, EtsearchError, RewardError, UnavailableError
+from etsearch.models.codec import Codec
 from etsearch.prms.families import Head, PrmFamily
 from etsearch.prms.reading import PrmReader, Reading
 from etsearch.prms.rewards import rewards_of

@@ -13,8 +13,8 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.codec import turns_of
 from etsearch.errors import RewardError
+from etsearch.models.codec import turns_of
 from etsearch.prms.families import Head
 from etsearch.prms.reading import PrmReader
 from etsearch.prms.remote import Asked, Post, Route

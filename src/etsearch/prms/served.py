@@ -2,8 +2,8 @@
 
 from typing import Literal
 
-from etsearch.codec import Codec, TextCodec, local_codec
 from etsearch.errors import ConfigError
+from etsearch.models.codec import Codec, TextCodec, local_codec
 from etsearch.prms.families import Head, family_named
 from etsearch.prms.remote import PrmOptions, RemoteRewardModel, Route
 from etsearch.prms.routes import (

@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
-from etsearch.codec import FolderCodec
 from etsearch.errors import ConfigError, MissingDependencyError
-from etsearch.model_files import context_length, identify
+from etsearch.models.codec import FolderCodec
+from etsearch.models.files import context_length, identify
 from etsearch.prms.families import Head, PrmFamily, family_named
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
 from etsearch.prms.reading import PrmReader

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, final
 
-from etsearch.codec import Codec, Messages
 from etsearch.errors import BadResponseError, ConfigError
+from etsearch.models.codec import Codec, Messages
 from etsearch.servers.client import RefusedError
 from etsearch.servers.pool import Pool
 

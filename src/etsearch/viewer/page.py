@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from etsearch.outcome import conclude
-from etsearch.result import plain_number
-from etsearch.settings import SearchSettings
-from etsearch.state import SearchState
+from etsearch.loop.result import plain_number
+from etsearch.loop.settings import SearchSettings
+from etsearch.loop.state import SearchState
+from etsearch.loop.voting import conclude
 from etsearch.tree import ROOT
 from etsearch.types import EngineFigures, StopReason
 

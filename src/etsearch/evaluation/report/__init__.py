@@ -1,0 +1,1 @@
+"""What reads runs: results, figures, tables, plots, pages."""

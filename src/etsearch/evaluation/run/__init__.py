@@ -1,0 +1,1 @@
+"""What makes a run: the recipe, its folder, and the searches one after the other."""

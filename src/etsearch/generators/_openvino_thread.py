@@ -1,0 +1,310 @@
+"""The thread that drives an OpenVINO GenAI pipeline, and the two ways a request is put to it."""
+
+import itertools
+import logging
+import queue
+import threading
+from collections import deque
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import numpy as np
+
+from etsearch.errors import EngineError, EngineOverloadedError
+from etsearch.generators._kv_room import BLOCK_TOKENS, KvRoom, Need
+from etsearch.types import EngineStats
+
+_logger = logging.getLogger(__name__)
+
+MAX_BATCHED_TOKENS: Final = 2048
+"""Tokens of prefixes and of running sequences that one step computes at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One generated sequence as the pipeline gives it, the end-of-sequence token included."""
+
+    ids: tuple[int, ...]
+    log_probabilities: tuple[float, ...]
+
+
+class Work(Protocol):
+    """A request inside the pipeline."""
+
+    def poll(self) -> list[Output] | None:
+        """The outputs once all are there, else None. Raises EngineError if the pipeline gave the request up."""
+
+    def cancel(self) -> None:
+        """Takes it out of the pipeline at the next step."""
+
+
+@dataclass(slots=True)
+class _Job:
+    """What a caller waits for: ``start`` hands the request to the pipeline in the worker's thread."""
+
+    start: Callable[[], Work]
+    need: Need
+    future: "Future[list[Output]]"
+    work: Work | None = None
+
+    def poll(self) -> list[Output] | None:
+        return self.work.poll() if self.work is not None else None
+
+    def cancel(self) -> None:
+        if self.work is not None:
+            self.work.cancel()
+
+    def fail(self, error: Exception) -> None:
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
+        try:
+            self.cancel()
+        except Exception:
+            _logger.exception("a request that failed could not be taken out of the pipeline")
+
+
+class Group:
+    """All sequences of a request as one pipeline request, which forks them off one prefix."""
+
+    def __init__(self, pipeline: "PipelineThread", prefix: Sequence[int], config: Any) -> None:
+        self._handle = pipeline.add(prefix, config)
+
+    def poll(self) -> list[Output] | None:
+        status = self._handle.get_status().name
+        if status == "IGNORED":
+            raise _no_room()
+        if status != "FINISHED":
+            return None
+        return [Output(tuple(o.generated_ids), tuple(o.generated_log_probs)) for o in self._handle.read_all()]
+
+    def cancel(self) -> None:
+        self._handle.cancel()
+
+
+class _Branch:
+    """One sequence that is read token by token and stopped when its text holds a delimiter."""
+
+    def __init__(self, handle: Any, texts: Sequence[str], stop: Sequence[str]) -> None:
+        self.handle, self._texts, self._stop = handle, texts, stop
+        self.ids: list[int] = []
+        self._log_probabilities: list[float] = []
+        self._tail, self.is_done = "", False
+
+    def poll(self) -> None:
+        status = self.handle.get_status().name
+        while not self.is_done and self.handle.can_read():
+            for output in self.handle.read().values():
+                self._take(output)
+        if not self.is_done and status == "IGNORED":
+            raise _no_room()
+        self.is_done = self.is_done or status == "FINISHED"
+
+    def _take(self, output: Any) -> None:
+        self._log_probabilities += output.generated_log_probs
+        for token in output.generated_ids:
+            self.ids.append(token)
+            self._tail += self._texts[token]
+        if any(s in self._tail for s in self._stop):
+            self.is_done = True
+            self.handle.stop()
+        self._tail = self._tail[-max(map(len, self._stop)) :]
+
+    @property
+    def output(self) -> Output:
+        return Output(tuple(self.ids), tuple(self._log_probabilities))
+
+
+class Watched:
+    """The sequences of a request as pipeline requests of their own, read token by token.
+
+    The pipeline streams a request only if it has one sequence. The first goes ahead by one token, so that the
+    others find its prefix in the cache.
+    """
+
+    def __init__(self, add: Callable[[int], Any], count: int, texts: Sequence[str], stop: Sequence[str]) -> None:
+        self._add, self._count, self._texts, self._stop = add, count, texts, stop
+        self._branches = [self._branch(0)]
+
+    def _branch(self, index: int) -> _Branch:
+        return _Branch(self._add(index), self._texts, self._stop)
+
+    def poll(self) -> list[Output] | None:
+        for branch in self._branches:
+            branch.poll()
+        if len(self._branches) < self._count and self._branches[0].ids:
+            self._branches += [self._branch(i) for i in range(1, self._count)]
+        if len(self._branches) < self._count or not all(b.is_done for b in self._branches):
+            return None
+        return [b.output for b in self._branches]
+
+    def cancel(self) -> None:
+        for branch in self._branches:
+            branch.handle.cancel()
+
+
+def _no_room() -> EngineError:
+    return EngineOverloadedError(
+        "the KV cache cannot hold this request even alone; give the engine a larger cache (cache_gb) or ask for fewer"
+    )
+
+
+class PipelineThread:
+    """The pipeline and the thread that drives it. Only that thread calls it once it runs."""
+
+    def __init__(self, pipeline: Any, num_blocks: int) -> None:
+        import openvino as ov  # noqa: PLC0415
+
+        self._tensor = ov.Tensor
+        self._pipeline, self._room = pipeline, KvRoom(num_blocks)
+        self._ids = itertools.count(1)
+        self._inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._waiting: deque[_Job] = deque()
+        self._jobs: list[_Job] = []
+        self._leaving: list[Need] = []
+        self._lock, self._is_closed = threading.Lock(), False
+        self._metrics: Any = pipeline.get_metrics()
+        self._thread = threading.Thread(target=self._run, name="etsearch-openvino", daemon=True)
+        self._thread.start()
+
+    def add(self, prefix: Sequence[int], config: Any) -> Any:
+        ids = self._tensor(np.asarray([prefix], dtype=np.int64))
+        return self._pipeline.add_request(next(self._ids), ids, config)
+
+    def submit(self, start: Callable[[], Work], need: Need) -> "Future[list[Output]]":
+        """``start`` is called in the pipeline's thread, once the cache has room for what the request needs."""
+        job = _Job(start, need, Future())
+        with self._lock:
+            if self._is_closed:
+                raise _closed()
+            self._inbox.put(job)
+        return job.future
+
+    def stop(self) -> None:
+        """Ends the thread; what is in flight fails. May be called twice, from any thread, and at exit."""
+        with self._lock:
+            if not self._is_closed:
+                self._is_closed = True
+                self._inbox.put(None)
+        if threading.current_thread() is not self._thread:
+            self._thread.join()
+
+    def stats(self) -> EngineStats:
+        """The figures of the last step; the pipeline keeps showing them when nothing runs any more."""
+        metrics, is_idle = self._metrics, not self._jobs
+        running = 0 if is_idle else metrics.scheduled_requests
+        return EngineStats(
+            cache_use=0.0 if is_idle else metrics.cache_usage / 100,
+            peak_cache_use=metrics.max_cache_usage / 100,
+            mean_cache_use=metrics.avg_cache_usage / 100,
+            cache_capacity_tokens=self._room.num_blocks * BLOCK_TOKENS,
+            num_running=running,
+            num_waiting=self._inbox.qsize()
+            + len(self._waiting)
+            + (0 if is_idle else max(metrics.requests - running, 0)),
+        )
+
+    def _run(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:  # noqa: BLE001 - nobody must wait for a thread that is gone
+            self._give_up(EngineError(f"the embedded engine failed: {error}; make a new one"))
+        self._pipeline = None
+
+    def _serve(self) -> None:
+        while self._take_in():
+            if self._jobs:
+                self._step()
+                self._settle()
+            self._let_go()
+        self._jobs += self._waiting
+        self._fail_all(_closed())
+        self._let_go()
+
+    def _give_up(self, error: EngineError) -> None:
+        """Tells all who wait, and whoever comes later."""
+        with self._lock:
+            self._is_closed = True
+        left = [*self._jobs, *self._waiting]
+        while not self._inbox.empty():
+            left += filter(None, [self._inbox.get()])
+        for job in left:
+            if not job.future.done() and job.future.set_running_or_notify_cancel():
+                job.future.set_exception(error)
+
+    def _let_go(self) -> None:
+        """What was cancelled leaves the pipeline at a step only."""
+        if not self._jobs and self._pipeline.has_non_finished_requests():
+            self._step()
+
+    def _step(self) -> None:
+        leaving, self._leaving = self._leaving, []
+        try:
+            self._pipeline.step()
+            self._metrics = self._pipeline.get_metrics()
+        except Exception as error:  # noqa: BLE001 - whatever the pipeline throws belongs to the callers
+            self._fail_all(EngineError(f"OpenVINO GenAI failed while generating: {error}"))
+        self._room.computed(MAX_BATCHED_TOKENS // 2)
+        for need in leaving:
+            self._room.give_back(need)
+
+    def _take_in(self) -> bool:
+        """Starts what there is room for; waits for a request if there is none. False once the engine is closed."""
+        while not (self._jobs or self._waiting) or not self._inbox.empty():
+            job = self._inbox.get()
+            if job is None:
+                return False
+            self._waiting.append(job)
+        if not self._jobs:
+            self._release_all()
+        while self._waiting and (self._waiting[0].future.cancelled() or self._room.has_room(self._waiting[0].need)):
+            self._start(self._waiting.popleft())
+        return True
+
+    def _release_all(self) -> None:
+        for need in self._leaving:
+            self._room.give_back(need)
+        self._leaving = []
+
+    def _start(self, job: _Job) -> None:
+        try:
+            if not job.future.cancelled():
+                job.work = job.start()
+                self._jobs.append(job)
+                self._room.take(job.need)
+        except Exception as error:  # noqa: BLE001 - as above
+            job.fail(EngineError(f"OpenVINO GenAI refused the request: {error}"))
+
+    def _settle(self) -> None:
+        """Answers the callers whose requests are done; by then the figures no longer count them."""
+        settled = [(job, answer) for job in self._jobs if (answer := self._answer(job)) is not None]
+        done = {id(job) for job, _ in settled}
+        self._jobs = [job for job in self._jobs if id(job) not in done]
+        self._leaving += [job.need for job, _ in settled]
+        for job, answer in settled:
+            if isinstance(answer, Exception):
+                job.fail(answer)
+            elif job.future.set_running_or_notify_cancel():
+                job.future.set_result(answer)
+
+    @staticmethod
+    def _answer(job: _Job) -> list[Output] | Exception | None:
+        if job.future.cancelled():
+            return EngineError("the caller cancelled the request")
+        try:
+            return job.poll()
+        except EngineError as error:
+            return error
+        except Exception as error:  # noqa: BLE001 - as above
+            return EngineError(f"OpenVINO GenAI failed: {error}")
+
+    def _fail_all(self, error: EngineError) -> None:
+        for job in self._jobs:
+            job.fail(error)
+        self._leaving += [job.need for job in self._jobs]
+        self._jobs = []
+
+
+def _closed() -> EngineError:
+    return EngineError("the engine is closed; make a new one")

@@ -1,0 +1,285 @@
+"""The embedded generator: OpenVINO GenAI's continuous batching in this process.
+
+One thread owns the pipeline and alternates between taking requests in and taking a step, so that the branches of
+all searches share one continuous batch. Callers may live on any event loop.
+
+What the pipeline does with delimiters decides how a request is put to it. A token in ``stop_token_ids`` stays in the
+generated ids, but the token that completes one of ``stop_strings`` is cut off, whatever
+``include_stop_str_in_output`` says. So ``stop_strings`` is never used: the tokens whose text holds the delimiter
+are stop tokens, and where a delimiter can also be spelt by several tokens (a blank line as two newlines) the
+thread itself reads the tokens as they come and stops the sequence (:class:`Watched`).
+"""
+
+import asyncio
+import hashlib
+import itertools
+import math
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Final, Literal, final, get_args
+
+import numpy as np
+
+from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
+from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
+from etsearch.generators._openvino_thread import (
+    MAX_BATCHED_TOKENS,
+    Group,
+    Output,
+    PipelineThread,
+    Watched,
+    Work,
+)
+from etsearch.generators.base import STEP_BY_STEP
+from etsearch.models.files import checked_path, context_length, identify, read_format, unreadable
+from etsearch.models.gathering import Gathered, Wakeups
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
+
+Precision = Literal["f32", "bf16", "f16"]
+
+_TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, stop=(), seed=0)
+
+
+@final
+class OpenVinoGenerator:
+    """A model in this process: an OpenVINO IR folder, or a GGUF file of an architecture that OpenVINO GenAI reads.
+
+    Sampling is from the model's full distribution, cut by ``top_p`` only; the same seed gives the same continuations,
+    but for what the batch does to the last digits of a probability. ``Continuation.log_probability`` is under the
+    model's own distribution: temperature and ``top_p`` do not enter it.
+
+    Args:
+        path: The folder (with the tokenizer as IR) or the ``.gguf`` file.
+        format: How questions are put to the model; by default what ``etsearch.json`` in the folder says, else
+            :data:`~etsearch.generators.base.STEP_BY_STEP`.
+        cache_gb: Size of the KV cache in GB; memory is taken as it is used.
+        num_kv_blocks: Size of the KV cache in blocks of 32 tokens, instead of ``cache_gb``.
+        precision: What the engine computes in: ``f32``, ``bf16`` or ``f16``. By default the engine's choice, which is
+            bf16 on a CPU that has it, so that searches differ from one kind of CPU to another.
+        max_num_seqs: Sequences that a step computes at most. More may be asked for; they wait.
+        read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
+
+    Raises:
+        ConfigError: The path does not exist or holds no model that can be read; a size below 1.
+        MissingDependencyError: openvino-genai is not installed.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        *,
+        format: PromptFormat | None = None,  # noqa: A002 - the protocol's name
+        cache_gb: int = 1,
+        num_kv_blocks: int | None = None,
+        max_num_seqs: int = 256,
+        precision: Precision | None = None,
+        read_question: Callable[[str], str] = str,
+    ) -> None:
+        for name, value in (("cache_gb", cache_gb), ("num_kv_blocks", num_kv_blocks), ("max_num_seqs", max_num_seqs)):
+            if value is not None and value < 1:
+                raise ConfigError(f"{name} is {value}; it must be at least 1")
+        if precision not in (None, *get_args(Precision)):
+            raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(get_args(Precision))}, or none")
+        self._path = checked_path(path)
+        self._genai = _import_genai()
+        self._format = format or read_format(self._path) or STEP_BY_STEP
+        self._read_question, self._precision = read_question, precision
+        self._known_delimiters: dict[tuple[str, ...], _Delimiters] = {}
+        scheduler = self._genai.SchedulerConfig()
+        scheduler.enable_prefix_caching = True
+        scheduler.dynamic_split_fuse = True
+        scheduler.max_num_batched_tokens = max(MAX_BATCHED_TOKENS, max_num_seqs)
+        scheduler.max_num_seqs = max_num_seqs
+        if num_kv_blocks is not None:
+            scheduler.num_kv_blocks = num_kv_blocks
+        else:
+            scheduler.cache_size = cache_gb
+        properties = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
+        try:
+            pipeline = self._genai.ContinuousBatchingPipeline(str(self._path), scheduler, "CPU", properties)
+            self._tokenizer = pipeline.get_tokenizer()
+            self._ends = frozenset({self._tokenizer.get_eos_token_id(), *pipeline.get_config().stop_token_ids})
+            self._texts = _token_texts(self._tokenizer)
+            num_blocks = num_kv_blocks or _count_blocks(pipeline, self._config(_TWO_TOKENS, 0, 1))
+        except RuntimeError as error:
+            raise ConfigError(unreadable(self._path, str(error))) from error
+        self._num_blocks = num_blocks
+        self._context_tokens = min(context_length(self._path) or math.inf, num_blocks * BLOCK_TOKENS)
+        self._pipeline = PipelineThread(pipeline, num_blocks)
+        self._wakeups: Wakeups[list[Output]] = Wakeups()
+        self._texts_of: Gathered[list[tuple[int, ...]], list[str]] = Gathered(self._decoded)
+        self._stop = weakref.finalize(self, self._pipeline.stop)
+
+    @property
+    def format(self) -> PromptFormat:
+        """How questions are put to this model."""
+        return self._format
+
+    @property
+    def identity(self) -> Identity:
+        """The model's files, and the version of OpenVINO GenAI."""
+        return identify(self._path, f"openvino-genai {self._genai.__version__}, {self._precision or 'own precision'}")
+
+    async def generate(self, request: GenerateRequest) -> list[Continuation]:
+        """``request.num_continuations`` continuations; see :class:`~etsearch.generators.base.Generator`.
+
+        A token limit beyond the context is lowered to it.
+        """
+        request = self._fitted(request)
+        count = 1 if request.sampling.temperature == 0 else request.num_continuations
+        most = most_sequences(self._num_blocks, len(request.prefix), request.max_tokens)
+        parts = [self._submit(request, start, min(most, count - start)) for start in range(0, count, most)]
+        outputs = list(itertools.chain.from_iterable(await asyncio.gather(*map(self._wakeups.result, parts))))
+        return await self._continuations(outputs, request.stop) * (request.num_continuations // count)
+
+    async def encode(self, text: str) -> list[int]:
+        """Token ids of a text, without any special token around it."""
+        return self._ids(text, add_special_tokens=False)
+
+    async def encode_prompt(self, question: str) -> list[int]:
+        """Token ids of a question in this model's format."""
+        prompt = self._format.prompt(self._read_question(question))
+        if not (self._format.chat and self._tokenizer.chat_template):
+            return self._ids(prompt, add_special_tokens=True)
+        try:
+            chat = self._tokenizer.apply_chat_template(
+                [{"role": "user", "content": prompt}], add_generation_prompt=True
+            )
+        except RuntimeError as error:
+            raise ConfigError(f"the chat template of {self._path} cannot be applied: {error}") from error
+        return self._ids(chat, add_special_tokens=False)
+
+    async def stats(self) -> EngineStats:
+        """KV cache and requests, as of the last step."""
+        return self._pipeline.stats()
+
+    async def aclose(self) -> None:
+        """Stops the pipeline's thread; requests in flight raise EngineError. A second call does nothing."""
+        await asyncio.to_thread(self._stop)
+
+    def _ids(self, text: str, *, add_special_tokens: bool) -> list[int]:
+        try:
+            tokens = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).input_ids.data
+        except RuntimeError as error:
+            raise ConfigError(f"the tokenizer of {self._path} cannot read {text!r}: {error}") from error
+        return [int(i) for i in tokens.reshape(-1)]
+
+    def _fitted(self, request: GenerateRequest) -> GenerateRequest:
+        """The request within what the model and its cache can hold; an error says what makes no sense in it."""
+        for name, value in (("num_continuations", request.num_continuations), ("max_tokens", request.max_tokens)):
+            if value < 1:
+                raise ConfigError(f"{name} is {value}; it must be at least 1")
+        if not request.prefix or min(request.prefix) < 0 or max(request.prefix) >= len(self._texts):
+            raise ConfigError(f"the prefix must hold token ids from 0 to {len(self._texts) - 1}, one at least")
+        if not all(request.stop):
+            raise ConfigError("a stop string is empty")
+        room = self._context_tokens - len(request.prefix)
+        if room < 1:
+            raise ContextLengthError(
+                f"a prefix of {len(request.prefix)} tokens leaves no room: the model and its KV cache hold "
+                f"{self._context_tokens:.0f}; shorten the question, lower max_tokens or enlarge the cache"
+            )
+        return replace(request, max_tokens=int(min(request.max_tokens, room)))
+
+    def _submit(self, request: GenerateRequest, start: int, count: int) -> "Future[list[Output]]":
+        """Continuations ``start`` to ``start + count - 1`` of a request, which the cache can hold together."""
+        need = Need.of(request.prefix, count, request.max_tokens)
+        return self._pipeline.submit(lambda: self._work(request, start, count), need)
+
+    def _work(self, request: GenerateRequest, start: int, count: int) -> Work:
+        """Called in the pipeline's thread."""
+        pipeline = self._pipeline
+        if not self._delimiters(request.stop).can_span:
+            return Group(pipeline, request.prefix, self._config(request, start, count))
+        add = lambda index: pipeline.add(request.prefix, self._config(request, start + index, 1))  # noqa: E731
+        return Watched(add, count, self._texts, request.stop)
+
+    def _config(self, request: GenerateRequest, index: int, count: int) -> Any:
+        """The pipeline's settings for ``count`` sequences; ``index`` tells apart requests of one seed."""
+        config, sampling = self._genai.GenerationConfig(), request.sampling
+        config.apply_chat_template = False
+        config.do_sample = sampling.temperature > 0
+        if config.do_sample:
+            config.temperature, config.top_p = sampling.temperature, sampling.top_p
+        config.rng_seed = _seed(request.seed, index)
+        config.num_return_sequences = count
+        config.max_new_tokens = request.max_tokens
+        config.stop_token_ids = set(self._ends | self._delimiters(request.stop).holders)
+        config.logprobs = 1
+        return config
+
+    def _delimiters(self, stop: tuple[str, ...]) -> "_Delimiters":
+        if stop not in self._known_delimiters:
+            self._known_delimiters[stop] = _Delimiters.of(stop, self._texts)
+        return self._known_delimiters[stop]
+
+    def _decoded(self, requests: list[list[tuple[int, ...]]]) -> list[list[str]]:
+        """The texts of each request's sequences."""
+        texts = iter(self._tokenizer.decode([list(ids) for request in requests for ids in request]))
+        return [list(itertools.islice(texts, len(request))) for request in requests]
+
+    async def _continuations(self, outputs: Sequence[Output], stop: tuple[str, ...]) -> list[Continuation]:
+        has_ended = [bool(o.ids) and o.ids[-1] in self._ends for o in outputs]
+        ids = [o.ids[:-1] if ended else o.ids for o, ended in zip(outputs, has_ended, strict=True)]
+        texts = await self._texts_of(ids)
+        continuations = []
+        for output, own, text, ended in zip(outputs, ids, texts, has_ended, strict=True):
+            is_step = any(s in text for s in stop)
+            reason = FinishReason.END if ended else FinishReason.STEP if is_step else FinishReason.LENGTH
+            continuations.append(
+                Continuation(own, text if own else "", reason, sum(output.log_probabilities[: len(own)]))
+            )
+        return continuations
+
+
+@dataclass(frozen=True, slots=True)
+class _Delimiters:
+    """How stop strings are spelt in tokens.
+
+    ``holders`` are the tokens whose text holds one of them; with ``can_span`` one may also be spelt by several
+    tokens, none of which holds it.
+    """
+
+    holders: frozenset[int]
+    can_span: bool
+
+    @classmethod
+    def of(cls, stop: Sequence[str], texts: Sequence[str]) -> "_Delimiters":
+        holders = frozenset(i for i, text in enumerate(texts) if any(s in text for s in stop))
+        starts = tuple(s[:i] for s in stop for i in range(1, len(s)))
+        return cls(holders, can_span=any(text.endswith(starts) for text in texts))
+
+
+def _token_texts(tokenizer: Any) -> list[str]:
+    """The text of every token, alone; a token that is part of a character shows as a replacement character."""
+    size = max(tokenizer.get_vocab().values()) + 1
+    return list(tokenizer.decode([[i] for i in range(size)]))
+
+
+def _seed(seed: int, index: int) -> int:
+    """The pipeline's generator takes 32 bits; all of ours enter them."""
+    return int.from_bytes(hashlib.blake2b(f"{seed} {index}".encode(), digest_size=4).digest())
+
+
+def _count_blocks(pipeline: Any, config: Any) -> int:
+    """The size of the cache, which the pipeline does not tell: one token takes one block, and the share is known."""
+    config.ignore_eos = True  # what has ended holds no block any more when the share is taken
+    import openvino as ov  # noqa: PLC0415
+
+    handle = pipeline.add_request(0, ov.Tensor(np.zeros((1, 1), dtype=np.int64)), config)
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+    del handle  # not earlier: a request whose handle is gone is dropped
+    share = float(pipeline.get_metrics().max_cache_usage) / 100
+    return round(1 / share)
+
+
+def _import_genai() -> Any:
+    try:
+        import openvino_genai  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingDependencyError("The embedded engine (OpenVINO GenAI)", "local") from error
+    return openvino_genai

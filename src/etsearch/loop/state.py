@@ -1,0 +1,140 @@
+"""A search between two depths: all that it takes to go on with it, as plain values and back."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields, replace
+from typing import Any, Final, NamedTuple, Self
+
+from etsearch.errors import RecordError
+from etsearch.loop.result import DepthSummary, Failure, Usage, plain_number
+from etsearch.tree import ROOT, SearchTree
+from etsearch.types import Continuation, EndReason, FinishReason
+
+_DEPTH: Final = tuple(f.name for f in fields(DepthSummary))
+
+
+@dataclass(slots=True)
+class Spent:
+    """What a search has asked its parts for so far; see ``Usage`` for each."""
+
+    num_requests: int = 0
+    num_calls: int = 0
+    num_scores: int = 0
+    generated_tokens: int = 0
+    prm_tokens: int = 0
+    num_cancelled: int = 0
+    wasted_tokens: int = 0
+
+
+class Mark(NamedTuple):
+    """How much of a state there was at a moment between two depths."""
+
+    num_nodes: int
+    num_ended: int
+    num_failures: int
+    spent: Spent
+
+
+@dataclass(slots=True)
+class SearchState:
+    """What a search has done so far.
+
+    Attributes:
+        tree: every step that was written.
+        ended: nodes at which trajectories ended, in the order of their ending, and why.
+        failures: requests that failed for good.
+        depths: the depths that are over.
+        spent: what it asked its parts for.
+        seconds: wall-clock by phase up to the last depth that is over.
+    """
+
+    tree: SearchTree
+    ended: dict[int, EndReason] = field(default_factory=dict)
+    failures: list[Failure] = field(default_factory=list)
+    depths: list[DepthSummary] = field(default_factory=list)
+    spent: Spent = field(default_factory=Spent)
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def expansions(self) -> dict[int, int]:
+        """The nodes to expand next and the width of each; none once the search is over, or before it began."""
+        if not self.depths:
+            return {}
+        last = self.depths[-1]
+        return {node: width for node, width in zip(last.nodes, last.widths, strict=True) if width > 0}
+
+    def before(self, mark: "Mark") -> "SearchState":
+        """The state as it was at a mark; what happened since is not in it."""
+        return SearchState(
+            tree=self.tree.head(mark.num_nodes),
+            ended=dict(list(self.ended.items())[: mark.num_ended]),
+            failures=self.failures[: mark.num_failures],
+            depths=list(self.depths),
+            spent=replace(mark.spent),
+            seconds=dict(self.seconds),
+        )
+
+    def mark(self) -> "Mark":
+        """Where the search stands between two depths."""
+        return Mark(len(self.tree), len(self.ended), len(self.failures), replace(self.spent))
+
+    @property
+    def usage(self) -> Usage:
+        """What the search cost up to the last depth that is over."""
+        return Usage(
+            **asdict(self.spent),
+            kv_tokens=sum(d.kv_tokens for d in self.depths),
+            kv_tokens_written=sum(d.kv_tokens_written for d in self.depths),
+            kv_tokens_paper=sum(d.kv_tokens_paper for d in self.depths),
+            kv_tokens_unshared=sum(d.kv_tokens_unshared for d in self.depths),
+            peak_kv_tokens=max((d.kv_tokens for d in self.depths), default=0),
+            seconds=self.seconds,
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON. A step that was written more than once stands there once."""
+        tree, nodes = self.tree, []
+        steps: dict[tuple[tuple[int, ...], str, FinishReason], int] = {}
+        for node in range(1, len(tree)):
+            c = tree.continuation(node)
+            step = steps.setdefault((c.token_ids, c.text, c.finish_reason), len(steps))
+            nodes.append([tree.parent_of(node), step, plain_number(tree.reward(node)), c.log_probability])
+        return {
+            "question": tree.question,
+            "prompt_ids": list(tree.continuation(ROOT).token_ids),
+            "merges": tree.merges,
+            "steps": [[list(ids), text, str(reason)] for ids, text, reason in steps],
+            "nodes": nodes,
+            "ended": [[node, str(reason)] for node, reason in self.ended.items()],
+            "failures": [asdict(f) for f in self.failures],
+            "depths": [{name: getattr(d, name) for name in _DEPTH} for d in self.depths],
+            "spent": asdict(self.spent),
+            "seconds": dict(self.seconds),
+        }
+
+    @classmethod
+    def from_dict(cls, plain: Mapping[str, Any]) -> Self:
+        """The state that ``to_dict`` gave. Raises RecordError if the values are no such state."""
+        try:
+            tree = SearchTree(plain["question"], plain["prompt_ids"], merges=plain["merges"])
+            for parent, step, reward, log_probability in plain["nodes"]:
+                ids, text, reason = plain["steps"][step]
+                node = tree.add(parent, Continuation(tuple(ids), text, FinishReason(reason), log_probability))
+                if reward is not None:
+                    tree.set_reward(node, reward)
+            return cls(
+                tree=tree,
+                ended={int(node): EndReason(reason) for node, reason in plain["ended"]},
+                failures=[Failure(**f) for f in plain["failures"]],
+                depths=[_depth(d) for d in plain["depths"]],
+                spent=Spent(**plain["spent"]),
+                seconds=dict(plain["seconds"]),
+            )
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise RecordError(f"this is no state of a search: {type(error).__name__}: {error}") from error
+
+
+def _depth(plain: Mapping[str, Any]) -> DepthSummary:
+    clusters = None if plain["clusters"] is None else tuple(plain["clusters"])
+    return DepthSummary(
+        **{**plain, "nodes": tuple(plain["nodes"]), "widths": tuple(plain["widths"]), "clusters": clusters}
+    )
