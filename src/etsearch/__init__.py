@@ -1,5 +1,7 @@
 """Efficient tree search for LLM inference-time scaling."""
 
+from importlib import metadata
+
 from etsearch.answers import Aggregation
 from etsearch.api import search, solve
 from etsearch.loop.result import SearchResult
@@ -7,4 +9,4 @@ from etsearch.loop.settings import Limits
 from etsearch.types import Problem, Sampling
 
 __all__ = ["Aggregation", "Limits", "Problem", "Sampling", "SearchResult", "search", "solve"]
-__version__ = "0.1.0"
+__version__ = metadata.version("etsearch")

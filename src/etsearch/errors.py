@@ -21,7 +21,9 @@ from typing import Any
 
 
 class EtsearchError(Exception):
-    """The root of all errors of this package."""
+    """The root of all errors of this package. ``retryable`` says whether the same may succeed later."""
+
+    retryable = False
 
 
 class ConfigError(EtsearchError, ValueError):
@@ -37,9 +39,7 @@ class MissingDependencyError(EtsearchError):
 
 
 class EngineError(EtsearchError):
-    """The generator failed. ``retryable`` says whether the same request may succeed later."""
-
-    retryable = False
+    """The generator failed."""
 
 
 class EngineTimeoutError(EngineError):

@@ -3,6 +3,7 @@
 import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
+from typing import ClassVar
 
 from etsearch.errors import ConfigError
 
@@ -101,11 +102,15 @@ class PromptFormat:
 class Sampling:
     """How the generator samples.
 
-    ``temperature`` is the sampling temperature, at least 0 (greedy), never T_R; ``top_p`` lies in (0, 1].
+    Attributes:
+        temperature: sampling temperature, at least 0 (greedy); never T_R.
+        top_p: share of the likeliest tokens that is sampled from, in (0, 1].
     """
 
     temperature: float = 1.0
     top_p: float = 1.0
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
         if not 0 <= self.temperature < math.inf:

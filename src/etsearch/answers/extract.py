@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
-from typing import Final
+from typing import ClassVar, Final
 
 from etsearch.errors import ConfigError
 
@@ -45,6 +45,8 @@ class Pattern:
     cue: str
     reading: Reading
 
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
     def __post_init__(self) -> None:
         try:
             is_empty = _compiled(self.cue).match("") is not None
@@ -76,6 +78,19 @@ FINAL_ANSWER: Final = Pattern(
 HASHES: Final = Pattern("hashes", "####", r"^[ \t]*####(?!#)[ \t]*+(?![a-z]{2}|\d+[.)][ \t])", Reading.LINE)
 DEFAULT_PATTERNS: Final = (BOXED, ANSWER_IS, FINAL_ANSWER, HASHES)
 """``HASHES`` wants a number or mathematics: ``#### Step 2`` and ``#### 2. Simplify`` are headings."""
+
+
+def find_pattern(name: str) -> Pattern:
+    """The pattern of this name. Raises ConfigError, which lists the names there are."""
+    found = next((pattern for pattern in DEFAULT_PATTERNS if pattern.name == name.strip()), None)
+    if found is None:
+        known = ", ".join(repr(pattern.name) for pattern in DEFAULT_PATTERNS)
+        raise ConfigError(
+            f"there is no pattern {name!r}; choose of {known}, or write one: "
+            "{name: …, hint: …, cue: REGULAR EXPRESSION, reading: braces|line|sentence}"
+        )
+    return found
+
 
 _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE = re.compile(r"[^\s${}]+")

@@ -10,15 +10,18 @@ from rich.console import Console
 from rich.markup import escape
 
 from etsearch.cli.progress import ProgressView
+from etsearch.cli.settings import given_settings, takes_settings
 from etsearch.errors import ConfigError
 from etsearch.evaluation.run.dryrun import describe
 from etsearch.evaluation.run.recipe import EXAMPLE, Recipe
 from etsearch.evaluation.run.runner import Outcome, evaluate
+from etsearch.loop.settings import laid_over
 from etsearch.registry import split
 
 _NO_LIST: list[str] = []
 
 
+@takes_settings(but=("width", "seed"), default="as the recipe says, else ")
 def evaluation(
     target: Annotated[str, typer.Argument(help="A recipe (.yaml), or a data set such as 'minimath:test'.")],
     overrides: Annotated[
@@ -31,13 +34,9 @@ def evaluation(
     limit: Annotated[int | None, typer.Option(help="Only the first so many problems.")] = None,
     levels: Annotated[str, typer.Option(help="Only problems of these levels, such as '4,5'.")] = "",
     shuffle: Annotated[int | None, typer.Option(help="Shuffle the problems with this seed.")] = None,
-    generator: Annotated[str, typer.Option(help="See 'ets engines'.")] = "",
+    generator: Annotated[str, typer.Option(help="See 'ets generators'.")] = "",
     prm: Annotated[str, typer.Option(help="See 'ets prms'; 'none' for a plain majority of best-of-N.")] = "",
     embedder: Annotated[str, typer.Option(help="What clusters steps.")] = "",
-    merge: Annotated[bool | None, typer.Option(help="Draws of one step cost once; by default yes.")] = None,
-    early_stop: Annotated[
-        bool | None, typer.Option(help="Stop once no vote to come can change the answer; by default yes.")
-    ] = None,
     out: Annotated[str, typer.Option(help="The run's folder; by default runs/NAME.")] = "",
     throughput: Annotated[bool, typer.Option("--throughput", help="One strategy after the other, timed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
@@ -45,6 +44,7 @@ def evaluation(
         bool, typer.Option("--resume-clean", help="Half-done searches begin anew; damaged lines are set aside.")
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed.")] = False,
+    **settings: Any,
 ) -> None:
     """Run strategies over a data set and keep every search.
 
@@ -54,8 +54,8 @@ def evaluation(
     given: dict[str, Any] = {key: numbers(key, text) for key, text in lists.items() if text}
     texts = {"generator": generator, "prm": prm, "embedder": embedder, "out": out}
     given |= {key: text for key, text in texts.items() if text}
-    choices = {"limit": limit, "shuffle": shuffle, "merge": merge, "early_stop": early_stop}
-    given |= {key: value for key, value in choices.items() if value is not None}
+    given |= {key: value for key, value in (("limit", limit), ("shuffle", shuffle)) if value is not None}
+    given |= given_settings(settings)
     if strategy:
         given["strategies"] = split(strategy)
     if levels:
@@ -100,7 +100,7 @@ def make_recipe(target: str, overrides: list[str], given: dict[str, Any]) -> Rec
     """The recipe of a file with other values in place of its own, or of a data set and options."""
     if target.endswith((".yaml", ".yml")):
         recipe = Recipe.load(Path(target), overrides)
-        return Recipe.of({**recipe.plain(), **given}, f"the recipe {target}") if given else recipe
+        return Recipe.of(laid_over(recipe.plain(), given), f"the recipe {target}") if given else recipe
     if overrides:
         raise ConfigError(f"{overrides[0]!r} sets a value of a recipe, and {target!r} is none; use the options")
     if "strategies" not in given:

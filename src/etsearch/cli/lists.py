@@ -1,48 +1,76 @@
-"""``ets strategies``, ``engines``, ``prms``, ``embedders``, ``datasets``: what there is, and what is missing."""
+"""``ets strategies``, ``generators``, ``prms``, ``embedders``, ``datasets``: what there is, and what is missing."""
 
-from typing import Any
+from typing import Annotated, Any
 
+import typer
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
 from etsearch.embedders import EMBEDDERS
+from etsearch.errors import ConfigError
 from etsearch.evaluation.datasets import DATASETS
 from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
-from etsearch.registry import Registry
+from etsearch.registry import Entry, Registry
 from etsearch.strategies import STRATEGIES
 
-
-def strategies() -> None:
-    """List the search strategies and their settings."""
-    _print(STRATEGIES)
-
-
-def engines() -> None:
-    """List the generators, and the extra that a missing one needs."""
-    _print(GENERATORS)
+_Name = Annotated[
+    str, typer.Argument(help="One of them, or ./FILE.py:NAME: its settings, their defaults, what they do.")
+]
 
 
-def prms() -> None:
-    """List the process reward models, and the extra that a missing one needs."""
-    _print(REWARD_MODELS)
+def strategies(name: _Name = "") -> None:
+    """List the search strategies, or the settings of one."""
+    _print(STRATEGIES, name)
 
 
-def embedders() -> None:
-    """List the embedders that place steps for clustering."""
-    _print(EMBEDDERS)
+def generators(name: _Name = "") -> None:
+    """List the generators, and the extra that a missing one needs, or the settings of one."""
+    _print(GENERATORS, name)
 
 
-def datasets() -> None:
-    """List the data sets that ``ets eval`` can read."""
-    _print(DATASETS)
+def prms(name: _Name = "") -> None:
+    """List the process reward models, and the extra that a missing one needs, or the settings of one."""
+    _print(REWARD_MODELS, name)
 
 
-def _print(registry: Registry[Any]) -> None:
-    table = Table(registry.kind, "what it is", "settings", "available", box=None, pad_edge=False, header_style="bold")
-    for entry in registry.entries():
-        missing = f"pip install 'etsearch[{entry.extra}]'"
-        available = "yes" if entry.is_available else f"no: {missing}"
-        table.add_row(*map(escape, (entry.usage, entry.summary, ", ".join(entry.parameters), available)))
-    Console(width=None if Console().is_terminal else 160).print(table)
+def embedders(name: _Name = "") -> None:
+    """List the embedders that place steps for clustering, or the settings of one."""
+    _print(EMBEDDERS, name)
+
+
+def datasets(name: _Name = "") -> None:
+    """List the data sets that ``ets eval`` can read, or the settings of one."""
+    _print(DATASETS, name)
+
+
+def _print(registry: Registry[Any], name: str) -> None:
+    console = Console(width=None if Console().is_terminal else 200)
+    if name:
+        _print_one(console, registry.entry(registry.parse(name).name))
+        return
+    table = Table(
+        registry.kind, "what it is", "settings", "from", "available", box=None, pad_edge=False, header_style="bold"
+    )
+    for entry in sorted(registry.entries(), key=lambda e: (e.origin, e.name)):
+        table.add_row(*map(escape, _row(entry)))
+    console.print(table)
+
+
+def _row(entry: Entry[Any]) -> tuple[str, str, str, str, str]:
+    """What there is to say of a part; one that cannot be loaded says so, and takes no other with it."""
+    try:
+        missing = f"no: pip install 'etsearch[{entry.extra}]'"
+        available = "yes" if entry.is_available else missing
+        return entry.usage, entry.summary, ", ".join(entry.settings), entry.origin, available
+    except ConfigError as error:
+        return entry.name, "", "", entry.origin, f"no: {error}"
+
+
+def _print_one(console: Console, entry: Entry[Any]) -> None:
+    console.print(f"[bold]{escape(entry.usage)}[/]  {escape(entry.summary)} ({escape(entry.origin)})", highlight=False)
+    table = Table("setting", "default", "what it is", box=None, pad_edge=False, header_style="bold")
+    for setting in entry.settings.values():
+        table.add_row(*map(escape, (setting.name, setting.default_text, setting.help)))
+    console.print(table if entry.settings else "it has no settings")

@@ -8,7 +8,7 @@ import typer
 from etsearch import __version__
 from etsearch.cli.check import check
 from etsearch.cli.eval import evaluation
-from etsearch.cli.lists import datasets, embedders, engines, prms, strategies
+from etsearch.cli.lists import datasets, embedders, generators, prms, strategies
 from etsearch.cli.replay import replayed
 from etsearch.cli.report import grade, report
 from etsearch.cli.solve import solve
@@ -31,7 +31,7 @@ app.command()(sweep)
 app.command()(view)
 app.command("replay")(replayed)
 app.command()(strategies)
-app.command()(engines)
+app.command()(generators)
 app.command()(prms)
 app.command()(embedders)
 app.command()(datasets)

@@ -50,7 +50,7 @@ class ProgressView(TerminalView):
         by_cell: dict[tuple[int, str], list[SearchRecord]] = defaultdict(list)
         for record in progress.records.values():
             by_cell[record.width, record.strategy].append(record)
-        for cell in self._recipe.cells():
+        for cell in self._recipe.arms():
             records = by_cell[cell.width, cell.label]
             done = [r for r in records if r.status == "done"]
             right = sum(r.right["corrected"] for r in done) / len(done) if done else None

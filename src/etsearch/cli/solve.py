@@ -10,29 +10,32 @@ import typer
 from rich.console import Console
 
 from etsearch import minimath
-from etsearch.api import aggregation_named, opened
+from etsearch.api import open_parts
+from etsearch.cli.kept import KeptSearch
 from etsearch.cli.live import LiveView
+from etsearch.cli.settings import given_settings, takes_settings
 from etsearch.cli.show import show, show_comparison
-from etsearch.errors import ConfigError, RecordError, UnavailableError
-from etsearch.loop import run_search
+from etsearch.embedders import EMBEDDERS
+from etsearch.errors import ConfigError, UnavailableError
+from etsearch.generators import GENERATORS
 from etsearch.loop.result import SearchResult
-from etsearch.loop.settings import Limits, SearchSettings
+from etsearch.loop.search import search
+from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.registry import parse, split
+from etsearch.prms import REWARD_MODELS
+from etsearch.registry import Registry, Source, split
 from etsearch.strategies import STRATEGIES, Strategy
-from etsearch.types import Problem, Sampling
-
-_DEFAULT_LIMITS = Limits()
+from etsearch.types import Problem
 
 
+@takes_settings()
 def solve(
     question: Annotated[str, typer.Argument(help="The problem; '-' reads it from standard input.")] = "",
     example: Annotated[bool, typer.Option("--example", help="Solve a problem of the miniature world.")] = False,
     number: Annotated[int, typer.Option(help=f"Which example, 1 to {minimath.EXAMPLES}.")] = 1,
     strategy: Annotated[str, typer.Option(help="See 'ets strategies'; settings as in 'beam(keep=4)'.")] = "ets",
     compare: Annotated[str, typer.Option(help="Several strategies side by side, such as 'rebase,ets'.")] = "",
-    width: Annotated[int, typer.Option(help="Continuations sampled at each depth (N).")] = 16,
-    generator: Annotated[str, typer.Option(help="See 'ets engines'.")] = "minimath",
+    generator: Annotated[str, typer.Option(help="See 'ets generators'.")] = "minimath",
     prm: Annotated[str, typer.Option(help="See 'ets prms'; 'none' for a plain majority of best-of-N.")] = "minimath",
     embedder: Annotated[str, typer.Option(help="What clusters steps; see 'ets embedders'.")] = "lexical",
     lambda_b: Annotated[float | None, typer.Option(help="Weight of the KV-budget term (ETS).")] = None,
@@ -42,22 +45,12 @@ def solve(
     ] = None,
     kv_target: Annotated[float | None, typer.Option(help="KV tokens a depth, on average over the search.")] = None,
     balance_temperature: Annotated[float | None, typer.Option(help="T_R of REBASE and ETS.")] = None,
-    cluster_threshold: Annotated[float, typer.Option(help="Cosine distance at which clusters are cut.")] = 0.05,
-    aggregation: Annotated[str, typer.Option(help="Vote by the rewards' last, min, prod, mean, or majority.")] = "last",
-    cut_votes: Annotated[bool, typer.Option(help="Whether a trajectory that a limit cut votes.")] = True,
-    merge: Annotated[bool, typer.Option(help="Draws of one step cost once.")] = True,
-    early_stop: Annotated[bool, typer.Option(help="Stop once no vote to come can change the answer.")] = True,
-    speculate: Annotated[bool, typer.Option(help="Idle places of the engine write ahead.")] = False,
-    temperature: Annotated[float, typer.Option(help="Sampling temperature.")] = 1.0,
-    seed: Annotated[int, typer.Option(help="Seed of the search.")] = 0,
-    max_depth: Annotated[int, typer.Option(help="Most steps of a trajectory.")] = _DEFAULT_LIMITS.max_depth,
-    max_step_tokens: Annotated[int, typer.Option(help="Most tokens of a step.")] = _DEFAULT_LIMITS.max_step_tokens,
-    max_tokens: Annotated[int, typer.Option(help="Most tokens of a trajectory.")] = _DEFAULT_LIMITS.max_tokens,
     state: Annotated[
         Path, typer.Option(help="Where a search is kept if its server stays away; with --resume, gone on from.")
     ] = Path("ets-search.json"),
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the search that was kept.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")] = False,
+    **settings: Any,
 ) -> None:
     """Search for the answer to one problem, and say what the search cost."""
     problem = _problem(question, number if example else None)
@@ -68,30 +61,23 @@ def solve(
         "kv_target": kv_target,
         "balance_temperature": balance_temperature,
     }
-    strategies = _strategies(compare or strategy, {k: v for k, v in given.items() if v is not None})
+    names = split(compare or strategy)
+    strategies = _strategies(names, {k: v for k, v in given.items() if v is not None})
     if not compare and len(strategies) > 1:
         raise ConfigError(f"--strategy takes one strategy, not {strategy!r}; use --compare for several")
-    settings = SearchSettings(
-        width=width,
-        seed=seed,
-        aggregation=aggregation_named(aggregation),
-        cluster_threshold=cluster_threshold,
-        cut_votes=cut_votes,
-        merge=merge,
-        early_stop=early_stop,
-        speculate=speculate,
-        sampling=Sampling(temperature=temperature),
-        limits=Limits(max_depth, max_step_tokens, max_tokens),
-    )
+    asked = SearchSettings.of(given_settings(settings))
     console = Console(quiet=as_json)
     if example:
         console.print(f"[bold]{problem.question}[/]\n", highlight=False)
-    kept = _kept(state, strategies, settings) if resume else None
+    kept = KeptSearch(state, names[0], asked, _sources(generator, prm, embedder, names))
+    resumed = kept.read() if resume else None
+    if resume and len(names) > 1:
+        raise ConfigError("--resume goes on with one search; --compare runs several")
     try:
-        results = asyncio.run(_search(problem, generator, prm, strategies, embedder, settings, console, kept))
+        results = asyncio.run(_search(problem, generator, prm, strategies, embedder, asked, console, resumed))
     except UnavailableError as error:
         if not compare:
-            _keep(error, state, next(iter(strategies)), settings)
+            kept.write(error)
         raise
     if as_json:
         _print_json(results, is_comparison=bool(compare))
@@ -120,14 +106,28 @@ def _problem(question: str, example: int | None) -> Problem:
     return Problem(text.strip())
 
 
-def _strategies(names: str, given: dict[str, Any]) -> dict[str, Strategy]:
-    """The strategies of a list such as ``beam(keep=4),ets``; each takes those of the given settings that it has."""
-    specifications = split(names)
-    taken = {s: [k for k in given if k in STRATEGIES.entry(parse(s).name).parameters] for s in specifications}
+def _strategies(names: list[str], given: dict[str, Any]) -> dict[str, Strategy]:
+    """The strategies of these names; each takes those of the given settings that it has."""
+    settings_of = {name: STRATEGIES.entry(STRATEGIES.parse(name).name).settings for name in names}
     for key in given:
-        if not any(key in keys for keys in taken.values()):
-            raise ConfigError(f"--{key.replace('_', '-')} is no setting of {names}; see 'ets strategies'")
-    return {s: STRATEGIES.create(s, {k: given[k] for k in taken[s]}) for s in specifications}
+        if not any(key in known for known in settings_of.values()):
+            raise ConfigError(f"--{key.replace('_', '-')} is no setting of {', '.join(names)}; see 'ets strategies'")
+    return {
+        name: STRATEGIES.create(name, {key: value for key, value in given.items() if key in known})
+        for name, known in settings_of.items()
+    }
+
+
+def _sources(generator: str, prm: str, embedder: str, strategies: list[str]) -> dict[str, Source]:
+    """The files of the parts that are named by their place."""
+    named: list[tuple[Registry[Any], str]] = [
+        (GENERATORS, generator),
+        (REWARD_MODELS, prm),
+        (EMBEDDERS, embedder),
+        *((STRATEGIES, s) for s in strategies),
+    ]
+    found = {registry.parse(text).name: registry.source(text) for registry, text in named if text != "none"}
+    return {name: source for name, source in found.items() if source is not None}
 
 
 async def _search(
@@ -138,48 +138,16 @@ async def _search(
     embedder: str,
     settings: SearchSettings,
     console: Console,
-    kept: SearchState | None,
+    resumed: SearchState | None,
 ) -> dict[str, SearchResult]:
     results = {}
-    async with opened(generator, None if prm == "none" else prm, embedder) as (writer, judge, placer):
+    first = next(iter(strategies.values()))
+    async with open_parts(generator, None if prm == "none" else prm, first, embedder) as parts:
         for name, strategy in strategies.items():
             with LiveView(console, f"{name}, width {settings.width}") as view:
-                results[name] = await run_search(
-                    problem,
-                    generator=writer,
-                    reward_model=judge,
-                    strategy=strategy,
-                    settings=settings,
-                    embedder=placer,
-                    on_event=view.listen,
-                    resume=kept,
-                )
+                chosen = parts.with_strategy(strategy)
+                results[name] = await search(problem, chosen, settings, on_event=view.listen, resume=resumed)
     return results
-
-
-def _keep(error: UnavailableError, path: Path, strategy: str, settings: SearchSettings) -> None:
-    """Writes the search that a server's absence ended, and says so in the error."""
-    if isinstance(error.state, SearchState) and error.state.depths:
-        asked = {"strategy": strategy, "width": settings.width, "seed": settings.seed}
-        path.write_text(json.dumps({**asked, "state": error.state.to_dict()}), encoding="utf-8")
-        depths = len(error.state.depths)
-        error.args = (f"{error}. The search up to depth {depths} is in {path}: the same command with --resume goes on",)
-
-
-def _kept(path: Path, strategies: dict[str, Strategy], settings: SearchSettings) -> SearchState:
-    """The search that was kept, which must be the one that is asked for."""
-    if len(strategies) > 1:
-        raise ConfigError("--resume goes on with one search; --compare runs several")
-    try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-        found = {key: values[key] for key in ("strategy", "width", "seed")}
-        state = SearchState.from_dict(values["state"])
-    except (OSError, ValueError, TypeError, KeyError, RecordError) as error:
-        raise ConfigError(f"there is no search to go on with in {path}: {error}; give its file with --state") from error
-    asked = {"strategy": next(iter(strategies)), "width": settings.width, "seed": settings.seed}
-    if found != asked:
-        raise ConfigError(f"the search in {path} is another one: {found}, not {asked}; give what it was begun with")
-    return state
 
 
 def _print_json(results: dict[str, SearchResult], *, is_comparison: bool) -> None:

@@ -53,7 +53,7 @@ def sweep(
     recipe = make_recipe(target, [], given_values)
     values = dict(_axis(text) for text in grid)
     recipes = []
-    for threshold in split(cluster_threshold) if cluster_threshold else [str(recipe.cluster_threshold)]:
+    for threshold in split(cluster_threshold) if cluster_threshold else [str(recipe.search.cluster_threshold)]:
         folder = f"{recipe.folder}-threshold-{threshold}" if cluster_threshold else str(recipe.folder)
         changed = {**recipe.plain(), "cluster_threshold": threshold, "out": folder}
         recipes.append(grid_recipe(type(recipe).of(changed, "the sweep"), strategy, values))

@@ -4,14 +4,15 @@ import asyncio
 import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self, final
+from typing import Annotated, Any, Final, Self, final
 
 from numpy.typing import ArrayLike
 
 from etsearch.embedders.cached import CachedEmbedder
 from etsearch.errors import BadResponseError, ConfigError, EmbedderError
 from etsearch.servers.client import RefusedError, Server, SlowError
-from etsearch.servers.pool import Pool
+from etsearch.servers.conditions import Conditions
+from etsearch.servers.pool import Pool, pool_at
 
 ROUTE: Final = "/v1/embeddings"
 UNNAMED: Final = "default"
@@ -19,6 +20,9 @@ UNNAMED: Final = "default"
 
 _TOO_LONG: Final = re.compile(r"must have less than \d+ tokens")
 """What Text Embeddings Inference says of a text that is too long, unless it was started with ``--auto-truncate``."""
+
+
+_CONDITIONS: Final = Conditions()
 
 
 @final
@@ -127,3 +131,18 @@ def _told(server: Server, path: str) -> Mapping[str, Any]:
     except (RefusedError, json.JSONDecodeError, UnicodeDecodeError):
         return {}
     return answer if isinstance(answer, dict) else {}
+
+
+def http(
+    address: Annotated[str, "http://HOST:PORT[/MODEL][,…]"], max_batch: int = 32, conditions: Conditions = _CONDITIONS
+) -> HttpEmbedder:
+    """A model behind /v1/embeddings (vLLM, Text Embeddings Inference), or replicas.
+
+    Args:
+        address: of the server, or of replicas.
+        max_batch: texts in a request at most.
+        conditions: how long it is waited for.
+    """
+    # An address by itself is a specification too: of http://HOST the name is "http" and the argument "//HOST".
+    whole = f"http:{address}" if address.startswith("//") else address
+    return HttpEmbedder.at(pool_at(whole, conditions), max_batch)

@@ -8,6 +8,7 @@ from numpy.typing import ArrayLike
 
 from etsearch.embedders.in_process import InProcessEmbedder
 from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.registry import needs
 
 Pooling = Literal["mean", "cls", "last_token"]
 
@@ -15,6 +16,7 @@ _FILES: Final = ("openvino_model.xml", "openvino_tokenizer.xml")
 
 
 @final
+@needs(extra="local", module="openvino_genai")
 class OpenVinoEmbedder(InProcessEmbedder):
     """An encoder from an OpenVINO IR folder, on the CPU, in float32.
 

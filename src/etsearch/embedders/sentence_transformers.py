@@ -7,9 +7,11 @@ from numpy.typing import ArrayLike
 
 from etsearch.embedders.in_process import InProcessEmbedder
 from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.registry import needs
 
 
 @final
+@needs(extra="sentence-transformers", module="sentence_transformers")
 class SentenceTransformersEmbedder(InProcessEmbedder):
     """Any model that sentence-transformers loads.
 

@@ -11,11 +11,11 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 from etsearch import minimath
 from etsearch.errors import ConfigError
-from etsearch.registry import Entry, Registry
+from etsearch.registry import Registry, needs
 from etsearch.types import Problem
 
 MINIMATH_PROBLEMS: Final = 600
@@ -32,6 +32,21 @@ class Dataset:
 
     problems: tuple[Problem, ...]
     sha256: str
+
+    @classmethod
+    def of(cls, problems: "Iterable[Problem]", name: str) -> "Dataset":
+        """A data set of problems that lie in no file: its hash is that of their questions and answers.
+
+        Args:
+            problems: at least one; one without an id gets its place as such.
+            name: of the data set, for those ids and for messages.
+
+        Raises:
+            ConfigError: no problem, something that is none, or two of one id.
+        """
+        distinct = _distinct(_checked_problems(problems, name), name)
+        text = json.dumps([[p.question, p.answer] for p in distinct])
+        return cls(distinct, hashlib.sha256(text.encode()).hexdigest())
 
     def chosen(self, levels: Iterable[str] = (), shuffle: int | None = None, limit: int | None = None) -> "Dataset":
         """Those of some levels (all if none are named), in an order of their own if shuffled, the first ``limit``.
@@ -51,26 +66,38 @@ class Dataset:
         return Dataset(tuple(problems[:limit]), self.sha256)
 
 
-DATASETS: Registry[Dataset] = Registry("data set")
-"""All data sets by name. Add one of your own with ``DATASETS.register``."""
+DATASETS: Registry[Dataset | Iterable[Problem]] = Registry("data set", "etsearch.datasets")
+"""All data sets by name: those that packages declare as entry points, ours among them."""
 
 
-def _minimath(split: str) -> Dataset:
-    chosen = next((name for name in minimath.world.SPLITS if name == split), None)
-    if chosen is None:
-        raise ConfigError(f"minimath has no split {split!r}; choose one of {', '.join(minimath.world.SPLITS)}")
+def open_dataset(text: str) -> Dataset:
+    """The data set that a specification names, such as ``gsm8k:PATH`` or ``./mine.py:problems``.
+
+    One that gives problems alone, without their hash, is taken for what it gives.
+
+    Raises:
+        ConfigError: no such data set, one that cannot be read, or two problems of one id.
+        MissingDependencyError: the extra that it needs is not installed.
+    """
+    made = DATASETS.create(text)
+    return made if isinstance(made, Dataset) else Dataset.of(made, DATASETS.parse(text).name.rpartition(":")[2])
+
+
+def minimath_problems(split: Literal["test", "validation", "train"]) -> Dataset:
+    """The miniature world."""
     problems = [
         Problem(w.question, str(w.answer), f"minimath/{split}/{number}", str(w.level))
-        for number, w in enumerate(minimath.world.problems(chosen, MINIMATH_PROBLEMS))
+        for number, w in enumerate(minimath.world.problems(split, MINIMATH_PROBLEMS))
     ]
-    text = json.dumps([[p.question, p.answer] for p in problems])
-    return Dataset(tuple(problems), hashlib.sha256(text.encode()).hexdigest())
+    return Dataset.of(problems, "minimath")
 
 
 _GSM8K_ANSWER = re.compile(r"####\s*(.+?)\s*$")
 
 
-def _gsm8k(path: str) -> Dataset:
+def gsm8k(path: str) -> Dataset:
+    """GSM8K: question, answer ending in '#### ANSWER'."""
+
     def problem(row: Mapping[str, Any], where: str) -> Problem:
         stated = _GSM8K_ANSWER.search(_text(row, "answer", where))
         if stated is None:
@@ -80,7 +107,9 @@ def _gsm8k(path: str) -> Dataset:
     return _read(Path(path), problem)
 
 
-def _math500(path: str) -> Dataset:
+def math500(path: str) -> Dataset:
+    """MATH500: problem, answer, unique_id, level."""
+
     def problem(row: Mapping[str, Any], where: str) -> Problem:
         answer = _text(row, "answer", where)
         return Problem(_text(row, "problem", where), answer, str(row.get("unique_id", "")), _level(row.get("level")))
@@ -88,11 +117,20 @@ def _math500(path: str) -> Dataset:
     return _read(Path(path), problem)
 
 
-def _jsonl(path: str, question: str = "question", answer: str = "answer", id: str = "", level: str = "") -> Dataset:  # noqa: A002
-    return _read(Path(path), _mapped(question, answer, id, level))
+def jsonl(path: str, question: str = "question", answer: str = "answer", id: str = "", level: str = "") -> Dataset:  # noqa: A002
+    """Any JSONL; the settings name its fields.
+
+    Args:
+        path: the file.
+        question: the field that holds the question.
+        answer: the field that holds the reference answer.
+        id: the field that holds the problem's id; by default its place is its id.
+        level: the field that says how hard it is.
+    """
+    return _read(Path(path), _reader(question, answer, id, level))
 
 
-def _mapped(question: str, answer: str, id_: str, level: str) -> Callable[[Mapping[str, Any], str], Problem]:
+def _reader(question: str, answer: str, id_: str, level: str) -> Callable[[Mapping[str, Any], str], Problem]:
     def problem(row: Mapping[str, Any], where: str) -> Problem:
         name = _text(row, id_, where) if id_ else ""
         of_level = _level(row.get(level)) if level else ""
@@ -101,8 +139,9 @@ def _mapped(question: str, answer: str, id_: str, level: str) -> Callable[[Mappi
     return problem
 
 
-def _hub(
-    name: str,
+@needs(extra="hub", module="datasets")
+def hub(
+    name: Annotated[str, "OWNER/NAME"],
     question: str = "question",
     answer: str = "answer",
     id: str = "",  # noqa: A002
@@ -110,17 +149,26 @@ def _hub(
     split: str = "test",
     subset: str | None = None,
 ) -> Dataset:
+    """A data set of the Hugging Face hub, or a folder that 'datasets' can load.
+
+    Args:
+        name: its name, or the folder.
+        question: the column that holds the question.
+        answer: the column that holds the reference answer.
+        id: the column that holds the problem's id; by default its place is its id.
+        level: the column that says how hard it is.
+        split: of the data set.
+        subset: of the data set; by default its own default.
+    """
     from datasets import load_dataset  # noqa: PLC0415
 
     try:
         rows: Sequence[Mapping[str, Any]] = list(load_dataset(name, subset, split=split))
     except Exception as error:
         raise ConfigError(f"the hub's data set {name!r} cannot be loaded: {error}") from error
-    read = _mapped(question, answer, id, level)
+    read = _reader(question, answer, id, level)
     where = [f"{name}, row {number}" for number in range(1, len(rows) + 1)]
-    problems = _distinct(((place, read(row, place)) for place, row in zip(where, rows, strict=True)), name)
-    text = json.dumps([[p.question, p.answer] for p in problems])
-    return Dataset(problems, hashlib.sha256(text.encode()).hexdigest())
+    return Dataset.of([read(row, place) for place, row in zip(where, rows, strict=True)], name)
 
 
 def _read(path: Path, problem: Callable[[Mapping[str, Any], str], Problem]) -> Dataset:
@@ -146,6 +194,13 @@ def _read(path: Path, problem: Callable[[Mapping[str, Any], str], Problem]) -> D
             yield where, problem(row, where)
 
     return Dataset(_distinct(rows(), path.stem), hashlib.sha256(raw).hexdigest())
+
+
+def _checked_problems(problems: Iterable[Any], name: str) -> Iterator[tuple[str, Problem]]:
+    for number, problem in enumerate(problems, start=1):
+        if not isinstance(problem, Problem):
+            raise ConfigError(f"the data set {name} gives {problem!r}; it must give etsearch.Problem")
+        yield f"{name}, problem {number}", problem
 
 
 def _distinct(rows: Iterable[tuple[str, Problem]], name: str) -> tuple[Problem, ...]:
@@ -178,28 +233,3 @@ def _text(row: Mapping[str, Any], key: str, where: str) -> str:
 def _level(value: Any) -> str:
     """``Level 5`` is ``5``."""
     return "" if value is None else str(value).removeprefix("Level").strip()
-
-
-DATASETS.register(Entry("minimath", "the miniature world", _minimath, takes_argument="test|validation|train"))
-DATASETS.register(Entry("gsm8k", "GSM8K: question, answer ending in '#### ANSWER'", _gsm8k, takes_argument="PATH"))
-DATASETS.register(Entry("math500", "MATH500: problem, answer, unique_id, level", _math500, takes_argument="PATH"))
-DATASETS.register(
-    Entry(
-        "jsonl",
-        "any JSONL; the settings name its fields",
-        _jsonl,
-        parameters=("question", "answer", "id", "level"),
-        takes_argument="PATH",
-    )
-)
-DATASETS.register(
-    Entry(
-        "hub",
-        "a data set of the Hugging Face hub, or a folder that 'datasets' can load",
-        _hub,
-        parameters=("question", "answer", "id", "level", "split", "subset"),
-        takes_argument="OWNER/NAME",
-        extra="hub",
-        module="datasets",
-    )
-)

@@ -11,14 +11,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from etsearch.allocation import check_rewards
-from etsearch.diversity import cluster_texts
 from etsearch.embedders import Embedder
 from etsearch.errors import ConfigError
 from etsearch.evaluation.run.record import StoredTree
+from etsearch.loop.frontier import build_frontier, select
 from etsearch.loop.result import DepthSummary
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.strategies import Frontier, Strategy
+from etsearch.strategies import Strategy
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +45,27 @@ class ReplayedDepth:
 
 
 async def replay(
-    stored: StoredTree, strategy: Strategy, settings: SearchSettings, embedder: Embedder
+    stored: StoredTree,
+    strategy: Strategy,
+    settings: SearchSettings,
+    embedder: Embedder,
+    cache_tokens: int | None = None,
 ) -> list[ReplayedDepth]:
     """Asks a strategy about every frontier of a recorded tree at which its search chose.
+
+    Args:
+        stored: the tree.
+        strategy: what is asked.
+        settings: those of the search.
+        embedder: places steps, for a strategy that needs clusters.
+        cache_tokens: what the engine's KV cache could hold, as the search's record says; None where it does not.
 
     Raises:
         ConfigError: the strategy needs rewards, and the recorded search had none. Those of best-of-N, which are known
             at the end only, are taken as if they had been known at each depth.
     """
-    state = stored.state
-    return [await _depth(state, strategy, settings, embedder, summary) for summary in _with_choice(state)]
+    replayer = _Replayer(stored.state, strategy, settings, embedder, cache_tokens)
+    return [await replayer.depth(summary) for summary in _with_choice(stored.state)]
 
 
 def _with_choice(state: SearchState) -> Iterator[DepthSummary]:
@@ -62,46 +73,51 @@ def _with_choice(state: SearchState) -> Iterator[DepthSummary]:
     return (summary for summary in state.depths if any(summary.widths))
 
 
-async def _depth(
-    state: SearchState, strategy: Strategy, settings: SearchSettings, embedder: Embedder, summary: DepthSummary
-) -> ReplayedDepth:
-    tree = state.tree.head(int(np.searchsorted(state.tree.depth, summary.depth, side="right")))
-    nodes = np.array(summary.nodes, dtype=np.int64)
-    rewards = tree.rewards[nodes]
-    if strategy.needs_rewards:
+@dataclass(frozen=True)
+class _Replayer:
+    """A strategy that is asked about the depths of a recorded search."""
+
+    state: SearchState
+    strategy: Strategy
+    settings: SearchSettings
+    embedder: Embedder
+    cache_tokens: int | None
+
+    async def depth(self, summary: DepthSummary) -> ReplayedDepth:
+        tree = self.state.tree.head(int(np.searchsorted(self.state.tree.depth, summary.depth, side="right")))
+        if self.strategy.needs_rewards:
+            self._check_rewards(summary)
+        num_ended = sum(d.num_completed for d in self.state.depths[: summary.depth])
+        frontier = await build_frontier(
+            tree,
+            summary.nodes,
+            list(self.state.ended)[:num_ended],
+            self.strategy,
+            self.embedder,
+            self.settings,
+            cache_tokens=self.cache_tokens,
+        )
+        start = time.perf_counter()
+        widths = select(self.strategy, frontier, summary.remaining_width).widths
+        seconds = time.perf_counter() - start
+        kept = {node for node, width in zip(summary.nodes, widths, strict=True) if width > 0}
+        then = {node for node, width in zip(summary.nodes, summary.widths, strict=True) if width > 0}
+        return ReplayedDepth(
+            depth=summary.depth,
+            num_open=len(summary.nodes),
+            kept=len(kept),
+            kept_then=len(then),
+            shared=len(kept & then),
+            kv_tokens=tree.kv_tokens(kept),
+            kv_tokens_then=tree.kv_tokens(then),
+            seconds=seconds,
+        )
+
+    def _check_rewards(self, summary: DepthSummary) -> None:
         try:
-            check_rewards(rewards.tolist(), nodes.tolist())
+            check_rewards([self.state.tree.reward(node) for node in summary.nodes], summary.nodes)
         except ConfigError as error:
             raise ConfigError(
                 f"this tree cannot be replayed with a strategy that needs rewards at every depth: {error}. "
                 "Replay the trees of searches that had a reward model, with --of"
             ) from None
-    clusters = None
-    if strategy.needs_clusters:
-        texts = [tree.continuation(node).text.strip() for node in summary.nodes]
-        clusters = cluster_texts(texts, await embedder.embed(texts), settings.cluster_threshold)
-    num_ended = sum(d.num_completed for d in state.depths[: summary.depth])
-    completed = list(state.ended)[:num_ended]
-    view = Frontier(
-        tree=tree,
-        nodes=nodes,
-        rewards=rewards,
-        clusters=clusters,
-        completed=np.array(completed, dtype=np.int64),
-        total_width=settings.width,
-    )
-    start = time.perf_counter()
-    widths = strategy.select(view, summary.remaining_width).widths
-    seconds = time.perf_counter() - start
-    kept = {node for node, width in zip(summary.nodes, widths, strict=True) if width > 0}
-    then = {node for node, width in zip(summary.nodes, summary.widths, strict=True) if width > 0}
-    return ReplayedDepth(
-        depth=summary.depth,
-        num_open=len(nodes),
-        kept=len(kept),
-        kept_then=len(then),
-        shared=len(kept & then),
-        kv_tokens=tree.kv_tokens(kept),
-        kv_tokens_then=tree.kv_tokens(then),
-        seconds=seconds,
-    )

@@ -36,6 +36,7 @@ from etsearch.generators._openvino_thread import (
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.models.files import checked_path, context_length, identify, read_format, unreadable
 from etsearch.models.gathering import Gathered, Wakeups
+from etsearch.registry import needs
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
 
 Precision = Literal["f32", "bf16", "f16"]
@@ -44,6 +45,7 @@ _TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, st
 
 
 @final
+@needs(extra="local", module="openvino_genai")
 class OpenVinoGenerator:
     """A model in this process: an OpenVINO IR folder, or a GGUF file of an architecture that OpenVINO GenAI reads.
 

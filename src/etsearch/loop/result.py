@@ -1,56 +1,58 @@
 """What a search returns."""
 
 import math
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, Self
 
 from etsearch.answers import Vote
-from etsearch.tree import SearchTree
+from etsearch.tree import ROOT, SearchTree
 from etsearch.types import EndReason, EngineFigures, StopReason
 
 
-@dataclass(frozen=True, slots=True)
-class DepthSummary:
-    """One depth of a search.
+@dataclass(frozen=True, kw_only=True)
+class KvFigures:
+    """KV tokens of the tree that trajectories span: of one depth, or summed over the depths of a search.
 
     Attributes:
-        depth: 1 for the first steps.
-        num_sampled: continuations sampled at this depth.
-        num_completed: trajectories that ended at this depth, those lost or cut before they grew among them.
-        nodes: ids of the frontier, the nodes still open.
-        widths: expansion width of each of them; 0 where pruned.
-        clusters: cluster label of each of them; None where the strategy needs none.
-        remaining_width: what the widths share: N less one for each completed trajectory so far.
-        kv_tokens, kv_tokens_written, kv_tokens_paper, kv_tokens_unshared: KV tokens of this depth; see ``Usage``.
-        figures: what the strategy noted.
+        kv_tokens: of the tree spanned by all trajectories of the depth before pruning: each step counted once, however
+            often it was drawn; prompt and trajectories that end there included.
+        kv_tokens_written: the same while the depth is being written, when every draw still holds its own tokens: no
+            engine makes one of two sequences under way. Equal to ``kv_tokens`` in a search that does not merge.
+        kv_tokens_paper: ``kv_tokens`` as the ETS paper's code counts: without the prompt and ended trajectories.
+        kv_tokens_unshared: ``kv_tokens`` if every trajectory held its own copy of all its tokens.
     """
 
-    depth: int
-    num_sampled: int
-    num_completed: int
-    nodes: tuple[int, ...]
-    widths: tuple[int, ...]
-    clusters: tuple[int, ...] | None
-    remaining_width: int
-    kv_tokens: int
-    kv_tokens_written: int
-    kv_tokens_paper: int
-    kv_tokens_unshared: int
-    figures: Mapping[str, float | str]
+    kv_tokens: int = 0
+    kv_tokens_written: int = 0
+    kv_tokens_paper: int = 0
+    kv_tokens_unshared: int = 0
+
+    @classmethod
+    def of_depth(cls, tree: SearchTree, written: Sequence[int], frontier: Sequence[int]) -> "KvFigures":
+        """The figures of a depth: of the nodes that were written there, and of those of them that are still open."""
+        return KvFigures(
+            kv_tokens=tree.kv_tokens(written) if written else 0,
+            kv_tokens_written=tree.kv_tokens_written(written) if written else 0,
+            kv_tokens_paper=tree.kv_tokens(frontier) - tree.prefix_tokens(ROOT) if frontier else 0,
+            kv_tokens_unshared=tree.kv_tokens_unshared(written),
+        )
+
+    @classmethod
+    def total(cls, figures: "Iterable[KvFigures]") -> "KvFigures":
+        """The sum of each figure."""
+        depths = [one.kv for one in figures]
+        return KvFigures(**{f.name: sum(kv[f.name] for kv in depths) for f in fields(KvFigures)})
 
     @property
-    def num_kept(self) -> int:
-        return sum(width > 0 for width in self.widths)
-
-    @property
-    def num_clusters(self) -> int | None:
-        return None if self.clusters is None else len(set(self.clusters))
+    def kv(self) -> dict[str, int]:
+        """The KV figures by name."""
+        return {f.name: getattr(self, f.name) for f in fields(KvFigures)}
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """What a search cost.
+@dataclass(frozen=True, kw_only=True)
+class Spent:
+    """What a search has asked its parts for.
 
     Attributes:
         num_requests: requests to the generator.
@@ -61,29 +63,76 @@ class Usage:
         num_cancelled: continuations that were asked for and cut off: by an early stop, or written ahead for a branch
             that was then pruned.
         wasted_tokens: tokens among ``generated_tokens`` that were written ahead and never used.
-        kv_tokens: summed over depths, KV tokens of the tree spanned by all trajectories of the depth before
-            pruning: each step counted once, however often it was drawn; prompt and trajectories that end there
-            included.
-        kv_tokens_written: the same while the depth is being written, when every draw still holds its own tokens: no
-            engine makes one of two sequences under way. Equal to ``kv_tokens`` in a search that does not merge.
-        kv_tokens_paper: ``kv_tokens`` as the ETS paper's code counts: without the prompt and ended trajectories.
-        kv_tokens_unshared: ``kv_tokens`` if every trajectory held its own copy of all its tokens.
+    """
+
+    num_requests: int = 0
+    num_calls: int = 0
+    num_scores: int = 0
+    generated_tokens: int = 0
+    prm_tokens: int = 0
+    num_cancelled: int = 0
+    wasted_tokens: int = 0
+
+    def plus(self, **more: int) -> "Spent":
+        """With more of some of them."""
+        now = {f.name: getattr(self, f.name) + more.pop(f.name, 0) for f in fields(Spent)}
+        return Spent(**now, **more)
+
+
+@dataclass(frozen=True, kw_only=True)
+class DepthSummary(KvFigures):
+    """One depth of a search, with its KV tokens.
+
+    Attributes:
+        depth: 1 for the first steps.
+        num_sampled: continuations sampled at this depth.
+        num_completed: trajectories that ended at this depth, those lost or cut before they grew among them.
+        nodes: ids of the frontier, the nodes still open.
+        widths: expansion width of each of them; 0 where pruned.
+        clusters: cluster label of each of them; None where the strategy needs none.
+        remaining_width: what the widths share: N less one for each completed trajectory so far.
+        figures: what the strategy noted.
+    """
+
+    depth: int
+    num_sampled: int
+    num_completed: int
+    nodes: tuple[int, ...]
+    widths: tuple[int, ...]
+    clusters: tuple[int, ...] | None
+    remaining_width: int
+    figures: Mapping[str, float | str]
+
+    @classmethod
+    def of(cls, plain: Mapping[str, Any]) -> Self:
+        """The summary that ``plain`` gave."""
+        lists = {name: tuple(plain[name]) for name in ("nodes", "widths")}
+        clusters = None if plain["clusters"] is None else tuple(plain["clusters"])
+        return cls(**{**plain, **lists, "clusters": clusters})
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {f.name: getattr(self, f.name) for f in fields(self)}
+
+    @property
+    def num_kept(self) -> int:
+        return sum(width > 0 for width in self.widths)
+
+    @property
+    def num_clusters(self) -> int | None:
+        return None if self.clusters is None else len(set(self.clusters))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage(Spent, KvFigures):
+    """What a search cost: what it asked its parts for, and its KV tokens summed over depths.
+
+    Attributes:
         peak_kv_tokens: the largest depth's share of ``kv_tokens``.
         seconds: wall-clock by phase: ``generate`` and ``score`` while at least one such request was in flight
             (they overlap), ``embed``, ``cluster``, ``select``, and ``total``.
     """
 
-    num_requests: int
-    num_calls: int
-    num_scores: int
-    generated_tokens: int
-    prm_tokens: int
-    num_cancelled: int
-    wasted_tokens: int
-    kv_tokens: int
-    kv_tokens_written: int
-    kv_tokens_paper: int
-    kv_tokens_unshared: int
     peak_kv_tokens: int
     seconds: Mapping[str, float]
 
@@ -157,7 +206,7 @@ class SearchResult:
 
 
 def _depth_dict(depth: DepthSummary) -> dict[str, Any]:
-    return {**asdict(depth), "num_kept": depth.num_kept, "num_clusters": depth.num_clusters}
+    return {**depth.plain(), "num_kept": depth.num_kept, "num_clusters": depth.num_clusters}
 
 
 def _plain(trajectory: dict[str, Any]) -> dict[str, Any]:

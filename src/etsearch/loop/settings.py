@@ -1,11 +1,24 @@
-"""What a search is asked for, beside its problem and its parts."""
+"""What a search is asked for, beside its problem and its parts: the one statement of each setting.
 
-from dataclasses import dataclass, field
+Python (``etsearch.search``), recipes and the command line take their settings from the fields below, and their help
+from the docstrings.
+"""
 
-from etsearch import answers
-from etsearch.answers import Aggregation
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields, is_dataclass
+from functools import lru_cache
+from typing import Annotated, Any, ClassVar, Final
+
+from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
+
+from etsearch.answers import DEFAULT_PATTERNS, Aggregation, Pattern, find_pattern
+from etsearch.diversity import DEFAULT_THRESHOLD, check_threshold
 from etsearch.errors import ConfigError
+from etsearch.registry import reason_of
 from etsearch.types import Sampling
+
+_STRICT: Final = ConfigDict(extra="forbid")
+"""A key that is no setting is an error."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,19 +26,29 @@ class Limits:
     """Where a search is cut. The defaults are those of the ETS paper.
 
     Attributes:
-        max_depth: steps of a trajectory.
-        max_step_tokens: tokens of a step.
-        max_tokens: tokens of a trajectory, the prompt not counted.
+        max_depth: most steps of a trajectory.
+        max_step_tokens: most tokens of a step.
+        max_tokens: most tokens of a trajectory, the prompt not counted.
     """
 
     max_depth: int = 25
     max_step_tokens: int = 256
     max_tokens: int = 1024
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     def __post_init__(self) -> None:
         for name in ("max_depth", "max_step_tokens", "max_tokens"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+
+
+def _patterns(value: Any) -> Any:
+    """Patterns may be given by the names of those there are."""
+    entries = [value] if isinstance(value, str | Mapping) else value
+    if not isinstance(entries, list | tuple):
+        return entries
+    return tuple(find_pattern(entry) if isinstance(entry, str) else entry for entry in entries)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,34 +58,108 @@ class SearchSettings:
     Attributes:
         width: ``N``, continuations sampled at each depth, at least 1.
         seed: of all randomness of the search; every expansion derives its own.
-        aggregation: how the rewards of a trajectory become the weight of its vote.
+        aggregation: how the rewards of a trajectory become the weight of its vote: last, min, prod, mean, or majority
+            (1 each, which needs no rewards). An ``Aggregation`` or its name.
         cluster_threshold: cosine distance at which clusters are cut, in (0, 2]; 0.05 in the paper.
-        patterns: how answers are stated; see ``etsearch.answers``.
-        cut_votes: whether a trajectory that a limit cut votes, if it states an answer; in the released code of ETS
-            it never does.
+        sampling: how the generator samples; see ``Sampling``.
+        limits: where the search is cut; see ``Limits``.
+        patterns: how answers are stated: patterns, or names of those in ``etsearch.answers``.
+        cut_votes: whether a trajectory that a limit cut votes, if it states an answer. In the released code of ETS it
+            never does.
         merge: whether draws of one step are one step to the engine and the reward model. Changes no distribution:
             continuations of one prefix are independent of one another, so that one request for a + b of them is worth
             two for a and b, and a reward is a function of its trajectory. Every draw keeps its own share of the width,
             its place in a cluster and its vote, so that strategies see what they would see without.
-        early_stop: whether to stop as soon as no vote that may still come can change the answer; see
-            ``etsearch.loop.voting.RunningVote`` for why the answer is that of the whole search.
-        speculate: whether idle places in the engine's batch write the next steps of the best branches scored so far,
-            while the last of a depth are still under way. Changes no distribution; a search alone is done sooner, for
-            tokens that may be wasted. With it the same seed does not give the same search.
+        early_stop: whether to stop as soon as no vote that may still come can change the answer. See
+            ``etsearch.loop.early_stop.RunningVote`` for why the answer is that of the whole search.
+        speculate: whether idle places in the engine's batch write ahead, for the best branches scored so far, while the
+            last of a depth are still under way. Changes no distribution; a search alone is done sooner, for tokens
+            that may be wasted. With it the same seed does not give the same search.
+
+    Raises:
+        ConfigError: a value outside its range.
     """
 
-    width: int
+    width: int = 16
     seed: int = 0
-    aggregation: Aggregation = Aggregation.LAST
-    cluster_threshold: float = 0.05
+    aggregation: Aggregation | str = Aggregation.LAST
+    cluster_threshold: float = DEFAULT_THRESHOLD
     sampling: Sampling = field(default_factory=Sampling)
     limits: Limits = field(default_factory=Limits)
-    patterns: tuple[answers.Pattern, ...] = answers.DEFAULT_PATTERNS
+    patterns: Annotated[tuple[Pattern, ...], BeforeValidator(_patterns)] = field(
+        default_factory=lambda: DEFAULT_PATTERNS
+    )
     cut_votes: bool = True
     merge: bool = True
     early_stop: bool = True
     speculate: bool = False
 
+    __pydantic_config__: ClassVar[ConfigDict] = _STRICT
+
     def __post_init__(self) -> None:
         if self.width < 1:
             raise ConfigError(f"width is {self.width}; it must be at least 1")
+        check_threshold(self.cluster_threshold)
+        object.__setattr__(self, "aggregation", to_aggregation(self.aggregation))
+        if not self.patterns:
+            raise ConfigError(
+                "patterns is empty; without one no answer can be read. Name one at least, such as 'boxed'"
+            )
+
+    @staticmethod
+    def of(values: Mapping[str, Any]) -> "SearchSettings":
+        """The settings with these values, as a recipe or the command line gives them.
+
+        Raises:
+            ConfigError: a key that is no setting, a value of another type or outside its range; it names the first.
+        """
+        try:
+            return _adapter().validate_python(dict(values))
+        except ValidationError as error:
+            raise ConfigError(reason_of(error, known=[f.name for f in fields(SearchSettings)])) from None
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for JSON and YAML, of which ``of`` makes the settings again."""
+        return dict(_adapter().dump_python(self, mode="json"))
+
+    def changed(self, values: Mapping[str, Any]) -> "SearchSettings":
+        """The settings with these values in place of their own; see ``of``."""
+        return SearchSettings.of(laid_over(self.plain(), values))
+
+
+@lru_cache(maxsize=1)
+def _adapter() -> TypeAdapter[SearchSettings]:
+    return TypeAdapter(SearchSettings)
+
+
+def laid_over(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+    """Values with others in their place; of a group such as ``limits`` those within that are given."""
+    groups = {k: {**values[k], **v} for k, v in others.items() if isinstance(v, Mapping) and k in values}
+    return {**values, **others, **groups}
+
+
+def grouped(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings by single names, such as ``max_depth``, as ``of`` takes them: those of a group within it."""
+    values: dict[str, Any] = {}
+    group_of = {f.name: name for name, group in groups().items() for f in fields(group)}
+    for key, value in flat.items():
+        if key in group_of:
+            values.setdefault(group_of[key], {})[key] = value
+        else:
+            values[key] = value
+    return values
+
+
+def groups() -> dict[str, type[Any]]:
+    """The settings that are groups of some, and what they are: ``limits``, ``sampling``."""
+    made = SearchSettings()
+    values = {f.name: getattr(made, f.name) for f in fields(SearchSettings)}
+    return {name: type(value) for name, value in values.items() if is_dataclass(value)}
+
+
+def to_aggregation(name: Aggregation | str) -> Aggregation:
+    """The aggregation of this name. Raises ConfigError, which lists them."""
+    try:
+        return Aggregation(name)
+    except ValueError:
+        raise ConfigError(f"there is no aggregation {str(name)!r}; choose one of {', '.join(Aggregation)}") from None

@@ -1,12 +1,14 @@
 """Writing ahead: idle places in the engine's batch begin the next depth while the last of this one are under way."""
 
-from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.loop.expansion import Ahead, Draw, Expander, Expansion, num_tokens
+from etsearch.loop.growth import Growth
+from etsearch.strategies import Strategy
+from etsearch.strategies.base import SharesByReward
 from etsearch.types import FinishReason
 
 TEMPERATURE: Final = 0.2
@@ -28,22 +30,28 @@ class Speculation:
     Args:
         expander: asks for continuations.
         places: sequences that the search may have under way at once, its width.
-        temperature: ``T_R``.
+        strategy: of the search; its ``T_R`` counts, where it has one.
     """
 
-    def __init__(self, expander: Expander, places: int, temperature: float = TEMPERATURE) -> None:
-        self._expander, self._places, self._temperature = expander, places, temperature
+    def __init__(self, expander: Expander, places: int, strategy: Strategy) -> None:
+        self._expander, self._places = expander, places
+        self._temperature = strategy.balance_temperature if isinstance(strategy, SharesByReward) else TEMPERATURE
         self._ahead: dict[_StepKey, Ahead] = {}
-        self._expansions: list[Expansion] = []
+        self._growth: Growth | None = None
         self._open: list[tuple[Expansion, Draw]] = []
         self._remaining = 0
 
-    def begin(self, expansions: Iterable[Expansion], remaining: int) -> None:
-        """A new depth is being written, with ``remaining`` of the width left; what was not taken is dropped."""
-        self.drop()
-        self._expansions, self._open, self._remaining = list(expansions), [], remaining
+    def begin(self, growth: Growth, remaining: int) -> dict[int, Ahead]:
+        """A new depth is being written, with ``remaining`` of the width left.
 
-    def take(self, step: int) -> Ahead | None:
+        Returns what was asked for ahead, by the step that it continues; the rest of it is dropped.
+        """
+        ahead = {step: self._take(step) for step in growth.expansions}
+        self.drop()
+        self._growth, self._open, self._remaining = growth, [], remaining
+        return {step: early for step, early in ahead.items() if early}
+
+    def _take(self, step: int) -> Ahead | None:
         """What was asked for ahead for a step that is to be expanded."""
         tree = self._expander.tree
         written = tree.continuation(step)
@@ -68,15 +76,14 @@ class Speculation:
 
     def drop(self) -> None:
         """Stops all that was not taken, and counts it as waste."""
-        spent = self._expander.spent
         for ahead in self._ahead.values():
             written = ahead.drop()
-            spent.wasted_tokens += num_tokens(written)
-            spent.num_cancelled += ahead.width - len(written)
+            wasted, cancelled = num_tokens(written), ahead.width - len(written)
+            self._expander.state.spend(wasted_tokens=wasted, num_cancelled=cancelled)
         self._ahead.clear()
 
     def _num_under_way(self) -> int:
-        own = sum(e.width for e in self._expansions if not (e.draws or e.end))
+        own = self._growth.num_under_way if self._growth else 0
         return own + sum(ahead.width for ahead in self._ahead.values() if not ahead.task.done())
 
     def _expected_widths(self) -> NDArray[np.float64]:
@@ -84,6 +91,6 @@ class Speculation:
         rewards = np.array([draw.rewards[-1] for _, draw in self._open])
         counts = np.array([draw.count for _, draw in self._open])
         mass = counts * np.exp((rewards - rewards.max()) / self._temperature)
-        num_asked = sum(e.width for e in self._expansions)
+        num_asked = self._growth.width if self._growth else 0
         share: NDArray[np.float64] = mass / mass.sum() * (counts.sum() / num_asked)
         return self._remaining * share

@@ -1,28 +1,13 @@
 """A search between two depths: all that it takes to go on with it, as plain values and back."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Final, NamedTuple, Self
+from dataclasses import asdict, dataclass, field
+from typing import Any, NamedTuple, Self
 
 from etsearch.errors import RecordError
-from etsearch.loop.result import DepthSummary, Failure, Usage, plain_number
+from etsearch.loop.result import DepthSummary, Failure, KvFigures, Spent, Usage, plain_number
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, EndReason, FinishReason
-
-_DEPTH: Final = tuple(f.name for f in fields(DepthSummary))
-
-
-@dataclass(slots=True)
-class Spent:
-    """What a search has asked its parts for so far; see ``Usage`` for each."""
-
-    num_requests: int = 0
-    num_calls: int = 0
-    num_scores: int = 0
-    generated_tokens: int = 0
-    prm_tokens: int = 0
-    num_cancelled: int = 0
-    wasted_tokens: int = 0
 
 
 class Mark(NamedTuple):
@@ -62,6 +47,10 @@ class SearchState:
         last = self.depths[-1]
         return {node: width for node, width in zip(last.nodes, last.widths, strict=True) if width > 0}
 
+    def spend(self, **more: int) -> None:
+        """Counts what the parts were asked for, by the names of ``Spent``."""
+        self.spent = self.spent.plus(**more)
+
     def before(self, mark: "Mark") -> "SearchState":
         """The state as it was at a mark; what happened since is not in it."""
         return SearchState(
@@ -69,23 +58,20 @@ class SearchState:
             ended=dict(list(self.ended.items())[: mark.num_ended]),
             failures=self.failures[: mark.num_failures],
             depths=list(self.depths),
-            spent=replace(mark.spent),
+            spent=mark.spent,
             seconds=dict(self.seconds),
         )
 
     def mark(self) -> "Mark":
         """Where the search stands between two depths."""
-        return Mark(len(self.tree), len(self.ended), len(self.failures), replace(self.spent))
+        return Mark(len(self.tree), len(self.ended), len(self.failures), self.spent)
 
     @property
     def usage(self) -> Usage:
         """What the search cost up to the last depth that is over."""
         return Usage(
             **asdict(self.spent),
-            kv_tokens=sum(d.kv_tokens for d in self.depths),
-            kv_tokens_written=sum(d.kv_tokens_written for d in self.depths),
-            kv_tokens_paper=sum(d.kv_tokens_paper for d in self.depths),
-            kv_tokens_unshared=sum(d.kv_tokens_unshared for d in self.depths),
+            **KvFigures.total(self.depths).kv,
             peak_kv_tokens=max((d.kv_tokens for d in self.depths), default=0),
             seconds=self.seconds,
         )
@@ -106,7 +92,7 @@ class SearchState:
             "nodes": nodes,
             "ended": [[node, str(reason)] for node, reason in self.ended.items()],
             "failures": [asdict(f) for f in self.failures],
-            "depths": [{name: getattr(d, name) for name in _DEPTH} for d in self.depths],
+            "depths": [d.plain() for d in self.depths],
             "spent": asdict(self.spent),
             "seconds": dict(self.seconds),
         }
@@ -125,16 +111,9 @@ class SearchState:
                 tree=tree,
                 ended={int(node): EndReason(reason) for node, reason in plain["ended"]},
                 failures=[Failure(**f) for f in plain["failures"]],
-                depths=[_depth(d) for d in plain["depths"]],
+                depths=[DepthSummary.of(d) for d in plain["depths"]],
                 spent=Spent(**plain["spent"]),
                 seconds=dict(plain["seconds"]),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise RecordError(f"this is no state of a search: {type(error).__name__}: {error}") from error
-
-
-def _depth(plain: Mapping[str, Any]) -> DepthSummary:
-    clusters = None if plain["clusters"] is None else tuple(plain["clusters"])
-    return DepthSummary(
-        **{**plain, "nodes": tuple(plain["nodes"]), "widths": tuple(plain["widths"]), "clusters": clusters}
-    )

@@ -21,6 +21,7 @@ from etsearch.prms.families import Head, PrmFamily, family_named
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
 from etsearch.prms.packing import pack
 from etsearch.prms.reading import PrmReader
+from etsearch.registry import needs
 from etsearch.types import Identity
 
 ROW_TOKENS: Final = 512
@@ -95,6 +96,7 @@ class OpenVinoNetwork:
 
 
 @final
+@needs(extra="local", module="openvino")
 class OpenVinoRewardModel(InProcessRewardModel):
     """A PRM of any family from an OpenVINO IR folder, batched over all searches.
 

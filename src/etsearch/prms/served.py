@@ -1,6 +1,6 @@
 """Reward models behind servers: which route each kind of server is asked by."""
 
-from typing import Literal
+from typing import Annotated, Final, Literal
 
 from etsearch.errors import ConfigError
 from etsearch.models.codec import Codec, TextCodec, local_codec
@@ -16,27 +16,39 @@ from etsearch.prms.routes import (
     VllmPooling,
 )
 from etsearch.servers.client import RefusedError, Server
+from etsearch.servers.conditions import Conditions
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.openai import openai_facts
-from etsearch.servers.pool import Pool
+from etsearch.servers.pool import Pool, pool_at
 from etsearch.servers.sglang import DETOKENIZE, sglang_facts
 from etsearch.servers.tokenizers import LlamaServerCodec, ServerCodec
 from etsearch.servers.vllm import vllm_facts
 
+_OPTIONS: Final = PrmOptions()
+_JUDGE: Final = PrmOptions(family="judge", max_batch=16)
+_CONDITIONS: Final = Conditions()
+
 VllmRoute = Literal["auto", "completions", "generative_scoring", "pooling"]
 
 
-def vllm_prm(pool: Pool, options: PrmOptions, route: VllmRoute = "auto") -> RemoteRewardModel:
-    """A PRM on vLLM.
+def vllm(
+    address: Annotated[str, "http://HOST:PORT[/MODEL][,…]"],
+    route: VllmRoute = "auto",
+    options: PrmOptions = _OPTIONS,
+    conditions: Conditions = _CONDITIONS,
+) -> RemoteRewardModel:
+    """A PRM on a vLLM server, or replicas.
 
     Args:
-        pool: the replicas.
-        options: what the user set.
+        address: of the server, or of replicas.
+        options: how the PRM is read.
+        conditions: how long it is waited for.
         route: ``auto`` takes ``/pooling`` where the server was started for it, else ``/v1/completions``.
 
     Raises:
         ConfigError: no replica answers, or they have no route for this family.
     """
+    pool = pool_at(address, conditions)
     facts = pool.describe(vllm_facts)[0]
     if route == "auto":
         chosen: Route = VllmPooling() if pool.describe(_pools)[0] else VllmCompletions()
@@ -51,14 +63,39 @@ def vllm_prm(pool: Pool, options: PrmOptions, route: VllmRoute = "auto") -> Remo
     return _open(pool, chosen, options, facts, ServerCodec(pool, facts.model))
 
 
-def sglang_prm(pool: Pool, options: PrmOptions) -> RemoteRewardModel:
-    """A label PRM on SGLang. Raises ConfigError if no replica answers, or the family needs more than labels."""
+def sglang(
+    address: Annotated[str, "http://HOST:PORT[,…]"],
+    options: PrmOptions = _OPTIONS,
+    conditions: Conditions = _CONDITIONS,
+) -> RemoteRewardModel:
+    """A label PRM on an SGLang server, or replicas.
+
+    Raises:
+        ConfigError: no replica answers, or the family needs more than labels.
+    """
+    pool = pool_at(address, conditions)
     facts = pool.describe(sglang_facts)[0]
     return _open(pool, SglangGenerate(), options, facts, ServerCodec(pool, facts.model, DETOKENIZE))
 
 
-def openai_prm(pool: Pool, options: PrmOptions, api: Literal["completions", "chat"] = "chat") -> RemoteRewardModel:
-    """A label PRM on llama-server, or a judge on any server. Raises ConfigError if no replica answers."""
+def openai(
+    address: Annotated[str, "http://HOST:PORT[/v1/MODEL][,…]"],
+    api: Literal["completions", "chat"] = "chat",
+    options: PrmOptions = _JUDGE,
+    conditions: Conditions = _CONDITIONS,
+) -> RemoteRewardModel:
+    """A label PRM on llama-server, or any model as a judge.
+
+    Args:
+        address: of the server, or of replicas.
+        api: the route by which a judge is asked: chat, or plain completions.
+        options: how the PRM is read.
+        conditions: how long it is waited for.
+
+    Raises:
+        ConfigError: no replica answers.
+    """
+    pool = pool_at(address, conditions)
     facts = pool.describe(openai_facts)[0]
     if facts.engine.startswith("llama-server"):
         return _open(pool, LlamaServerCompletion(), options, facts, LlamaServerCodec(pool))

@@ -15,6 +15,7 @@ from etsearch.models.files import context_length, identify
 from etsearch.prms.families import Head, PrmFamily, family_named
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
 from etsearch.prms.reading import PrmReader
+from etsearch.registry import needs
 from etsearch.types import Identity
 
 Precision = Literal["float32", "bfloat16", "float16"]
@@ -97,6 +98,7 @@ def tensor(folder: Path, name: str) -> Any:
 
 
 @final
+@needs(extra="transformers", module="transformers")
 class TransformersRewardModel(InProcessRewardModel):
     """A PRM of any family from a Hugging Face folder, batched over all searches; no KV is kept between batches.
 

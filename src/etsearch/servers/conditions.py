@@ -1,8 +1,8 @@
 """How servers are waited for, and how much is asked of them at once."""
 
 import os
-from dataclasses import dataclass, fields
-from typing import Any, Final
+from dataclasses import dataclass
+from typing import Final
 
 from etsearch.errors import ConfigError
 
@@ -45,7 +45,3 @@ class Conditions:
                 f"the key in the environment variable {self.api_key_variable} holds letters that no key has"
             )
         return {"Authorization": f"Bearer {key}"} if key else {}
-
-
-SETTINGS: Final[dict[str, Any]] = {field.name: field.type for field in fields(Conditions)}
-"""The settings of a part behind a server that are the same for all, and their types."""

@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Final
 
 import httpx
@@ -193,6 +193,6 @@ class Pool:
             await server.aclose()
 
 
-def pool_at(argument: str, conditions: Mapping[str, Any]) -> Pool:
+def pool_at(argument: str, conditions: Conditions) -> Pool:
     """The pool of an argument such as ``http://a:8000,http://b:8000``. Raises ConfigError."""
-    return Pool(addresses(argument), Conditions(**conditions))
+    return Pool(addresses(argument), conditions)

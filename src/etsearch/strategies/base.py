@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +75,16 @@ class Strategy(Protocol):
             frontier: at least one open node.
             width: what is left of the total width, at least 1: N less one for each completed trajectory.
         """
+        ...
+
+
+@runtime_checkable
+class SharesByReward(Protocol):
+    """A strategy that shares the width by ``softmax(R / T_R)``, and says by which ``T_R``."""
+
+    @property
+    def balance_temperature(self) -> float:
+        """``T_R``, above 0."""
         ...
 
 

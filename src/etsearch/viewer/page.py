@@ -10,7 +10,7 @@ from typing import Any
 from etsearch.loop.result import plain_number
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.loop.voting import conclude
+from etsearch.loop.voting import vote
 from etsearch.tree import ROOT
 from etsearch.types import EngineFigures, StopReason
 
@@ -42,7 +42,7 @@ def viewed(
         is_right: whether the search's answer is right, where that is known.
     """
     tree = state.tree
-    result = conclude(state, settings, StopReason(stop_reason), EngineFigures())
+    result = vote(state, settings, StopReason(stop_reason), EngineFigures())
     answers = {t.node: t for t in result.trajectories}
     width: dict[int, int] = {}
     cluster: dict[int, int] = {}

@@ -58,7 +58,7 @@ class Results:
         seen: dict[Key, Path] = {}
         names: dict[str, str] = {}
         for run in runs:
-            for cell in run.recipe.cells():
+            for cell in run.recipe.arms():
                 for in_flight in run.recipe.flights:
                     cells.setdefault(Cell(cell.label, cell.width, in_flight), [])
             for (label, _), specification in run.specifications.items():

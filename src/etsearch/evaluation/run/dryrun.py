@@ -12,7 +12,7 @@ from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import blocks, dataset_of
 from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
-from etsearch.registry import Registry, parse
+from etsearch.registry import Registry
 from etsearch.types import Problem
 
 
@@ -22,8 +22,8 @@ def describe(recipe: Recipe) -> str:
     What this machine lacks (a data file, an extra, an engine that another version brings) is said, and is no error:
     the recipe may be meant for another machine.
     """
-    lines = [yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True).rstrip(), "", "cells:"]
-    lines += [f"  {cell.label} at width {cell.width}: {cell.specification}" for cell in recipe.cells()]
+    lines = [yaml.safe_dump(recipe.plain(), sort_keys=False, allow_unicode=True).rstrip(), "", "arms:"]
+    lines += [f"  {arm.label} at width {arm.width}: {arm.specification}" for arm in recipe.arms()]
     missing = [reason for reason in _missing(recipe) if reason]
     try:
         problems = dataset_of(recipe).problems
@@ -49,9 +49,8 @@ def _missing(recipe: Recipe) -> list[str]:
     for key, (registry, text) in kinds.items():
         if text == "none":
             continue
-        name = parse(text).name
         try:
-            entry = registry.entry(name)
+            entry = registry.entry(registry.parse(text).name)
         except ConfigError as error:
             reasons.append(f"{key}: {error}")
             continue
@@ -61,13 +60,14 @@ def _missing(recipe: Recipe) -> list[str]:
 
 
 def _estimate(recipe: Recipe, problems: tuple[Problem, ...]) -> list[str]:
-    widths = [task.cell.width for _, tasks in blocks(recipe, problems) for task in tasks]
+    widths = [task.arm.width for _, tasks in blocks(recipe, problems) for task in tasks]
     calls = sum(widths) * recipe.assumed.depths
     tokens = calls * recipe.assumed.step_tokens
     assumed = f"{recipe.assumed.depths:g} depths of {recipe.assumed.step_tokens:g} tokens a step"
-    most = f"{sum(widths) * recipe.limits.max_depth:,.0f} sampled continuations ({recipe.limits.max_depth} depths)"
+    limits = recipe.search.limits
+    most = f"{sum(widths) * limits.max_depth:,.0f} sampled continuations ({limits.max_depth} depths)"
     return [
         f"searches: {len(widths):,}",
         f"estimate, for {assumed}: {calls:,.0f} sampled continuations, {tokens:,.0f} generated tokens",
-        f"at most: {most}, {sum(widths) * recipe.limits.max_tokens:,.0f} tokens",
+        f"at most: {most}, {sum(widths) * limits.max_tokens:,.0f} tokens",
     ]

@@ -1,39 +1,28 @@
 """What a run is to do: a YAML file, or the options of ``ets eval``, checked as a whole before anything starts."""
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from etsearch.answers import Aggregation
 from etsearch.errors import ConfigError
-from etsearch.loop.settings import Limits, SearchSettings
-from etsearch.registry import parse
+from etsearch.loop.parts import can_go_without_rewards
+from etsearch.loop.settings import SearchSettings
+from etsearch.registry import reason_of
 from etsearch.strategies import STRATEGIES, Strategy
-from etsearch.types import Sampling
 
 EXAMPLE: Final = "strategies=[rebase,ets] limits.max_depth=10"
 
 _Positive = Annotated[int, Field(ge=1)]
-_LIMITS: Final = Limits()
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True)
 
 
-class SearchEntry(BaseModel):
-    """Settings of a strategy's searches that differ from the recipe's; None leaves the recipe's."""
-
-    model_config = _STRICT
-
-    merge: bool | None = None
-    early_stop: bool | None = None
-    speculate: bool | None = None
-
-    @property
-    def given(self) -> dict[str, bool]:
-        return {key: value for key, value in self.model_dump().items() if value is not None}
+def _settings_keys() -> list[str]:
+    """The settings of a search that a recipe has keys for: all but those that it has lists of."""
+    return [f.name for f in fields(SearchSettings) if f.name not in ("width", "seed")]
 
 
 class StrategyEntry(BaseModel):
@@ -44,7 +33,8 @@ class StrategyEntry(BaseModel):
         label: what tables call it; the specification by default.
         at: settings that hold at some widths only, such as ``{16: {lambda_d: 1.5}}``.
         widths: the widths at which it is run; those of the recipe by default.
-        search: settings of its searches in place of the recipe's, such as ``{merge: false}``.
+        search: settings of its searches in place of the recipe's, such as ``{merge: false}``; any of ``SearchSettings``
+            but ``width`` and ``seed``.
     """
 
     model_config = _STRICT
@@ -53,22 +43,12 @@ class StrategyEntry(BaseModel):
     label: str = ""
     at: dict[int, dict[str, str | int | float | bool]] = {}
     widths: tuple[_Positive, ...] | None = None
-    search: SearchEntry = SearchEntry()
+    search: dict[str, Any] = {}
 
-
-class SamplingEntry(BaseModel):
-    model_config = _STRICT
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-
-
-class LimitsEntry(BaseModel):
-    model_config = _STRICT
-
-    max_depth: int = _LIMITS.max_depth
-    max_step_tokens: int = _LIMITS.max_step_tokens
-    max_tokens: int = _LIMITS.max_tokens
+    @field_validator("search", mode="after")
+    @classmethod
+    def _none_leaves_the_recipes(cls, value: dict[str, Any]) -> dict[str, Any]:
+        return {key: setting for key, setting in value.items() if setting is not None}
 
 
 class Assumed(BaseModel):
@@ -81,13 +61,13 @@ class Assumed(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Cell:
-    """One strategy at one width."""
+class Arm:
+    """One strategy at one width, with the settings of its searches that are not the recipe's."""
 
     label: str
     specification: str
     width: int
-    search: Mapping[str, bool] = field(default_factory=dict)
+    search: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def strategy(self) -> Strategy:
@@ -109,7 +89,7 @@ class Recipe(BaseModel):
             has compared them on the same problems. ``throughput`` does one strategy, width, seed and concurrency after
             the other, so that the time that each took can be told. ``both`` does the one, then the other.
         timed: throughput is measured on the first so many problems; on all by default.
-        aggregation, cluster_threshold, cut_votes, merge, early_stop, speculate, sampling, limits: of the searches, see
+        search: settings of the searches. In a recipe each of them is a key of its own: ``merge``, ``limits`` …, see
             ``SearchSettings``.
         out: the run's folder.
     """
@@ -130,16 +110,19 @@ class Recipe(BaseModel):
     concurrency: tuple[_Positive, ...] = (8,)
     measure: Literal["accuracy", "throughput", "both"] = "accuracy"
     timed: _Positive | None = None
-    aggregation: Aggregation = Aggregation.LAST
-    cluster_threshold: float = 0.05
-    cut_votes: bool = True
-    merge: bool = True
-    early_stop: bool = True
-    speculate: bool = False
-    sampling: SamplingEntry = SamplingEntry()
-    limits: LimitsEntry = LimitsEntry()
+    search: SearchSettings = SearchSettings()
     assumed: Assumed = Assumed()
     out: str = ""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _settings_are_keys(cls, values: Any) -> Any:
+        if not isinstance(values, Mapping):
+            return values
+        if "search" in values:
+            raise ConfigError(_no_key("search"))
+        given = {key: values[key] for key in _settings_keys() if key in values}
+        return {**{k: v for k, v in values.items() if k not in given}, "search": SearchSettings.of(given)}
 
     @field_validator("levels", mode="before")
     @classmethod
@@ -200,14 +183,13 @@ class Recipe(BaseModel):
                 f"concurrency is {list(self.concurrency)}; several go with 'measure: throughput' or 'both'"
             )
         seen: set[tuple[str, int]] = set()
-        for cell in self.cells():
-            if (cell.label, cell.width) in seen:
-                raise ConfigError(f"the strategy {cell.label!r} stands there twice at width {cell.width}; label them")
-            seen.add((cell.label, cell.width))
-            strategy = cell.strategy
-            if self.prm == "none" and (strategy.needs_rewards or self.aggregation is not Aggregation.MAJORITY):
-                raise ConfigError(f"{cell.label!r} needs a reward model; without, only best_of_n under 'majority' goes")
-            self.settings(cell.width, 0, cell.search)
+        for arm in self.arms():
+            if (arm.label, arm.width) in seen:
+                raise ConfigError(f"the strategy {arm.label!r} stands there twice at width {arm.width}; label them")
+            seen.add((arm.label, arm.width))
+            settings = self.settings(arm.width, 0, arm.search)
+            if self.prm == "none" and not can_go_without_rewards(arm.strategy, settings):
+                raise ConfigError(f"{arm.label!r} needs a reward model; without, only best_of_n under 'majority' goes")
 
     def _check_lists(self) -> None:
         for name in ("widths", "seeds", "concurrency"):
@@ -218,29 +200,21 @@ class Recipe(BaseModel):
             if unknown := set(entry.at) - set(entry.widths or self.widths):
                 raise ConfigError(f"{entry.strategy!r} has settings at width {min(unknown)}, at which it is not run")
 
-    def cells(self) -> Iterator[Cell]:
+    def arms(self) -> Iterator[Arm]:
         """Every strategy at every width, the widths first."""
         widths = dict.fromkeys([*self.widths, *(w for e in self.strategies for w in e.widths or ())])
         for width in widths:
             for entry in self.strategies:
                 if width in (entry.widths or self.widths):
-                    yield Cell(entry.label or entry.strategy, _specification(entry, width), width, entry.search.given)
+                    yield Arm(entry.label or entry.strategy, _specification(entry, width), width, entry.search)
 
-    def settings(self, width: int, seed: int, search: Mapping[str, bool] | None = None) -> SearchSettings:
+    def settings(self, width: int, seed: int, search: Mapping[str, Any] | None = None) -> SearchSettings:
         """The settings of one search; ``search`` are those of its strategy alone."""
-        switches = {"merge": self.merge, "early_stop": self.early_stop, "speculate": self.speculate, **(search or {})}
-        return SearchSettings(
-            width=width,
-            seed=seed,
-            aggregation=self.aggregation,
-            cluster_threshold=self.cluster_threshold,
-            cut_votes=self.cut_votes,
-            merge=switches["merge"],
-            early_stop=switches["early_stop"],
-            speculate=switches["speculate"],
-            sampling=Sampling(**self.sampling.model_dump()),
-            limits=Limits(**self.limits.model_dump()),
-        )
+        known = _settings_keys()
+        for key in search or {}:
+            if key not in known:
+                raise ConfigError(f"a search has no setting {key!r} of its own; those there are: {', '.join(known)}")
+        return self.search.changed({**(search or {}), "width": width, "seed": seed})
 
     @property
     def flights(self) -> tuple[int, ...]:
@@ -253,12 +227,13 @@ class Recipe(BaseModel):
         return Path(self.out or f"runs/{self.name}").expanduser()
 
     def plain(self) -> dict[str, Any]:
-        """Values for JSON and YAML."""
-        return self.model_dump(mode="json")
+        """Values for JSON and YAML, the settings of the searches as keys of their own."""
+        own, settings = self.model_dump(mode="json", exclude={"search"}), self.search.plain()
+        return own | {key: settings[key] for key in _settings_keys()}
 
 
 def _specification(entry: StrategyEntry, width: int) -> str:
-    taken = parse(entry.strategy)
+    taken = STRATEGIES.parse(entry.strategy)
     settings = {**taken.settings, **{k: str(v) for k, v in entry.at.get(width, {}).items()}}
     return str(replace(taken, settings=settings))
 
@@ -280,11 +255,13 @@ def _set(values: dict[str, Any], override: str) -> None:
     values[last] = value
 
 
+def _no_key(key: str) -> str:
+    known = [name for name in Recipe.model_fields if name != "search"] + _settings_keys()
+    return f"there is no key {key!r}; the keys are {', '.join(known)}"
+
+
 def _reason(error: ValidationError) -> str:
     first = error.errors()[0]
-    place = ".".join(map(str, first["loc"]))
-    if first["type"] == "extra_forbidden":
-        return f"there is no key {place!r}; the keys are {', '.join(Recipe.model_fields)}"
-    if first["type"] == "missing":
-        return f"the key {place!r} is missing"
-    return f"{place} is {first['input']!r}: {first['msg']}"
+    if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
+        return _no_key(str(first["loc"][0]))
+    return reason_of(error)

@@ -318,7 +318,7 @@ _FREE: Final = (
 
 
 def _begin(path: Path, recipe: Recipe, asked: Mapping[str, Any], identities: Mapping[str, Identity]) -> None:
-    cells = {f"{cell.label} @ {cell.width}": cell for cell in recipe.cells()}
+    cells = {f"{cell.label} @ {cell.width}": cell for cell in recipe.arms()}
     manifest = {
         "format": FORMAT,
         "version": VERSION,

@@ -8,25 +8,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
-from etsearch.api import opened
-from etsearch.embedders import Embedder
+from etsearch.api import open_parts
 from etsearch.errors import ConfigError, EngineError, EtsearchError, UnavailableError
-from etsearch.evaluation.datasets import DATASETS, Dataset
+from etsearch.evaluation.datasets import Dataset, open_dataset
 from etsearch.evaluation.grading import GRADERS, grade, grade_all
-from etsearch.evaluation.run.recipe import Cell, Recipe
+from etsearch.evaluation.run.recipe import Arm, Recipe
 from etsearch.evaluation.run.record import DepthFigures, Key, RunWriter, SearchRecord, writing
-from etsearch.generators import Generator
-from etsearch.loop import run_search
+from etsearch.loop import Parts
 from etsearch.loop.events import Event, Expanded, Selected
 from etsearch.loop.result import SearchResult
-from etsearch.loop.search import first_error
+from etsearch.loop.retry import first_error
+from etsearch.loop.search import search
 from etsearch.loop.state import SearchState
 from etsearch.loop.watch import EngineWatch
-from etsearch.prms import RewardModel
 from etsearch.types import EngineStats, Identity, Problem, StopReason
 
 ROUND: Final = 2
-"""Problems that a cell gets at a time where throughput is measured, for each search in flight."""
+"""Problems that an arm gets at a time where throughput is measured, for each search in flight."""
 MAX_FAILURES_IN_A_ROW: Final = 10
 """Searches that fail one after the other before the run gives up: something is wrong with more than a search."""
 
@@ -36,13 +34,13 @@ class Task:
     """One search to run."""
 
     problem: Problem
-    cell: Cell
+    arm: Arm
     seed: int
     in_flight: int
 
     @property
     def key(self) -> Key:
-        return Key(self.problem.id, self.cell.label, self.cell.width, self.seed, self.in_flight)
+        return Key(self.problem.id, self.arm.label, self.arm.width, self.seed, self.in_flight)
 
     @property
     def gold(self) -> str:
@@ -92,25 +90,25 @@ class Outcome:
 
 def dataset_of(recipe: Recipe) -> Dataset:
     """The problems of a recipe."""
-    return DATASETS.create(recipe.data).chosen(recipe.levels, recipe.shuffle, recipe.limit)
+    return open_dataset(recipe.data).chosen(recipe.levels, recipe.shuffle, recipe.limit)
 
 
 def blocks(recipe: Recipe, problems: tuple[Problem, ...]) -> Iterator[tuple[int, list[Task]]]:
     """The searches in the order of their running, as blocks with the number in flight; see ``Recipe.measure``.
 
-    Where throughput is measured, a block is of one cell alone. Cells take turns, another one first in each round, so
+    Where throughput is measured, a block is of one arm alone. Arms take turns, another one first in each round, so
     that a machine that is slower for some minutes is slower for all, and none finds all prompts in the cache.
     """
-    cells = list(recipe.cells())
+    arms = list(recipe.arms())
     for in_flight in recipe.flights:
         if not in_flight:
-            yield recipe.concurrency[0], [Task(p, c, s, 0) for s in recipe.seeds for p in problems for c in cells]
+            yield recipe.concurrency[0], [Task(p, a, s, 0) for s in recipe.seeds for p in problems for a in arms]
             continue
         timed, size = problems[: recipe.timed], ROUND * in_flight
         for number, start in enumerate(range(0, len(timed), size)):
-            first = number % len(cells)
-            for cell, seed in itertools.product(cells[first:] + cells[:first], recipe.seeds):
-                yield in_flight, [Task(p, cell, seed, in_flight) for p in timed[start : start + size]]
+            first = number % len(arms)
+            for arm, seed in itertools.product(arms[first:] + arms[:first], recipe.seeds):
+                yield in_flight, [Task(p, arm, seed, in_flight) for p in timed[start : start + size]]
 
 
 async def evaluate(
@@ -143,15 +141,16 @@ async def evaluate(
     for task in wanted:
         task.gold  # noqa: B018 - a problem without one is an error now, not at the end of its search
     reward_model = None if recipe.prm == "none" else recipe.prm
-    async with opened(recipe.generator, reward_model, recipe.embedder) as (generator, prm, embedder):
-        identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": generator.identity}
-        if prm is not None:
-            identities["reward model"] = prm.identity
+    first = next(recipe.arms()).strategy
+    async with open_parts(recipe.generator, reward_model, first, recipe.embedder) as parts:
+        identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": parts.generator.identity}
+        if parts.reward_model is not None:
+            identities["reward model"] = parts.reward_model.identity
         with writing(recipe.folder, recipe, asked or {}, identities, clean=clean) as writer:
             on_start(writer)
             left = [task.key for task in wanted if _is_wanted(writer, task, retry_failed=retry_failed)]
             progress = Progress(len(wanted), len(wanted) - len(left), writer.records)
-            runner = _Runner(recipe, writer, generator, prm, embedder, progress, on_progress)
+            runner = _Runner(recipe, writer, parts, progress, on_progress)
             for concurrency, tasks in plan:
                 await runner.run(concurrency, [t for t in tasks if _is_wanted(writer, t, retry_failed=retry_failed)])
             states = [writer.records[task.key].status for task in wanted]
@@ -168,15 +167,12 @@ class _Runner:
         self,
         recipe: Recipe,
         writer: RunWriter,
-        generator: Generator,
-        prm: RewardModel | None,
-        embedder: Embedder,
+        parts: Parts,
         progress: Progress,
         on_progress: OnProgress,
     ) -> None:
         self.recipe, self.writer, self.progress, self.on_progress = recipe, writer, progress, on_progress
-        self.generator, self.prm, self.embedder = generator, prm, embedder
-        self.watch = EngineWatch(generator, self._see)
+        self.parts, self.watch = parts, EngineWatch(parts.generator, self._see)
         self._failures_in_a_row = 0
 
     async def run(self, concurrency: int, tasks: list[Task]) -> None:
@@ -212,13 +208,10 @@ class _Runner:
                     self.writer.keep(key, event.state, resumed)
 
         try:
-            result = await run_search(
+            result = await search(
                 task.problem,
-                generator=self.generator,
-                reward_model=self.prm,
-                strategy=task.cell.strategy,
-                settings=self.recipe.settings(task.cell.width, task.seed, task.cell.search),
-                embedder=self.embedder,
+                self.parts.with_strategy(task.arm.strategy),
+                self.recipe.settings(task.arm.width, task.seed, task.arm.search),
                 on_event=listen,
                 resume=state,
                 watch=self.watch,
@@ -231,7 +224,7 @@ class _Runner:
         self._keep(await asyncio.to_thread(_finished, task, result, resumed), task, state)
 
     def _keep(self, record: SearchRecord, task: Task, state: SearchState | None) -> None:
-        self.writer.add(record, task.cell.specification, state)
+        self.writer.add(record, task.arm.specification, state)
         self.progress.searches += 1
         self.on_progress(self.progress)
         self._failures_in_a_row = self._failures_in_a_row + 1 if record.status == "failed" else 0

@@ -1,0 +1,111 @@
+"""A depth that is being written: which steps are expanded, and how what comes of them enters the tree."""
+
+import asyncio
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from etsearch.loop.events import Completed, Event
+from etsearch.loop.expansion import Draw, Expansion
+from etsearch.loop.result import Failure
+from etsearch.loop.settings import SearchSettings
+from etsearch.loop.state import SearchState
+from etsearch.loop.voting import answer_at
+from etsearch.types import EndReason
+
+
+@dataclass(eq=False)
+class Growth:
+    """A depth that is being written. All draws of a step are expanded together.
+
+    Attributes:
+        depth: of the new steps.
+        widths: expansion width of each node that is expanded.
+        expansions: what comes of each step among them, by its original.
+        tasks: what is at work on it.
+    """
+
+    depth: int
+    widths: Mapping[int, int]
+    expansions: dict[int, Expansion] = field(default_factory=dict)
+    tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
+
+    @classmethod
+    def of(cls, state: SearchState, widths: Mapping[int, int]) -> "Growth":
+        """The next depth of a search, nothing of it written."""
+        growth = cls(len(state.depths) + 1, widths)
+        for node, width in widths.items():
+            step = state.tree.original(node)
+            growth.expansions.setdefault(step, Expansion(step, 0)).width += width
+        return growth
+
+    @property
+    def width(self) -> int:
+        """Continuations that were asked for."""
+        return sum(self.widths.values())
+
+    @property
+    def num_under_way(self) -> int:
+        """Those of them that are not there, and of which it is not known either that they will never be."""
+        return sum(e.width for e in self.expansions.values() if not e.is_over)
+
+    def stop(self) -> None:
+        """Stops what is at work; what is there already stays."""
+        for task in self.tasks:
+            task.cancel()
+
+
+class TreeWriter:
+    """Puts what was written into the tree.
+
+    Args:
+        state: the search.
+        settings: of the search.
+        emit: takes the events.
+    """
+
+    def __init__(self, state: SearchState, settings: SearchSettings, emit: Callable[[Event], None]) -> None:
+        self._state, self._tree, self._settings, self._emit = state, state.tree, settings, emit
+
+    def add(self, growth: Growth) -> tuple[list[int], list[int]]:
+        """Adds the draws as children of every node that was expanded; each takes its share of what came, in its order.
+
+        Returns:
+            the new nodes, and the nodes at which trajectories ended since they could not be expanded.
+        """
+        taken = dict.fromkeys(growth.expansions, 0)
+        written: list[int] = []
+        ended: list[int] = []
+        for parent, width in growth.widths.items():
+            step = self._tree.original(parent)
+            expansion, first = growth.expansions[step], taken[step]
+            if expansion.failure:
+                self._state.failures.append(Failure(parent, "expand", expansion.failure))
+            if expansion.end:
+                self._set_rewards(parent, expansion.rewards)
+                self._end(growth.depth, parent, expansion.end)
+                ended.append(parent)
+            written += [self._add(growth.depth, parent, draw) for draw in expansion.draws[first : first + width]]
+            taken[step] = first + width
+        return written, ended
+
+    def _add(self, depth: int, parent: int, draw: Draw) -> int:
+        node = self._tree.add(parent, draw.continuation)
+        self._set_rewards(node, draw.rewards)
+        if draw.failure:
+            self._state.failures.append(Failure(node, "score", draw.failure))
+        if draw.end and draw.is_settled:
+            self._end(depth, node, draw.end)
+        return node
+
+    def _set_rewards(self, node: int, rewards: tuple[float, ...]) -> None:
+        """Gives the last steps on the path to ``node`` their rewards; one that a step has already stays."""
+        path = self._tree.path(node)
+        for step, reward in zip(path[len(path) - len(rewards) :], rewards, strict=True):
+            if math.isnan(self._tree.reward(step)):
+                self._tree.set_reward(step, reward)
+
+    def _end(self, depth: int, node: int, reason: EndReason) -> None:
+        self._state.ended[node] = reason
+        answer = answer_at(self._state, node, self._settings)
+        self._emit(Completed(depth, node, reason, answer, self._tree.reward(node)))
