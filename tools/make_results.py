@@ -25,8 +25,8 @@ from etsearch.evaluation.report.statistics import difference
 from etsearch.evaluation.report.tables import code, percent, points, times
 from etsearch.evaluation.run.record import read_run
 
-HERE = Path(__file__).parent
-RECORDS = HERE / "results"
+DOCS = Path(__file__).parents[1] / "docs"
+RECORDS = DOCS / "results"
 PLOTS = RECORDS
 SEEDS = ("minimath", "minimath-ets", "minimath-inherit")
 """Widths 16 and 64: 200 problems, 3 seeds."""
@@ -47,7 +47,7 @@ def main() -> None:
         sys.stdout.write(readme_table(Results.read(RECORDS / name for name in SEEDS)) + "\n")
         return
     text = document()
-    (HERE / "results.md").write_text(text, encoding="utf-8")
+    (DOCS / "results.md").write_text(text, encoding="utf-8")
 
 
 def pack() -> None:
@@ -62,7 +62,7 @@ def pack() -> None:
 def _whole(run: Path) -> bytes:
     """The lines of the cells that the run's recipe asks for; others were begun and not finished."""
     lines = (run / "searches.jsonl").read_bytes().splitlines(keepends=True)
-    labels = {(cell.label, cell.width) for cell in read_run(run).recipe.cells()}
+    labels = {(cell.label, cell.width) for cell in read_run(run).recipe.arms()}
     if run.name == "minimath-sweep":
         return b"".join(lines)
     kept = [line for line in lines if (json.loads(line)["strategy"], json.loads(line)["width"]) in labels]
@@ -91,7 +91,7 @@ def document() -> str:
     draw(main_runs, timed, swept)
     found = sweep.swept(swept)
     runs = (main_runs, timed, swept, *beyond.values())
-    head = (HERE / "results.template.md").read_text(encoding="utf-8").rstrip()
+    head = (DOCS / "results.template.md").read_text(encoding="utf-8").rstrip()
     parts = [
         head.format_map({**figures(main_runs, timed, swept), **beyond_the_paper.figures(beyond)}),
         *beyond_the_paper.tables(beyond),

@@ -70,7 +70,7 @@ def test_options_reach_the_search():
         (("solve", "x", "--example"), "not both"),
         (("solve", "--example", "--number", "11"), "there is no example 11; choose one from 1 to 10"),
         (("solve", "--example", "--width", "0"), "width is 0; it must be at least 1"),
-        (("solve", "--example", "--strategy", "astar"), "no strategy called 'astar'; choose one of best_of_n, beam"),
+        (("solve", "--example", "--strategy", "astar"), "no strategy called 'astar'; choose one of beam, best_of_n"),
         (("solve", "--example", "--strategy", "rebase,ets"), "--strategy takes one strategy"),
         (("solve", "--example", "--strategy", "rebase", "--lambda-b", "1"), "--lambda-b is no setting of rebase"),
         (("solve", "--example", "--lambda-b", "-1"), "lambda_b is -1.0"),
@@ -115,7 +115,7 @@ def test_unknown_option_is_exit_code_two():
     ("command", "names"),
     [
         ("strategies", NAMES),
-        ("engines", ["minimath", "openvino:PATH", "scripted"]),
+        ("generators", ["minimath", "openvino:PATH", "scripted"]),
         ("prms", ["minimath", "openvino:PATH", "log_probability"]),
     ],
 )

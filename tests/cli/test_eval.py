@@ -172,7 +172,7 @@ def test_throughput_is_measured_block_by_block(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("minimath:exam", "--strategy", "ets"), "no split 'exam'"),
+        (("minimath:exam", "--strategy", "ets"), "is 'exam': Input should be 'test', 'validation' or 'train'"),
         (("minimath:test",), "no strategy is named"),
         (("minimath:test", "--strategy", "best"), "no strategy called 'best'"),
         (("minimath:test", "--strategy", "ets", "--width", "4,x"), "widths is '4,x'"),

@@ -8,7 +8,7 @@ from tests.contract.tiny_models import model_path
 
 import etsearch
 from etsearch import minimath
-from etsearch.api import opened
+from etsearch.api import open_parts
 from etsearch.strategies import STRATEGIES
 
 pytestmark = [pytest.mark.slow, pytest.mark.model]
@@ -57,12 +57,12 @@ def test_the_widths_add_up(strategy, width):
 @pytest.mark.timeout(600)
 async def test_ets_holds_fewer_kv_tokens_than_rebase():
     held = {}
-    async with opened("minimath", "minimath", "lexical") as (generator, prm, _):
+    async with open_parts("minimath", "minimath", "ets", "lexical") as parts:
         for strategy in ("rebase", "ets"):
             held[strategy] = [
                 (
                     await etsearch.search(
-                        minimath.example(number), generator=generator, prm=prm, strategy=strategy, width=64
+                        minimath.example(number), generator=parts.generator, prm=parts.reward_model, strategy=strategy, width=64
                     )
                 ).usage.kv_tokens
                 for number in range(1, minimath.EXAMPLES + 1)

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import pytest
 
-DOCS = Path(__file__).parents[2] / "docs"
+ROOT = Path(__file__).parents[2]
+DOCS = ROOT / "docs"
 
 
 @pytest.fixture(scope="module")
 def maker():
     with pytest.MonkeyPatch.context() as patch:
-        patch.syspath_prepend(DOCS)
+        patch.syspath_prepend(ROOT / "tools")
         return importlib.import_module("make_results")
 
 

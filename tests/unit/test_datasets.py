@@ -71,7 +71,7 @@ def test_an_id_stands_once(tmp_path):
 def test_a_file_that_is_not_there(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         DATASETS.create(f"jsonl:{tmp_path}/none.jsonl")
-    with pytest.raises(ConfigError, match="no split 'exam'"):
+    with pytest.raises(ConfigError, match="is 'exam': Input should be 'test', 'validation' or 'train'"):
         DATASETS.create("minimath:exam")
 
 

@@ -12,10 +12,10 @@ from tests.worlds import PROBLEM, judge, run, write
 from etsearch import Aggregation, Limits, Sampling
 from etsearch.errors import EngineError
 from etsearch.generators.scripted import ScriptedGenerator
+from etsearch.loop.early_stop import RunningVote
 from etsearch.loop.expansion import Ahead, Expander
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.loop.voting import RunningVote
 from etsearch.prms.scripted import ScriptedRewardModel
 from etsearch.strategies import STRATEGIES
 from etsearch.tree import ROOT, SearchTree

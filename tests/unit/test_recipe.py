@@ -27,13 +27,13 @@ def test_defaults_and_overrides(tmp_path):
     assert recipe.folder == Path("runs/own")
     assert recipe.seeds == (5,)
     assert recipe.settings(4, 5).limits.max_depth == 3
-    assert [(c.label, c.width) for c in recipe.cells()] == [("beam(keep=2)", 4), ("beam(keep=2)", 8)]
+    assert [(c.label, c.width) for c in recipe.arms()] == [("beam(keep=2)", 4), ("beam(keep=2)", 8)]
 
 
 def test_settings_that_hold_at_a_width(tmp_path):
     entry = {"strategy": "ets(lambda_b=1.5)", "label": "ours", "at": {16: {"lambda_d": 1.5}}, "widths": [16, 64]}
     recipe = load(tmp_path, {**BASE, "strategies": ["rebase", entry]})
-    cells = {(c.label, c.width): c.specification for c in recipe.cells()}
+    cells = {(c.label, c.width): c.specification for c in recipe.arms()}
     assert cells["ours", 16] == "ets(lambda_b=1.5, lambda_d=1.5)"
     assert cells["ours", 64] == "ets(lambda_b=1.5)"
     assert ("rebase", 64) not in cells
@@ -104,14 +104,14 @@ def test_the_estimate_is_arithmetic():
     assert f"{calls:,} sampled continuations, {10 * calls:,} generated tokens" in text
 
 
-def test_timed_cells_take_turns_and_another_one_begins_each_round():
+def test_timed_arms_take_turns_and_another_one_begins_each_round():
     from etsearch.evaluation.run.runner import ROUND, blocks
     from etsearch.types import Problem
 
     values = {"strategies": ["rebase", "beam"], "measure": "throughput", "concurrency": [2], "timed": 3 * ROUND}
     recipe = Recipe.of({"data": "minimath:test", "widths": [16], **values})
     problems = tuple(Problem("q", "1", str(number)) for number in range(100))
-    found = [(n, tasks[0].cell.label, [int(t.problem.id) for t in tasks]) for n, tasks in blocks(recipe, problems)]
+    found = [(n, tasks[0].arm.label, [int(t.problem.id) for t in tasks]) for n, tasks in blocks(recipe, problems)]
     rounds = [list(range(2 * ROUND)), list(range(2 * ROUND, 3 * ROUND))]
     assert found == [
         (2, "rebase", rounds[0]),

@@ -65,7 +65,7 @@ def test_a_record_agrees_with_its_tree(finished):
 
 def test_nothing_finished_is_run_again(copied, monkeypatch):
     before = (copied / "searches.jsonl").read_bytes()
-    monkeypatch.setattr(runner, "run_search", None)
+    monkeypatch.setattr(runner, "search", None)
     outcome = run(copied)
     assert outcome.num_done == 24
     assert (copied / "searches.jsonl").read_bytes() == before
@@ -211,18 +211,18 @@ def test_a_damaged_state_is_put_aside_and_the_search_begins_anew(tmp_path, finis
 
 
 def test_failures_are_kept_and_tried_again_when_asked(tmp_path, finished, monkeypatch):
-    path, real = tmp_path / "failing", runner.run_search
+    path, real = tmp_path / "failing", runner.search
 
-    async def fail_on_some(problem, **parts):
+    async def fail_on_some(problem, *asked, **given):
         if problem.id.endswith("/2"):
             raise EngineError("no power")
-        return await real(problem, **parts)
+        return await real(problem, *asked, **given)
 
-    monkeypatch.setattr(runner, "run_search", fail_on_some)
+    monkeypatch.setattr(runner, "search", fail_on_some)
     outcome = run(path)
     assert (outcome.num_done, outcome.num_failed) == (18, 6)
     assert {r.error for r in read_run(path).records if r.status == "failed"} == {"EngineError: no power"}
-    monkeypatch.setattr(runner, "run_search", real)
+    monkeypatch.setattr(runner, "search", real)
     assert run(path).num_failed == 6
     assert run(path, retry_failed=True).num_failed == 0
     assert searches(path) == searches(finished)
@@ -327,12 +327,11 @@ def test_runs_that_differ_are_not_reported_as_one(finished, tmp_path):
 
 def test_a_problem_without_an_answer_cannot_be_evaluated(tmp_path):
     from etsearch.evaluation.datasets import DATASETS, Dataset
-    from etsearch.registry import Entry
     from etsearch.types import Problem
 
     data = Dataset((Problem("Why?", None, "a"),), "0")
     if "unanswered" not in [e.name for e in DATASETS.entries()]:
-        DATASETS.register(Entry("unanswered", "for this test", lambda: data))
+        DATASETS.register("unanswered", lambda: data)
     with pytest.raises(ConfigError, match="a has no reference answer"):
         run(tmp_path / "run", data="unanswered", limit=None)
     assert not (tmp_path / "run").exists()

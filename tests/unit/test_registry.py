@@ -1,7 +1,7 @@
 import pytest
 
 from etsearch.errors import ConfigError, MissingDependencyError
-from etsearch.registry import Entry, Registry, Specification, parse
+from etsearch.registry import Registry, Specification, needs, parse
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,11 @@ from etsearch.registry import Entry, Registry, Specification, parse
         ("ets( lambda_b = 1 , lambda_d=2)", Specification("ets", None, {"lambda_b": "1", "lambda_d": "2"})),
         ("beam()", Specification("beam")),
         ("openvino(cache_gb=2):/a (b)/c", Specification("openvino", "/a (b)/c", {"cache_gb": "2"})),
+        ("./halving.py:Halving(keep=2)", Specification("./halving.py:Halving", None, {"keep": "2"})),
+        ("~/a b/mine.py:Outer.Inner:/model", Specification("~/a b/mine.py:Outer.Inner", "/model")),
+        ("pack.strategies:Halving(keep=2)", Specification("pack.strategies:Halving", None, {"keep": "2"})),
+        ("openvino:/models/x.py:y", Specification("openvino", "/models/x.py:y")),
+        ("vllm(tokenizer=a.py):http://h:1", Specification("vllm", "http://h:1", {"tokenizer": "a.py"})),
     ],
 )
 def test_parse(text, expected):
@@ -27,11 +32,23 @@ def test_parse_refuses(text):
         parse(text)
 
 
+def plain(size=1):
+    return "plain", size
+
+
+def file(path: str):
+    return "file", path
+
+
+@needs(extra="moon", module="no_such_module_at_all")
+def far():
+    return "far"
+
+
 def registry() -> Registry[object]:
-    parts: Registry[object] = Registry("part")
-    parts.register(Entry("plain", "a part", lambda size=1: ("plain", size), ("size",)))
-    parts.register(Entry("file", "from a file", lambda path: ("file", path), takes_argument="PATH"))
-    parts.register(Entry("far", "not here", object, extra="moon", module="no_such_module_at_all"))
+    parts: Registry[object] = Registry("part", "etsearch.no_such_group")
+    for make in (plain, file, far):
+        parts.register(make.__name__, make)
     return parts
 
 
@@ -44,7 +61,7 @@ def test_create():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("none", "no part called 'none'; choose one of plain, file:PATH, far"),
+        ("gone", "no part called 'gone'; choose one of plain, file:PATH, far"),
         ("plain(colour=red)", "'plain' has no setting 'colour'; its settings: size"),
         ("file", "write the part as 'file:PATH', not 'file'"),
         ("plain:/x", "write the part as 'plain', not 'plain:/x'"),
@@ -64,4 +81,4 @@ def test_a_missing_extra_is_named():
 def test_a_name_is_taken_once():
     parts = registry()
     with pytest.raises(ConfigError, match="called 'plain' already"):
-        parts.register(Entry("plain", "again", object))
+        parts.register("plain", object)

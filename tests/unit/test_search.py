@@ -226,7 +226,7 @@ class Flaky:
 
 
 async def test_a_passing_failure_costs_nothing(monkeypatch):
-    monkeypatch.setattr("etsearch.loop.expansion.RETRY_DELAY_S", 0.0)
+    monkeypatch.setattr("etsearch.loop.retry.RETRY_DELAY_S", 0.0)
     calm = await run("rebase", 8)
     shaken = await run("rebase", 8, generator=Flaky([EngineOverloadedError("full")] * 2))
     assert [t.steps for t in shaken.trajectories] == [t.steps for t in calm.trajectories]
@@ -234,7 +234,7 @@ async def test_a_passing_failure_costs_nothing(monkeypatch):
 
 
 async def test_a_lasting_failure_is_recorded_and_the_rest_goes_on(monkeypatch):
-    monkeypatch.setattr("etsearch.loop.expansion.RETRY_DELAY_S", 0.0)
+    monkeypatch.setattr("etsearch.loop.retry.RETRY_DELAY_S", 0.0)
     result = await run("beam(keep=2)", 4, generator=Flaky([EngineError("lost the node")], after=1))
     assert result.answer is not None
     assert [(f.request, f.reason) for f in result.failures] == [("expand", "EngineError: lost the node")]
@@ -244,7 +244,7 @@ async def test_a_lasting_failure_is_recorded_and_the_rest_goes_on(monkeypatch):
 
 
 async def test_a_search_that_loses_everything_says_so(monkeypatch):
-    monkeypatch.setattr("etsearch.loop.expansion.RETRY_DELAY_S", 0.0)
+    monkeypatch.setattr("etsearch.loop.retry.RETRY_DELAY_S", 0.0)
     result = await run("rebase", 4, generator=Flaky([EngineOverloadedError("full")] * 3))
     assert result.stop_reason is StopReason.FAILED
     assert result.answer is None
@@ -331,7 +331,7 @@ async def test_a_wrong_number_of_continuations_is_a_failure():
     ],
 )
 async def test_a_bad_reward_is_retried_then_recorded(judge, reason, monkeypatch):
-    monkeypatch.setattr("etsearch.loop.expansion.RETRY_DELAY_S", 0.0)
+    monkeypatch.setattr("etsearch.loop.retry.RETRY_DELAY_S", 0.0)
     result = await run("rebase", 2, judge=judge)
     assert result.stop_reason is StopReason.FAILED
     assert len(result.failures) == 2
@@ -341,7 +341,7 @@ async def test_a_bad_reward_is_retried_then_recorded(judge, reason, monkeypatch)
 
 
 async def test_a_lost_score_loses_one_branch_only(monkeypatch):
-    monkeypatch.setattr("etsearch.loop.expansion.RETRY_DELAY_S", 0.0)
+    monkeypatch.setattr("etsearch.loop.retry.RETRY_DELAY_S", 0.0)
     seen = []
 
     def fail_once_for_good(question, steps):

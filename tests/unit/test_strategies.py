@@ -145,7 +145,7 @@ def test_ets_without_clusters_says_what_is_missing():
         ("ets(lambda_d=inf)", "lambda_d is inf"),
         ("ets(node_cost=bytes)", "node_cost"),
         ("ets_kv(lambda_d=1)", "has no setting 'lambda_d'"),
-        ("astar", "no strategy called 'astar'; choose one of best_of_n, beam, dvts, rebase, ets_kv, ets"),
+        ("astar", "no strategy called 'astar'; choose one of beam, best_of_n, dvts, ets, ets_kv, rebase"),
         ("ets(lambda_b)", "'lambda_b' in 'ets"),
         ("ets(", "is no specification"),
     ],

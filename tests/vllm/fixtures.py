@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def _servers():
-    spec = util.spec_from_file_location("vllm_cpu", ROOT / "servers" / "vllm_cpu.py")
+    spec = util.spec_from_file_location("vllm_cpu", ROOT / "tools" / "vllm_cpu.py")
     module = util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module

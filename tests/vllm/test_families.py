@@ -8,8 +8,7 @@ import pytest
 from etsearch.errors import ConfigError
 from etsearch.prms import REWARD_MODELS
 from etsearch.prms.remote import PrmOptions
-from etsearch.prms.served import vllm_prm
-from etsearch.servers.pool import pool_at
+from etsearch.prms.served import vllm
 from tests.conformance.cases import check, row
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
@@ -30,7 +29,7 @@ def served(server, family, route, tmp_path):
         fields = row("label").model_dump(include={"template", "tag", "good", "bad"})
         own.write_text("\n".join(f"{key}: {value!r}".replace("'", '"') for key, value in fields.items()))
         name = str(own)
-    return vllm_prm(pool_at(server.url, {}), PrmOptions(family=name), route)
+    return vllm(server.url, route, PrmOptions(family=name))
 
 
 @pytest.mark.parametrize("model", LABELS)
@@ -56,7 +55,7 @@ async def test_a_family_as_a_classifier(family, serve, tiny_model, reference, re
 async def test_qwen_prm_as_it_is(serve, tiny_model, reference, report):
     pooler = f'{{"step_tag_id": {row("qwen_prm").tag_id}, "returned_token_ids": [0, 1]}}'
     with serve(tiny_model("qwen_prm"), "--runner", "pooling", "--pooler-config", pooler, name="qwen") as server:
-        prm = vllm_prm(pool_at(server.url, {}), PrmOptions(family="qwen_prm"))
+        prm = vllm(server.url, options=PrmOptions(family="qwen_prm"))
         await check(prm, reference("qwen_prm"), report, "vllm pooling")
 
 

@@ -70,7 +70,7 @@ class Registry(Generic[T]):
             origins = " and ".join(entry.origin for entry in found)
             raise ConfigError(f"several packages have a {self.kind} called {name!r}: {origins}; uninstall one of them")
         if not found:
-            known = ", ".join(dict.fromkeys(entry.name for entry in self.entries()))
+            known = ", ".join(dict.fromkeys(map(_usage, self.entries())))
             raise ConfigError(
                 f"there is no {self.kind} called {name!r}; choose one of {known}, "
                 "or say where one of your own lies: ./FILE.py:NAME, MODULE:NAME"
@@ -103,6 +103,8 @@ class Registry(Generic[T]):
         """
         taken = self.parse(text)
         entry = self.entry(taken.name)
+        if (taken.argument is None) != (entry.argument is None):
+            raise ConfigError(f"write the {self.kind} as {entry.usage!r}, not {text!r}")
         part = entry.build(taken.argument, {**taken.settings, **(overrides or {})})
         if missing := [name for name in self._members if not hasattr(part, name)]:
             raise ConfigError(f"{text} gives no {self.kind}: {type(part).__name__} has no {', no '.join(missing)}")
@@ -112,6 +114,14 @@ class Registry(Generic[T]):
         """The file of a part that is named by its place; None for one that is registered."""
         taken = self.parse(text)
         return self.entry(taken.name).source if taken.is_place else None
+
+
+def _usage(entry: Entry[Any]) -> str:
+    """How a part is written; of one that cannot be loaded its name."""
+    try:
+        return entry.usage
+    except ConfigError:
+        return entry.name
 
 
 def _is_module(name: str) -> bool:

@@ -62,14 +62,14 @@ class Setting:
         value = self.default
         return str(value).lower() if isinstance(value, bool) or value is None else str(value)
 
-    def read(self, value: Any, what: str) -> Any:
+    def read(self, value: Any, what: str, noun: str = "setting") -> Any:
         """The value of a text, or a value as it is. Raises ConfigError, which names the part as ``what``."""
         try:
             return TypeAdapter(self.type).validate_python(None if value == "none" else value)
         except ValidationError as error:
             reason = error.errors()[0]
             told = reason_of(error) if reason["type"] == "value_error" else reason["msg"]
-            raise ConfigError(f"the setting {self.name!r} of {what} is {value!r}: {told}") from None
+            raise ConfigError(f"the {noun} {self.name!r} of {what} is {value!r}: {told}") from None
 
 
 @dataclass(frozen=True)
@@ -182,16 +182,13 @@ class Entry(Generic[T]):
         """Makes the part.
 
         Raises:
-            ConfigError: a setting that it has not, a value of the wrong type or outside its range, or an argument
-                where it takes none.
+            ConfigError: a setting that it has not, or a value of the wrong type or outside its range.
             MissingDependencyError: the extra that it needs is not installed.
         """
         for key in settings:
             if key not in self.settings:
                 known = ", ".join(self.settings) or "none"
                 raise ConfigError(f"{self} has no setting {key!r}; its settings: {known}")
-        if (argument is None) != (self._argument is None):
-            raise ConfigError(f"write {self} as {self.usage!r}")
         if not self.is_available and self.extra:
             raise MissingDependencyError(str(self), self.extra)
         values: dict[str, Any] = {}
@@ -207,7 +204,11 @@ class Entry(Generic[T]):
         if argument is None or self._argument is None:
             return ()
         hint = _readable(self._hints.get(self._argument.name, Any))
-        return (argument if hint is None else Setting(self._argument.name, hint, None).read(argument, str(self)),)
+        return (
+            argument
+            if hint is None
+            else Setting(self._argument.name, hint, None).read(argument, str(self), "argument"),
+        )
 
 
 def _hints_of(make: Callable[..., Any]) -> Mapping[str, Any]:

@@ -187,8 +187,8 @@ class Recipe(BaseModel):
             if (arm.label, arm.width) in seen:
                 raise ConfigError(f"the strategy {arm.label!r} stands there twice at width {arm.width}; label them")
             seen.add((arm.label, arm.width))
-            settings = self.settings(arm.width, 0, arm.search)
-            if self.prm == "none" and not can_go_without_rewards(arm.strategy, settings):
+            strategy, settings = arm.strategy, self.settings(arm.width, 0, arm.search)
+            if self.prm == "none" and not can_go_without_rewards(strategy, settings):
                 raise ConfigError(f"{arm.label!r} needs a reward model; without, only best_of_n under 'majority' goes")
 
     def _check_lists(self) -> None:
