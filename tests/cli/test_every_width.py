@@ -59,13 +59,8 @@ async def test_ets_holds_fewer_kv_tokens_than_rebase():
     held = {}
     async with open_parts("minimath", "minimath", "ets", "lexical") as parts:
         for strategy in ("rebase", "ets"):
-            held[strategy] = [
-                (
-                    await etsearch.search(
-                        minimath.example(number), generator=parts.generator, prm=parts.reward_model, strategy=strategy, width=64
-                    )
-                ).usage.kv_tokens
-                for number in range(1, minimath.EXAMPLES + 1)
-            ]
+            given = {"generator": parts.generator, "prm": parts.reward_model, "strategy": strategy, "width": 64}
+            problems = [minimath.example(number) for number in range(1, minimath.EXAMPLES + 1)]
+            held[strategy] = [(await etsearch.search(problem, **given)).usage.kv_tokens for problem in problems]
     fewer = sum(ets < rebase for ets, rebase in zip(held["ets"], held["rebase"], strict=True))
     assert fewer >= 8, held

@@ -55,7 +55,7 @@ SERVED_PRMS = [
 def usable(registry):
     """The parts of a registry that can be made from their names alone."""
     for entry in registry.entries():
-        if entry.takes_argument is None and entry.name != "log_probability":  # which no text can be scored with
+        if entry.argument is None and entry.name != "log_probability":  # which no text can be scored with
             is_missing = pytest.mark.skipif(not entry.is_available, reason=f"needs the extra {entry.extra!r}")
             yield pytest.param(entry.name, marks=[is_missing, pytest.mark.model] if entry.extra else [])
 
@@ -69,7 +69,7 @@ def live(variable):
     return [pytest.param(text, marks=pytest.mark.live, id=f"live-{text}") for text in named]
 
 
-async def opened(registry, choice, folder):
+async def open_part(registry, choice, folder):
     """Yields the part that a parameter stands for."""
     if isinstance(choice, str):
         part = registry.create(choice)
@@ -88,13 +88,13 @@ async def opened(registry, choice, folder):
 
 @pytest.fixture(params=[*usable(GENERATORS), *SERVED_GENERATORS, *live("ETSEARCH_LIVE_GENERATORS")], ids=str)
 async def generator(request, tmp_path):
-    async for part in opened(GENERATORS, request.param, tmp_path / "model"):
+    async for part in open_part(GENERATORS, request.param, tmp_path / "model"):
         yield part
 
 
 @pytest.fixture(params=[*usable(REWARD_MODELS), *SERVED_PRMS, *live("ETSEARCH_LIVE_PRMS")], ids=str)
 async def reward_model(request, tmp_path):
-    async for part in opened(REWARD_MODELS, request.param, tmp_path / "model"):
+    async for part in open_part(REWARD_MODELS, request.param, tmp_path / "model"):
         yield part
 
 
