@@ -31,7 +31,7 @@ from facts import machine, told
 from etsearch.diversity import cluster_texts
 from etsearch.diversity.clusters import DEFAULT_THRESHOLD
 from etsearch.embedders import EMBEDDERS
-from etsearch.evaluation.run.record import read_run, read_tree
+from etsearch.evaluation.run.folder import read_run, read_tree
 from etsearch.minimath import checker
 from etsearch.registry import parse
 

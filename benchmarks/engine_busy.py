@@ -46,8 +46,9 @@ from facts import machine, told
 
 from etsearch.embedders import EMBEDDERS
 from etsearch.evaluation.datasets import DATASETS
+from etsearch.evaluation.run.folder import writing
 from etsearch.evaluation.run.recipe import Recipe, StrategyEntry
-from etsearch.evaluation.run.record import Key, writing
+from etsearch.evaluation.run.record import Key
 from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
 from etsearch.loop.events import Selected

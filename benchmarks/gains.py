@@ -16,8 +16,8 @@ from pathlib import Path
 
 from facts import machine, told
 
-from etsearch.evaluation.report.gains import gains
 from etsearch.evaluation.report.results import Results
+from etsearch.evaluation.report.tables import gains
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import evaluate
 

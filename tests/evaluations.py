@@ -4,8 +4,8 @@ import asyncio
 import json
 from pathlib import Path
 
+from etsearch.evaluation.run.folder import read_run, read_tree
 from etsearch.evaluation.run.recipe import Recipe
-from etsearch.evaluation.run.record import read_run, read_tree
 from etsearch.evaluation.run.runner import evaluate
 
 BASE = {

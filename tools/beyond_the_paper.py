@@ -3,10 +3,9 @@
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
-from etsearch.evaluation.report.gains import gains, wasted
 from etsearch.evaluation.report.results import Cell, Results
 from etsearch.evaluation.report.statistics import mean
-from etsearch.evaluation.report.tables import points, times
+from etsearch.evaluation.report.tables import gains, points, share_wasted, times
 
 TITLES = {
     "gains": "Width 64: each gain alone, and together",
@@ -90,6 +89,6 @@ def _ahead(results: Results, width: int) -> str:
         plain = cell._replace(strategy=cell.strategy.removesuffix(", written ahead"))
         seconds = [mean(results.values(c, lambda r: r.seconds["total"])).value for c in (cell, plain)]
         parts.append(
-            f"`{plain.strategy}` {seconds[0] / seconds[1]:.2f} times as long, {wasted(results, cell):.0%} wasted"
+            f"`{plain.strategy}` {seconds[0] / seconds[1]:.2f} times as long, {share_wasted(results, cell):.0%} wasted"
         )
     return ", ".join(parts)

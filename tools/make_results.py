@@ -23,7 +23,7 @@ from etsearch.evaluation.report.pages import about
 from etsearch.evaluation.report.results import Cell, Results
 from etsearch.evaluation.report.statistics import difference
 from etsearch.evaluation.report.tables import code, percent, points, times
-from etsearch.evaluation.run.record import read_run
+from etsearch.evaluation.run.folder import read_run
 
 DOCS = Path(__file__).parents[1] / "docs"
 RECORDS = DOCS / "results"
@@ -86,14 +86,14 @@ def readme_table(results: Results) -> str:
 def document() -> str:
     main_runs = Results.read(RECORDS / name for name in (*SEEDS, "minimath-256"))
     timed = Results.read([RECORDS / "minimath-throughput"])
-    swept = Results.read([RECORDS / "minimath-sweep"])
+    sweep_points = Results.read([RECORDS / "minimath-sweep"])
     beyond = {name: Results.read([RECORDS / name]) for name in beyond_the_paper.RUNS}
-    draw(main_runs, timed, swept)
-    found = sweep.swept(swept)
-    runs = (main_runs, timed, swept, *beyond.values())
+    draw(main_runs, timed, sweep_points)
+    found = sweep.sweep_points(sweep_points)
+    runs = (main_runs, timed, sweep_points, *beyond.values())
     head = (DOCS / "results.template.md").read_text(encoding="utf-8").rstrip()
     parts = [
-        head.format_map({**figures(main_runs, timed, swept), **beyond_the_paper.figures(beyond)}),
+        head.format_map({**figures(main_runs, timed, sweep_points), **beyond_the_paper.figures(beyond)}),
         *beyond_the_paper.tables(beyond),
         "## What was run",
         "\n".join(f"- {line}" for line in dict.fromkeys(itertools.chain(*map(about, runs)))),
@@ -118,7 +118,7 @@ def document() -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def draw(main_runs: Results, timed: Results, swept: Results) -> None:
+def draw(main_runs: Results, timed: Results, sweep_points: Results) -> None:
     plt = plots.pyplot()
     figures = {
         "figure-3": plots.accuracy_against_kv(main_runs),
@@ -130,7 +130,7 @@ def draw(main_runs: Results, timed: Results, swept: Results) -> None:
         if figure is not None:
             figure.savefig(PLOTS / f"{name}.png", dpi=110)
             plt.close(figure)
-    sweep.draw(swept, PLOTS / "sweep.png")
+    sweep.draw(sweep_points, PLOTS / "sweep.png")
 
 
 def timed_costs(timed: Results) -> str:
@@ -138,7 +138,7 @@ def timed_costs(timed: Results) -> str:
     return f"{table.markdown()}\n\n![Costs relative to beam search](results/figure-2.png)"
 
 
-def figures(results: Results, timed: Results, swept: Results) -> dict[str, str]:
+def figures(results: Results, timed: Results, sweep_points: Results) -> dict[str, str]:
     """The figures that stand in the prose of the template, by name."""
     found: dict[str, str] = {}
     for name, label in (("ets", "ets"), ("kv", "ets_kv"), ("inherited", INHERITED)):
@@ -149,7 +149,7 @@ def figures(results: Results, timed: Results, swept: Results) -> dict[str, str]:
         found[f"within_{name}"] = f"within 0.2 points at {_and(within)}" if within else "at no width within 0.2 points"
         reductions = {c.width: results.reduction(c, Cell("rebase", c.width)) for c in cells}
         found[f"reduction_{name}"] = ", ".join(f"{times(r)} at {width}" for width, r in reductions.items())
-    points_of = {(p.specification, width): p for width, of in sweep.swept(swept).items() for p in of}
+    points_of = {(p.specification, width): p for width, of in sweep.sweep_points(sweep_points).items() for p in of}
     for name, lambda_b, width in (("sweep_64", "1.5", 64), ("sweep_16", "1.75", 16)):
         for suffix, rest in (("", ""), ("_inherited", ", inherit=true")):
             point = points_of[f"ets(lambda_b={lambda_b}{rest})", width]

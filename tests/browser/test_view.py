@@ -8,7 +8,7 @@ from tests.worlds import run
 
 from etsearch.loop.events import Selected
 from etsearch.loop.settings import Limits, SearchSettings
-from etsearch.viewer import page, viewed
+from etsearch.viewer import make_page, to_view
 
 pytestmark = pytest.mark.browser
 sync_api = pytest.importorskip("playwright.sync_api", reason="the browser tests need playwright: make test-browser")
@@ -40,7 +40,7 @@ def searched(width, strategy="ets", **settings):
             state = event.state
 
     result = asyncio.run(run(strategy, width, write=long_search, judge=judge, on_event=keep, **settings))
-    return result, viewed(
+    return result, to_view(
         f"{strategy}, width {width}", state, SearchSettings(width), str(result.stop_reason), "7", True
     )
 
@@ -65,7 +65,7 @@ def browser(searches):  # made before: playwright keeps an event loop running in
 def tab(browser, searches, tmp_path):
     """The page, opened from its file; it must ask for nothing and complain about nothing."""
     file = tmp_path / "view.html"
-    file.write_text(page([view for _, view in searches]), encoding="utf-8")
+    file.write_text(make_page([view for _, view in searches]), encoding="utf-8")
     tab = browser.new_page(viewport={"width": 1400, "height": 900})
     amiss, asked = [], []
     tab.on("pageerror", lambda error: amiss.append(str(error)))

@@ -12,7 +12,7 @@ import pytest
 from tests.cli.process import ets
 from tests.evaluations import searches
 
-from etsearch.evaluation.run.record import read_run
+from etsearch.evaluation.run.folder import read_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
 SLOWLY = ("--generator", "scripted(delay_s=0.02)", "--prm", "scripted", "--concurrency", "3", "--no-early-stop")

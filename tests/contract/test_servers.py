@@ -242,8 +242,8 @@ async def test_a_server_that_stays_away_ends_the_search_which_can_go_on(folder, 
 
 
 async def test_an_evaluation_stops_when_its_server_stays_away_and_goes_on(folder, tmp_path):
+    from etsearch.evaluation.run.folder import read_run
     from etsearch.evaluation.run.recipe import Recipe
-    from etsearch.evaluation.run.record import read_run
     from etsearch.evaluation.run.runner import evaluate
 
     with running(VllmDouble(folder), VllmDouble(folder)) as (policy, prm):

@@ -29,7 +29,7 @@ def test_the_document_is_that_of_the_records(maker, tmp_path, monkeypatch):
 
 
 def test_the_records_are_whole(maker):
-    from etsearch.evaluation.run.record import read_run
+    from etsearch.evaluation.run.folder import read_run
 
     for name in maker.RUNS:
         run = read_run(DOCS / "results" / name)

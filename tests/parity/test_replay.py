@@ -8,8 +8,8 @@ from tests.evaluations import recipe, run
 
 from etsearch.embedders import LexicalEmbedder
 from etsearch.errors import ConfigError
-from etsearch.evaluation.replay import replay
-from etsearch.evaluation.run.record import read_run, read_tree
+from etsearch.evaluation.replay import replay_tree
+from etsearch.evaluation.run.folder import read_run, read_tree
 from etsearch.strategies import STRATEGIES
 from etsearch.types import Continuation, FinishReason
 
@@ -28,7 +28,7 @@ def replayed(path, of, by):
     records = [r for r in read_run(path).records if r.strategy == of]
     assert len(records) == 6
     strategy, embedder = STRATEGIES.create(by), LexicalEmbedder()
-    return [d for r in records for d in asyncio.run(replay(read_tree(path, r.key), strategy, settings, embedder))]
+    return [d for r in records for d in asyncio.run(replay_tree(read_tree(path, r.key), strategy, settings, embedder))]
 
 
 @pytest.mark.parametrize("strategy", GROWN)
@@ -50,7 +50,7 @@ def test_another_strategy_selects_otherwise(path):
 def test_steps_that_a_decided_vote_left_without_reward_are_not_asked_about(path):
     key = next(r.key for r in read_run(path).records if r.strategy == "ets")
     stored, settings = read_tree(path, key), recipe(path).settings(8, 0)
-    ask = lambda: asyncio.run(replay(stored, STRATEGIES.create("rebase"), settings, LexicalEmbedder()))  # noqa: E731
+    ask = lambda: asyncio.run(replay_tree(stored, STRATEGIES.create("rebase"), settings, LexicalEmbedder()))  # noqa: E731
     before, state = [(d.depth, d.kept) for d in ask()], stored.state
     node = state.tree.add(len(state.tree) - 1, Continuation((1,), "unscored", FinishReason.STEP))
     last = replace(state.depths[-1], nodes=(node,), widths=(0,), remaining_width=1)

@@ -9,7 +9,8 @@ from tests.evaluations import run, searches
 from etsearch.errors import ConfigError, EngineError, RecordError
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.run import runner
-from etsearch.evaluation.run.record import Key, read_run, read_tree
+from etsearch.evaluation.run.folder import read_run, read_tree
+from etsearch.evaluation.run.record import Key
 from etsearch.generators.scripted import ScriptedGenerator
 from etsearch.prms.scripted import ScriptedRewardModel
 
@@ -34,7 +35,7 @@ def lines(path):
 
 def test_a_run_holds_what_was_asked_and_what_it_was(finished):
     manifest = json.loads((finished / "run.json").read_text())
-    assert (manifest["format"], manifest["version"]) == ("etsearch run", 1)
+    assert (manifest["format"], manifest["version"]) == ("etsearch run", 2)
     assert manifest["resolved"]["widths"] == [4, 8]
     assert manifest["identities"]["generator"]["engine"] == "scripted"
     assert len(manifest["identities"]["data set"]["sha256"]) == 64
@@ -52,7 +53,7 @@ def test_a_record_agrees_with_its_tree(finished):
     for record in read_run(finished).records:
         tree = read_tree(finished, record.key).state.tree
         assert record.usage["num_calls"] == len(tree) - 1
-        assert record.usage["kv_tokens"] == sum(d.kv_tokens for d in record.depths)
+        assert record.usage["kv_tokens"] == sum(d.kv["kv_tokens"] for d in record.depths)
         assert sum(d.num_completed for d in record.depths) == record.width
         assert len(record.trajectories) <= record.width
         assert record.right["corrected"] == (0 in record.right_answers["corrected"])
@@ -101,7 +102,7 @@ def test_another_version_is_refused(copied):
     manifest = json.loads((copied / "run.json").read_text())
     (copied / "run.json").write_text(json.dumps({**manifest, "version": 99}))
     before = (copied / "searches.jsonl").read_bytes()
-    with pytest.raises(RecordError, match="version 99; this etsearch reads version 1"):
+    with pytest.raises(RecordError, match="version 99; this etsearch reads versions 1 and 2"):
         run(copied)
     with pytest.raises(RecordError, match="version 99"):
         read_run(copied)

@@ -19,6 +19,11 @@ from etsearch.evaluation.report.statistics import (
 from etsearch.evaluation.run.record import DepthFigures, SearchRecord
 
 
+def depth_figures(total):
+    counts = dict.fromkeys(("num_open", "num_kept", "remaining_width"), 0)
+    return DepthFigures(num_sampled=total, num_completed=total, num_clusters=None, kv={"kv_tokens": 1}, **counts)
+
+
 def record(votes, right=(0,), *, lost=0, problem="p", seed=0):
     """A search whose trajectories voted for these answers with these weights; ``lost`` more did not vote."""
     total = len(votes) + lost
@@ -32,7 +37,7 @@ def record(votes, right=(0,), *, lost=0, problem="p", seed=0):
         right_answers={"corrected": tuple(right)},
         right={"corrected": 0 in right},
         trajectories=tuple((a, w, 10) for a, w in votes),
-        depths=(DepthFigures(total, total, 0, 0, None, 0, 1, 1, 1),),
+        depths=(depth_figures(total),),
     )
 
 

@@ -7,14 +7,21 @@ import pytest
 
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.report import tables
-from etsearch.evaluation.report.gains import gains
 from etsearch.evaluation.report.results import Cell, Results
+from etsearch.evaluation.report.tables import gains
+from etsearch.evaluation.run.folder import Run
+from etsearch.evaluation.run.manifest import Manifest
 from etsearch.evaluation.run.recipe import Recipe
-from etsearch.evaluation.run.record import DepthFigures, Run, SearchRecord
-from etsearch.evaluation.sweep import check_validation, choose, chosen_recipe, swept
+from etsearch.evaluation.run.record import DepthFigures, SearchRecord
+from etsearch.evaluation.sweep import check_validation, choose, chosen_recipe, sweep_points
+from etsearch.types import Identity
 
 USAGE = {"num_calls": 10, "num_requests": 5, "num_scores": 8, "generated_tokens": 100, "prm_tokens": 50}
 USAGE |= {"wasted_tokens": 0, "kv_tokens_written": 1, "kv_tokens_paper": 1, "kv_tokens_unshared": 1}
+
+
+def depth(width, *, kv, **figures):
+    return DepthFigures(num_sampled=width, kv={"kv_tokens": kv}, **figures)
 
 
 def search(strategy, problem, *, right, kv, width=4, tokens=100, seconds=1.0, in_flight=0, finished_at=0.0):
@@ -32,8 +39,8 @@ def search(strategy, problem, *, right, kv, width=4, tokens=100, seconds=1.0, in
         right_answers={"corrected": (0,) if right else (), "released": (0,) if right else ()},
         trajectories=((0, 0.5, tokens // width),) * width,
         depths=(
-            DepthFigures(width, 0, width, 2, 3, width, kv, 1, 1),
-            DepthFigures(width, width, 0, 0, None, 0, 0, 1, 1),
+            depth(width, num_completed=0, num_open=width, num_kept=2, num_clusters=3, remaining_width=width, kv=kv),
+            depth(width, num_completed=width, num_open=0, num_kept=0, num_clusters=None, remaining_width=0, kv=0),
         ),
         usage={**USAGE, "kv_tokens": kv, "generated_tokens": tokens},
         seconds={"total": seconds, "generate": seconds / 2},
@@ -44,8 +51,12 @@ def search(strategy, problem, *, right, kv, width=4, tokens=100, seconds=1.0, in
 
 def results(records, strategies=("best_of_n", "beam", "rebase", "ets_kv", "ets"), **recipe):
     resolved = {"data": "minimath:validation", "strategies": list(strategies), "widths": [4], **recipe}
-    identities = {"generator": {"name": "g", "num_parameters": 5}, "reward model": {"name": "r", "num_parameters": 2}}
-    manifest = {"resolved": resolved, "identities": identities, "cells": {f"{s} @ 4": s for s in strategies}}
+    identities = {
+        "generator": Identity("g", num_parameters=5),
+        "reward model": Identity("r", num_parameters=2),
+    }
+    cells = {f"{s} @ 4": s for s in strategies}
+    manifest = Manifest(resolved=resolved, identities=identities, cells=cells, sessions=())
     run = Run(Path("run"), manifest, tuple(records))
     cells = {}
     for record in records:
@@ -167,11 +178,7 @@ def with_session(found):
         "memory_gib": 1,
         "platform": "p",
     }
-    identities = {
-        name: {**values, "engine": None, "sha256": None}
-        for name, values in found.runs[0].manifest["identities"].items()
-    }
-    manifest = {**found.runs[0].manifest, "sessions": [session], "identities": identities}
+    manifest = found.runs[0].manifest.model_copy(update={"sessions": (session,)})
     return replace(found, runs=(replace(found.runs[0], manifest=manifest),))
 
 
@@ -207,7 +214,7 @@ def test_the_chosen_recipe_keeps_what_a_search_is():
     records = [search(s, p, right=True, kv=600) for s in ("rebase", "ets(lambda_b=1)") for p in range(4)]
     given = {"cluster_threshold": 0.3, "aggregation": "min", "cut_votes": False}
     found = results(records, ("rebase", "ets(lambda_b=1)"), **given)
-    chosen = chosen_recipe(found, swept(found), "minimath:test")
+    chosen = chosen_recipe(found, sweep_points(found), "minimath:test")
     assert {key: chosen[key] for key in given} == given
     assert Recipe.of(chosen).settings(4, 0).cluster_threshold == 0.3
 
@@ -217,7 +224,7 @@ def test_the_largest_lambda_b_counts_not_the_luckiest_reduction():
     kv |= {"ets(lambda_b=1, inherit=true)": 410, "ets(lambda_b=2, inherit=true)": 415}
     records = [search("rebase", p, right=True, kv=600) for p in range(4)]
     records += [search(s, p, right=True, kv=tokens) for s, tokens in kv.items() for p in range(4)]
-    points = swept(results(records, ("rebase", *kv)))[4]
+    points = sweep_points(results(records, ("rebase", *kv)))[4]
     assert choose([p for p in points if "inherit" not in p.specification]).specification == "ets(lambda_b=2)"
     assert choose(points).specification == "ets(lambda_b=2, inherit=true)"
 
@@ -226,12 +233,12 @@ def test_the_rule_of_a_sweep():
     settings = {"ets(lambda_b=1)": (4, 500), "ets(lambda_b=1.5)": (4, 400), "ets(lambda_b=2)": (3, 200)}
     records = [search("rebase", p, right=True, kv=600) for p in range(4)]
     records += [search(s, p, right=p < n, kv=kv) for s, (n, kv) in settings.items() for p in range(4)]
-    points = swept(results(records, ("rebase", *settings)))[4]
+    points = sweep_points(results(records, ("rebase", *settings)))[4]
     assert [p.is_admissible for p in points] == [True, True, False]
     assert choose(points).specification == "ets(lambda_b=1.5)"
     assert choose([p for p in points if not p.is_admissible]) is None
     with pytest.raises(RecordError, match="no search of REBASE"):
-        swept(results(records[4:], tuple(settings)))
+        sweep_points(results(records[4:], tuple(settings)))
 
 
 def test_gains_are_against_the_first_of_the_same_width_and_flight():

@@ -9,7 +9,7 @@ from etsearch import __version__
 from etsearch.cli.check import check
 from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import datasets, embedders, generators, prms, strategies
-from etsearch.cli.replay import replayed
+from etsearch.cli.replay import replay
 from etsearch.cli.report import grade, report
 from etsearch.cli.solve import solve
 from etsearch.cli.sweep import sweep
@@ -29,7 +29,7 @@ app.command()(report)
 app.command()(grade)
 app.command()(sweep)
 app.command()(view)
-app.command("replay")(replayed)
+app.command()(replay)
 app.command()(strategies)
 app.command()(generators)
 app.command()(prms)

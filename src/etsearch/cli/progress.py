@@ -10,8 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from etsearch.cli.live import TerminalView
+from etsearch.evaluation.run.folder import RunWriter
 from etsearch.evaluation.run.recipe import Recipe
-from etsearch.evaluation.run.record import RunWriter, SearchRecord
+from etsearch.evaluation.run.record import SearchRecord
 from etsearch.evaluation.run.runner import Progress
 
 LINE_EVERY_S: Final = 15.0

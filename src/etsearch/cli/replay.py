@@ -11,12 +11,14 @@ from rich.table import Table
 
 from etsearch.embedders import EMBEDDERS
 from etsearch.errors import RecordError
-from etsearch.evaluation.replay import ReplayedDepth, replay
-from etsearch.evaluation.run.record import Run, SearchRecord, read_run, read_tree
+from etsearch.evaluation.replay import ReplayedDepth, replay_tree
+from etsearch.evaluation.run.folder import Run, first_problems, read_run, read_tree
+from etsearch.evaluation.run.record import SearchRecord
+from etsearch.evaluation.run.sources import check_sources
 from etsearch.strategies import STRATEGIES
 
 
-def replayed(
+def replay(
     run: Annotated[Path, typer.Argument(help="Folder of a run.")],
     strategy: Annotated[str, typer.Option(help="What is asked, such as 'ets(lambda_b=1.5)'.")],
     of: Annotated[str, typer.Option(help="Whose trees, such as 'rebase'; by default all.")] = "",
@@ -28,13 +30,7 @@ def replayed(
     for notice in read.notices:
         typer.echo(notice, err=True)
     STRATEGIES.create(strategy)
-    records = [
-        r
-        for r in read.records
-        if r.stop_reason and (not of or r.strategy == of) and (width is None or r.width == width)
-    ]
-    problems = list(dict.fromkeys(r.problem for r in records))[:limit]
-    records = [r for r in records if r.problem in problems]
+    records = first_problems(read.grown(of, width), limit)
     if not records:
         raise RecordError(f"{run} holds no such tree; see what it holds with 'ets report {run}'")
     depths = asyncio.run(_replay(read, records, strategy))
@@ -56,12 +52,18 @@ def _row(depths: list[ReplayedDepth]) -> list[str]:
 
 
 async def _replay(run: Run, records: list[SearchRecord], strategy: str) -> list[ReplayedDepth]:
+    check_sources(run)
     embedder = EMBEDDERS.create(run.recipe.embedder)
     depths: list[ReplayedDepth] = []
     try:
         for record in records:
-            settings = run.recipe.settings(record.width, record.seed)
-            depths += await replay(read_tree(run.path, record.key), STRATEGIES.create(strategy), settings, embedder)
+            depths += await replay_tree(
+                read_tree(run.path, record.key),
+                STRATEGIES.create(strategy),
+                run.settings(record),
+                embedder,
+                cache_tokens=record.cache_tokens,
+            )
     finally:
         await embedder.aclose()
     return depths

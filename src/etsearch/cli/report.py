@@ -10,7 +10,7 @@ from etsearch.evaluation.regrade import regrade
 from etsearch.evaluation.report.pages import write_report
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.report.tables import disagreements
-from etsearch.evaluation.run.record import read_run
+from etsearch.evaluation.run.folder import read_run
 
 
 def report(

@@ -23,7 +23,7 @@ from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.prms import REWARD_MODELS
-from etsearch.registry import Registry, Source, split
+from etsearch.registry import Registry, Source, sources, split
 from etsearch.strategies import STRATEGIES, Strategy
 from etsearch.types import Problem
 
@@ -126,8 +126,7 @@ def _sources(generator: str, prm: str, embedder: str, strategies: list[str]) -> 
         (EMBEDDERS, embedder),
         *((STRATEGIES, s) for s in strategies),
     ]
-    found = {registry.parse(text).name: registry.source(text) for registry, text in named if text != "none"}
-    return {name: source for name, source in found.items() if source is not None}
+    return sources((registry, text) for registry, text in named if text != "none")
 
 
 async def _search(

@@ -10,7 +10,7 @@ from etsearch.cli.eval import make_recipe, numbers, run
 from etsearch.errors import ConfigError
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.run.dryrun import describe
-from etsearch.evaluation.sweep import check_validation, grid_recipe, swept, table, write_sweep
+from etsearch.evaluation.sweep import check_validation, grid_recipe, sweep_points, table, write_sweep
 from etsearch.registry import split
 
 _NO_LIST: list[str] = []
@@ -20,7 +20,7 @@ def sweep(
     target: Annotated[
         str, typer.Argument(help="A validation set, a recipe (.yaml), or the folder of a run to choose from.")
     ],
-    strategy: Annotated[str, typer.Option(help="What is swept.")] = "ets",
+    strategy: Annotated[str, typer.Option(help="What is sweep_points.")] = "ets",
     grid: Annotated[
         list[str], typer.Option(help="A setting and its values: 'lambda_b=1,1.25,1.5'; repeatable.")
     ] = _NO_LIST,
@@ -75,7 +75,7 @@ def _choose(console: Console, path: Path, chosen_for: str) -> None:
     files = write_sweep(results, path / "sweep", chosen_for or data.replace("minimath:validation", "minimath:test"))
     for notice in results.runs[0].notices:
         console.print(notice, highlight=False, markup=False)
-    console.print(table(swept(results)).markdown("#"), highlight=False, markup=False, soft_wrap=True)
+    console.print(table(sweep_points(results)).markdown("#"), highlight=False, markup=False, soft_wrap=True)
     if not chosen_for and not data.startswith("minimath"):
         console.print("the recipe names the validation set; give the test set with --chosen-for", highlight=False)
     for file in files:

@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from etsearch.errors import RecordError
-from etsearch.evaluation.run.record import SearchRecord, read_run, read_tree
-from etsearch.viewer import page, viewed
+from etsearch.evaluation.run.folder import of_problem, read_run, read_tree
+from etsearch.viewer import make_page, to_view
 
 _MOST = 24
 """Searches of one page."""
@@ -25,13 +25,8 @@ def view(
     read = read_run(run)
     for notice in read.notices:
         typer.echo(notice, err=True)
-    wanted = {"strategy": strategy or None, "width": width, "seed": seed}
-    records = [
-        r
-        for r in read.records
-        if r.stop_reason and all(value is None or getattr(r, key) == value for key, value in wanted.items())
-    ]
-    chosen = _of_problem(records, problem)
+    records = read.grown(strategy, width, seed)
+    chosen = of_problem(records, problem)
     if not chosen:
         known = ", ".join(list(dict.fromkeys(r.problem for r in records))[:8]) or "none"
         raise RecordError(f"{run} holds no such search of {problem or 'any problem'}; problems there: {known} …")
@@ -40,24 +35,14 @@ def view(
         stored = read_tree(run, record.key)
         in_flight = f", {record.in_flight} in flight" if record.in_flight else ""
         title = f"{record.strategy}, width {record.width}, seed {record.seed}{in_flight}: {record.problem}"
-        settings = read.recipe.settings(record.width, record.seed)
         searches.append(
-            viewed(title, stored.state, settings, stored.stop_reason, record.gold, record.right["corrected"])
+            to_view(
+                title, stored.state, read.settings(record), stored.stop_reason, record.gold, record.right["corrected"]
+            )
         )
     path = out or run / "view.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(page(searches), encoding="utf-8")
+    path.write_text(make_page(searches), encoding="utf-8")
     if len(chosen) > _MOST:
         typer.echo(f"{_MOST} of {len(chosen)} searches; choose with --strategy, --width or --seed")
     typer.echo(path)
-
-
-def _of_problem(records: list[SearchRecord], problem: str) -> list[SearchRecord]:
-    """The searches of the problem of that id; of the one whose id ends so; of the first without any."""
-    ids = list(dict.fromkeys(r.problem for r in records))
-    if not problem:
-        return [r for r in records if r.problem == ids[0]] if ids else []
-    matching = [i for i in ids if i == problem] or [i for i in ids if i.endswith(f"/{problem}")]
-    if len(matching) > 1:
-        raise RecordError(f"{problem!r} is the end of several ids: {', '.join(matching)}; give the whole of one")
-    return [r for r in records if r.problem in matching]

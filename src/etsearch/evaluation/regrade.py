@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from etsearch.evaluation.grading import GRADERS, grade, grade_all
-from etsearch.evaluation.run.record import SearchRecord, revise
+from etsearch.evaluation.run.folder import revise
+from etsearch.evaluation.run.record import SearchRecord
 
 
 def regrade(path: Path) -> int:

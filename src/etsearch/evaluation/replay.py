@@ -13,7 +13,7 @@ import numpy as np
 from etsearch.allocation import check_rewards
 from etsearch.embedders import Embedder
 from etsearch.errors import ConfigError
-from etsearch.evaluation.run.record import StoredTree
+from etsearch.evaluation.run.folder import StoredTree
 from etsearch.loop.frontier import build_frontier, select
 from etsearch.loop.result import DepthSummary
 from etsearch.loop.settings import SearchSettings
@@ -44,7 +44,7 @@ class ReplayedDepth:
     seconds: float
 
 
-async def replay(
+async def replay_tree(
     stored: StoredTree,
     strategy: Strategy,
     settings: SearchSettings,

@@ -10,12 +10,13 @@ from typing import Any, Final
 import yaml
 
 from etsearch.errors import ConfigError, RecordError
+from etsearch.evaluation.datasets import DATASETS
 from etsearch.evaluation.report import plots
 from etsearch.evaluation.report.results import Cell, Results
 from etsearch.evaluation.report.statistics import Interval
 from etsearch.evaluation.report.tables import Table, code, points, times
-from etsearch.evaluation.run.recipe import Recipe
-from etsearch.registry import parse
+from etsearch.evaluation.run.recipe import Recipe, settings_keys
+from etsearch.strategies import STRATEGIES
 
 TOLERANCE: Final = 0.002
 """Accuracy that a setting may lose against REBASE: 0.2 points (ETS paper)."""
@@ -33,7 +34,7 @@ def grid_recipe(recipe: Recipe, strategy: str, grid: Mapping[str, Sequence[str]]
     check_validation(recipe.data)
     if recipe.measure != "accuracy":
         raise ConfigError(f"a sweep compares accuracy; leave 'measure: {recipe.measure}' out")
-    base = parse(strategy)
+    base = STRATEGIES.parse(strategy)
     specifications = []
     for values in itertools.product(*grid.values()):
         settings = {**base.settings, **dict(zip(grid, values, strict=True))}
@@ -43,7 +44,7 @@ def grid_recipe(recipe: Recipe, strategy: str, grid: Mapping[str, Sequence[str]]
 
 def check_validation(data: str) -> None:
     """Raises ConfigError if a data set's name says that it is a test set: its split, or the name of its file."""
-    taken = parse(data)
+    taken = DATASETS.parse(data)
     split = taken.settings.get("split", "test") if taken.name == "hub" else Path(taken.argument or "").stem
     if "test" in re.split(r"[^a-z0-9]+", split.lower()):
         raise ConfigError(f"{data} are test problems; choose settings on validation problems, never on test")
@@ -66,12 +67,12 @@ class Point:
         return self.gain.value >= -TOLERANCE - 1e-12
 
 
-def swept(results: Results) -> dict[int, list[Point]]:
+def sweep_points(results: Results) -> dict[int, list[Point]]:
     """The settings of a run by width. Raises RecordError if REBASE is not in it."""
     baseline = results.named(BASELINE)
     if baseline is None:
         raise RecordError("the run holds no search of REBASE, which the rule compares with; add it to the strategies")
-    specifications = {key: text for run in results.runs for key, text in run.specifications.items()}
+    specifications = {key: text for run in results.runs for key, text in run.manifest.specifications.items()}
     found: dict[int, list[Point]] = {}
     for cell in results.plain():
         base = Cell(baseline, cell.width)
@@ -81,7 +82,7 @@ def swept(results: Results) -> dict[int, list[Point]]:
         point = Point(
             cell,
             specification,
-            float(parse(specification).settings.get("lambda_b", 1.0)),
+            float(STRATEGIES.parse(specification).settings.get("lambda_b", 1.0)),
             results.accuracy(cell),
             results.gain(cell, base),
             results.reduction(cell, base),
@@ -123,27 +124,17 @@ def table(found: Mapping[int, Sequence[Point]]) -> Table:
 
 def _curve(point: Point) -> str:
     """The setting but for its lambda_b."""
-    taken = parse(point.specification)
+    taken = STRATEGIES.parse(point.specification)
     return str(replace(taken, settings={k: v for k, v in taken.settings.items() if k != "lambda_b"}))
 
 
 def _name(point: Point) -> str:
-    return parse(point.specification).name
+    return STRATEGIES.parse(point.specification).name
 
 
-_OF_A_SEARCH: Final = (
-    "generator",
-    "prm",
-    "embedder",
-    "aggregation",
-    "cluster_threshold",
-    "cut_votes",
-    "merge",
-    "early_stop",
-    "speculate",
-    "sampling",
-    "limits",
-)
+def _of_a_search() -> set[str]:
+    """The keys of a recipe that say what a search is."""
+    return {"generator", "prm", "embedder", *settings_keys()}
 
 
 def chosen_recipe(results: Results, found: Mapping[int, Sequence[Point]], data: str) -> dict[str, Any]:
@@ -155,10 +146,10 @@ def chosen_recipe(results: Results, found: Mapping[int, Sequence[Point]], data: 
         for width, of in found.items():
             point = choose([p for p in of if _name(p) == name])
             if point is not None:
-                at[width] = dict(parse(point.specification).settings)
+                at[width] = dict(STRATEGIES.parse(point.specification).settings)
         if at:
             entries.append({"strategy": name, "at": at, "widths": list(at)})
-    kept = {k: v for k, v in recipe.plain().items() if k in _OF_A_SEARCH}
+    kept = {k: v for k, v in recipe.plain().items() if k in _of_a_search()}
     return {
         "name": f"{recipe.name}-chosen",
         "data": data,
@@ -172,7 +163,7 @@ def chosen_recipe(results: Results, found: Mapping[int, Sequence[Point]], data: 
 
 def write_sweep(results: Results, folder: Path, data: str) -> list[Path]:
     """Writes ``sweep.md``, ``sweep.png``, ``sweep.svg`` and ``chosen.yaml``; returns the files."""
-    found = swept(results)
+    found = sweep_points(results)
     if not found:
         raise RecordError("the run holds no setting of ets or ets_kv beside REBASE; there is nothing to choose from")
     folder.mkdir(parents=True, exist_ok=True)
@@ -186,7 +177,7 @@ def write_sweep(results: Results, folder: Path, data: str) -> list[Path]:
 
 def draw(results: Results, *files: Path) -> None:
     """Draws what the settings lose against what they save, a panel a width and a curve over lambda_b, into files."""
-    found = swept(results)
+    found = sweep_points(results)
     plt = plots.pyplot()
     figure, axes = plt.subplots(1, len(found), figsize=(6.5 * len(found), 4.6), squeeze=False)
     for ax, (width, of) in zip(axes[0], found.items(), strict=True):

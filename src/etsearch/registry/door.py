@@ -1,7 +1,7 @@
 """The parts of one kind, by name or by place."""
 
 import importlib.util
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from importlib import metadata
 from pathlib import Path
@@ -114,6 +114,12 @@ class Registry(Generic[T]):
         """The file of a part that is named by its place; None for one that is registered."""
         taken = self.parse(text)
         return self.entry(taken.name).source if taken.is_place else None
+
+
+def sources(named: Iterable[tuple[Registry[Any], str]]) -> dict[str, Source]:
+    """Of parts and their kinds, the files of those that are named by their place, by that name."""
+    found = {registry.parse(text).name: registry.source(text) for registry, text in named}
+    return {name: source for name, source in found.items() if source is not None}
 
 
 def _usage(entry: Entry[Any]) -> str:

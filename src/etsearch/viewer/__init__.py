@@ -1,5 +1,5 @@
 """A recorded search as one HTML page."""
 
-from etsearch.viewer.page import ViewedSearch, page, viewed
+from etsearch.viewer.page import ViewedSearch, make_page, to_view
 
-__all__ = ["ViewedSearch", "page", "viewed"]
+__all__ = ["ViewedSearch", "make_page", "to_view"]

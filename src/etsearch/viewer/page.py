@@ -23,7 +23,7 @@ class ViewedSearch:
     values: Mapping[str, Any]
 
 
-def viewed(
+def to_view(
     title: str,
     state: SearchState,
     settings: SearchSettings,
@@ -96,7 +96,7 @@ def viewed(
     )
 
 
-def page(searches: Sequence[ViewedSearch]) -> str:
+def make_page(searches: Sequence[ViewedSearch]) -> str:
     """One HTML page with some searches, at least one, to choose from."""
     template = resources.files("etsearch.viewer").joinpath("page.html").read_text(encoding="utf-8")
     # Inside a script element nothing may look like its end.

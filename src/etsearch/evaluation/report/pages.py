@@ -6,12 +6,12 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from etsearch.errors import ConfigError, MissingDependencyError, RecordError
 from etsearch.evaluation.report import plots, tables
-from etsearch.evaluation.report.gains import gains
 from etsearch.evaluation.report.results import Results
+from etsearch.types import Identity
 
 _STYLE: Final = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 1200px; margin: 2rem auto; padding: 0 1rem; color: #1b1b1b; }
@@ -56,7 +56,7 @@ def _parts(results: Results, images: Mapping[str, Path]) -> Iterator[str]:
     yield "\n".join(f"- {line}" for line in about(results))
     place = {tables.figure_2: "figure-2", tables.table_1: "figure-3", tables.votes: "votes"}
     place |= {tables.engine: "cache", tables.seconds: "seconds", tables.depths: "depths"}
-    for make in (*tables.ALL, gains):
+    for make in tables.ALL:
         table = make(results)
         if not table.rows:
             continue
@@ -70,19 +70,19 @@ def about(results: Results) -> list[str]:
     """What was run, with what, where and when: a line each."""
     lines = []
     for run in results.runs:
-        last = run.manifest["sessions"][-1]
+        last = run.manifest.sessions[-1]
         git = last["git"] or {}
         state = f"commit {git['commit'][:10]}{' (changed)' if git['dirty'] else ''}" if git else "no repository"
-        recipe, begun = run.recipe, run.manifest["sessions"][0]["started_at"]
+        recipe, begun = run.recipe, run.manifest.sessions[0]["started_at"]
         lines.append(
             f"Run `{recipe.name}`: data `{recipe.data}`, widths {_list(recipe.widths)}, seeds {_list(recipe.seeds)}, "
             f"{_list(recipe.concurrency)} searches in flight; etsearch {last['etsearch']}, {state}; begun {begun}."
         )
         lines += [f"Notice: {notice}" for notice in run.notices]
     manifest = results.runs[0].manifest
-    for name, identity in manifest["identities"].items():
+    for name, identity in manifest.identities.items():
         lines.append(f"{name.capitalize()}: {_identity(identity)}.")
-    last = manifest["sessions"][-1]
+    last = manifest.sessions[-1]
     lines.append(f"Machine: {last['cpu']}, {last['cores']} cores, {last['memory_gib']} GiB; {last['platform']}.")
     lines.append(f"Grader: {results.grader}. {results.problems} problems, {len(results.failed)} searches failed.")
     lines += _losses(results)
@@ -103,14 +103,14 @@ def _losses(results: Results) -> list[str]:
     return lines
 
 
-def _identity(identity: Mapping[str, Any]) -> str:
-    parts = [f"`{identity['name']}`"]
-    if identity["num_parameters"]:
-        parts.append(f"{identity['num_parameters']:,} parameters")
-    if identity["engine"]:
-        parts.append(identity["engine"])
-    if identity["sha256"]:
-        parts.append(f"sha256 {identity['sha256'][:12]}")
+def _identity(identity: Identity) -> str:
+    parts = [f"`{identity.name}`"]
+    if identity.num_parameters:
+        parts.append(f"{identity.num_parameters:,} parameters")
+    if identity.engine:
+        parts.append(identity.engine)
+    if identity.sha256:
+        parts.append(f"sha256 {identity.sha256[:12]}")
     return ", ".join(parts)
 
 

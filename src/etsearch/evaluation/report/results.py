@@ -3,13 +3,14 @@
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.grading import DEFAULT_GRADER, GRADERS
 from etsearch.evaluation.report.statistics import Interval, Values, by_problem, difference, mean, ratio
-from etsearch.evaluation.run.record import Key, Run, SearchRecord, differences, read_run
-from etsearch.registry import parse
+from etsearch.evaluation.run.folder import Run, read_run
+from etsearch.evaluation.run.record import Key, SearchRecord
+from etsearch.strategies import STRATEGIES
 
 COSTS: Final[Mapping[str, str]] = {
     "kv_tokens": "KV tokens",
@@ -61,8 +62,8 @@ class Results:
             for cell in run.recipe.arms():
                 for in_flight in run.recipe.flights:
                     cells.setdefault(Cell(cell.label, cell.width, in_flight), [])
-            for (label, _), specification in run.specifications.items():
-                names[label] = parse(specification).name
+            for (label, _), specification in run.manifest.specifications.items():
+                names[label] = STRATEGIES.parse(specification).name
             for record in run.records:
                 if record.key in seen:
                     raise RecordError(f"{run.path} and {seen[record.key]} both hold the search {tuple(record.key)}")
@@ -149,8 +150,8 @@ class Results:
 
     def parameters(self, part: str) -> int | None:
         """Parameters of the ``generator`` or of the ``reward model``, where they are known."""
-        identity: Mapping[str, Any] = self.runs[0].manifest["identities"].get(part) or {}
-        return identity.get("num_parameters")
+        identity = self.runs[0].manifest.identities.get(part)
+        return None if identity is None else identity.num_parameters
 
     def flops(self, cell: Cell) -> Values:
         """``2 * parameters * tokens`` of generator and reward model; tokens alone where sizes are unknown."""
@@ -167,5 +168,5 @@ class Results:
 
 def _check_together(runs: Sequence[Run]) -> None:
     for run in runs[1:]:
-        if different := differences(runs[0].manifest, run.manifest, ignore=("measure",)):
+        if different := runs[0].manifest.differences(run.manifest, ignore=("measure",)):
             raise RecordError(f"{run.path} and {runs[0].path} do not belong together: {'; '.join(different)}")

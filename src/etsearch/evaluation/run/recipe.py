@@ -20,7 +20,7 @@ _Positive = Annotated[int, Field(ge=1)]
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True)
 
 
-def _settings_keys() -> list[str]:
+def settings_keys() -> list[str]:
     """The settings of a search that a recipe has keys for: all but those that it has lists of."""
     return [f.name for f in fields(SearchSettings) if f.name not in ("width", "seed")]
 
@@ -121,7 +121,7 @@ class Recipe(BaseModel):
             return values
         if "search" in values:
             raise ConfigError(_no_key("search"))
-        given = {key: values[key] for key in _settings_keys() if key in values}
+        given = {key: values[key] for key in settings_keys() if key in values}
         return {**{k: v for k, v in values.items() if k not in given}, "search": SearchSettings.of(given)}
 
     @field_validator("levels", mode="before")
@@ -172,6 +172,14 @@ class Recipe(BaseModel):
         recipe.check()
         return recipe
 
+    @classmethod
+    def recorded(cls, values: Mapping[str, Any]) -> Self:
+        """The recipe of a run that was made: its parts need not be here. Raises ConfigError if it is none."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise ConfigError(f"the recipe of the run: {_reason(error)}") from None
+
     def check(self) -> None:
         """Raises ConfigError if two values do not go together, or if a search would refuse one."""
         for name in ("strategies", "widths", "seeds", "concurrency"):
@@ -210,7 +218,7 @@ class Recipe(BaseModel):
 
     def settings(self, width: int, seed: int, search: Mapping[str, Any] | None = None) -> SearchSettings:
         """The settings of one search; ``search`` are those of its strategy alone."""
-        known = _settings_keys()
+        known = settings_keys()
         for key in search or {}:
             if key not in known:
                 raise ConfigError(f"a search has no setting {key!r} of its own; those there are: {', '.join(known)}")
@@ -229,7 +237,7 @@ class Recipe(BaseModel):
     def plain(self) -> dict[str, Any]:
         """Values for JSON and YAML, the settings of the searches as keys of their own."""
         own, settings = self.model_dump(mode="json", exclude={"search"}), self.search.plain()
-        return own | {key: settings[key] for key in _settings_keys()}
+        return own | {key: settings[key] for key in settings_keys()}
 
 
 def _specification(entry: StrategyEntry, width: int) -> str:
@@ -256,7 +264,7 @@ def _set(values: dict[str, Any], override: str) -> None:
 
 
 def _no_key(key: str) -> str:
-    known = [name for name in Recipe.model_fields if name != "search"] + _settings_keys()
+    known = [name for name in Recipe.model_fields if name != "search"] + settings_keys()
     return f"there is no key {key!r}; the keys are {', '.join(known)}"
 
 

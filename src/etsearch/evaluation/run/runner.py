@@ -12,8 +12,10 @@ from etsearch.api import open_parts
 from etsearch.errors import ConfigError, EngineError, EtsearchError, UnavailableError
 from etsearch.evaluation.datasets import Dataset, open_dataset
 from etsearch.evaluation.grading import GRADERS, grade, grade_all
+from etsearch.evaluation.run.folder import RunWriter, writing
 from etsearch.evaluation.run.recipe import Arm, Recipe
-from etsearch.evaluation.run.record import DepthFigures, Key, RunWriter, SearchRecord, writing
+from etsearch.evaluation.run.record import DepthFigures, Key, SearchRecord
+from etsearch.evaluation.run.sources import sources_of
 from etsearch.loop import Parts
 from etsearch.loop.events import Event, Expanded, Selected
 from etsearch.loop.result import SearchResult
@@ -146,7 +148,7 @@ async def evaluate(
         identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": parts.generator.identity}
         if parts.reward_model is not None:
             identities["reward model"] = parts.reward_model.identity
-        with writing(recipe.folder, recipe, asked or {}, identities, clean=clean) as writer:
+        with writing(recipe.folder, recipe, asked or {}, identities, sources=sources_of(recipe), clean=clean) as writer:
             on_start(writer)
             left = [task.key for task in wanted if _is_wanted(writer, task, retry_failed=retry_failed)]
             progress = Progress(len(wanted), len(wanted) - len(left), writer.records)
@@ -271,20 +273,7 @@ def _finished(task: Task, result: SearchResult, resumed: int) -> SearchRecord:
             for index, t in enumerate(result.trajectories)
             if index in place
         ),
-        depths=tuple(
-            DepthFigures(
-                d.num_sampled,
-                d.num_completed,
-                len(d.nodes),
-                d.num_kept,
-                d.num_clusters,
-                d.remaining_width,
-                d.kv_tokens,
-                d.kv_tokens_paper,
-                d.kv_tokens_unshared,
-            )
-            for d in result.depths
-        ),
+        depths=tuple(map(DepthFigures.of, result.depths)),
         usage=usage,
         seconds={phase: round(value, 6) for phase, value in seconds.items()},
         engine=result.engine.plain(),

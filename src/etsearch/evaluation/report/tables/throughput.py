@@ -1,13 +1,40 @@
-"""What each setting of a run gains against the first one: in accuracy, KV tokens, requests, scores and time."""
+"""How many problems an hour, and what does each setting gain?"""
 
 from etsearch.evaluation.report.results import Cell, Results
 from etsearch.evaluation.report.statistics import mean
-from etsearch.evaluation.report.tables import Row, Table, code, points, times
+from etsearch.evaluation.report.tables.base import Row, Table, code, points, times
+
+
+def table_2(results: Results) -> Table:
+    """Throughput by problems in flight, the best of each strategy (Table 2 of the ETS paper)."""
+    timed = results.timed()
+    flights = sorted({cell.in_flight for cell in timed})
+    groups: dict[tuple[int, str], dict[int, Cell]] = {}
+    for cell in timed:
+        groups.setdefault((cell.width, cell.strategy), {})[cell.in_flight] = cell
+
+    per_hour = results.problems_per_hour
+    best = {key: max(of, key=lambda n: per_hour(of[n])) for key, of in groups.items()}
+    rebase = next((s for _, s in groups if results.names.get(s) == "rebase"), None)
+    rows = []
+    for (width, strategy), of in groups.items():
+        rates = [f"{per_hour(of[n]):,.0f}" if n in of else "–" for n in flights]
+        top = of[best[width, strategy]]
+        against, reduction = "–", "–"
+        if rebase and (width, rebase) in groups:
+            other = groups[width, rebase][best[width, rebase]]
+            against = f"{results.speedup(top, other):.2f}×"
+            reduction = f"{results.reduction(top, other).value:.2f}×"
+        accuracy = f"{100 * results.accuracy(top).value:.1f}"
+        rows.append((str(width), code(strategy), *rates, against, reduction, accuracy))
+    header = ("width", "strategy", *(f"{n} in flight" for n in flights), "best against REBASE's", "KV reduction", "%")
+    note = "Problems an hour. The last column is the accuracy at the best setting."
+    return Table("Table 2: throughput by problems in flight", header, rows, note)
 
 
 def gains(results: Results) -> Table:
     """Every timed cell beside the first of its width and number in flight, problem by problem."""
-    rows = [_row(results, cell, _first(results, cell)) for cell in results.timed()]
+    rows = [_gain_row(results, cell, _first(results, cell)) for cell in results.timed()]
     header = (
         "width",
         "strategy",
@@ -40,13 +67,13 @@ def _first(results: Results, cell: Cell) -> Cell:
     return next(c for c in results.timed() if (c.width, c.in_flight) == (cell.width, cell.in_flight))
 
 
-def wasted(results: Results, cell: Cell) -> float:
+def share_wasted(results: Results, cell: Cell) -> float:
     """The share of the generated tokens that was written ahead and never used."""
     unused, written = (sum(results.cost(cell, name).values()) for name in ("wasted_tokens", "generated_tokens"))
     return unused / written if written else 0.0
 
 
-def _row(results: Results, cell: Cell, first: Cell) -> Row:
+def _gain_row(results: Results, cell: Cell, first: Cell) -> Row:
     against = ["–", "–", "–", "–"]
     if cell != first:
         against = [
@@ -66,7 +93,7 @@ def _row(results: Results, cell: Cell, first: Cell) -> Row:
         means[0],
         *against[1:3],
         *means[1:],
-        f"{wasted(results, cell):.1%}",
+        f"{share_wasted(results, cell):.1%}",
         f"{max(peaks):,.0f}" if peaks else "–",
         f"{mean(results.values(cell, lambda r: r.seconds['total'])).value:.2f}",
         f"{results.problems_per_hour(cell):,.0f}",

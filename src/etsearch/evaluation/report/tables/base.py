@@ -1,0 +1,49 @@
+"""What a table of a report is, and how figures stand in one."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from etsearch.evaluation.report.statistics import Interval
+
+Row = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table with its title and what must be known to read it."""
+
+    title: str
+    header: Row
+    rows: Sequence[Row]
+    note: str = ""
+
+    def markdown(self, heading: str = "##") -> str:
+        """The table under a heading."""
+        ruler = "|".join("---" if i == 0 else "--:" for i in range(len(self.header)))
+        lines = [f"{heading} {self.title}", "", *([self.note, ""] if self.note else [])]
+        lines += [_line(self.header), f"|{ruler}|", *map(_line, self.rows)]
+        return "\n".join(lines)
+
+
+def _line(cells: Row) -> str:
+    """A row of a table; what stands in a cell must not end it."""
+    return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
+
+
+def percent(interval: Interval) -> str:
+    """A share in percent with its interval: ``93.2 (90.1 to 95.8)``."""
+    return f"{100 * interval.value:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def points(interval: Interval) -> str:
+    """A difference of shares in points with its interval: ``+0.3 (-1.2 to +1.8)``."""
+    return f"{100 * interval.value:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+
+
+def times(interval: Interval) -> str:
+    """A ratio with its interval: ``1.31× (1.27 to 1.35)``."""
+    return f"{interval.value:.2f}× ({interval.low:.2f} to {interval.high:.2f})"
+
+
+def code(label: str) -> str:
+    return f"`{label}`"

@@ -1,0 +1,142 @@
+"""``run.json``: what a run was asked for and resolved to, with which models, from which files, on which machine."""
+
+import json
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any, Final, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from etsearch.errors import RecordError
+from etsearch.evaluation.run.environment import environment
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.registry import Source, changes, reason_of
+from etsearch.types import Identity
+
+FORMAT: Final = "etsearch run"
+VERSION: Final = 2
+"""Of the folder. 1 held the figures of a depth as a list, and no sources; it is read, and gone on with as 2."""
+READABLE: Final = (1, VERSION)
+
+_FREE: Final = (
+    "name",
+    "strategies",
+    "widths",
+    "seeds",
+    "concurrency",
+    "levels",
+    "shuffle",
+    "limit",
+    "timed",
+    "assumed",
+    "out",
+)
+"""What may differ when a run is gone on with: it says how much is run, not what a search is."""
+
+
+class Manifest(BaseModel):
+    """What a run is.
+
+    Attributes:
+        format, version: of the folder.
+        resolved: the recipe with all defaults, as plain values.
+        identities: the data set and the models, by what they are.
+        cells: the specification of each arm, by ``LABEL @ WIDTH``; those asked for before among them.
+        switches: the settings of each arm's searches that are not the recipe's, likewise.
+        sources: the files of the parts that are named by their place, by that name.
+        sessions: what the user gave and the machine, each time that the run was begun or gone on with.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    format: Literal["etsearch run"] = FORMAT
+    version: int = VERSION
+    resolved: dict[str, Any]
+    identities: dict[str, Identity]
+    cells: dict[str, str]
+    switches: dict[str, dict[str, Any]] = {}
+    sources: dict[str, Source] = {}
+    sessions: tuple[dict[str, Any], ...]
+
+    @classmethod
+    def of(
+        cls,
+        recipe: Recipe,
+        asked: Mapping[str, Any],
+        identities: Mapping[str, Identity],
+        sources: Mapping[str, Source],
+    ) -> Self:
+        """The manifest of a run that begins now."""
+        arms = {f"{arm.label} @ {arm.width}": arm for arm in recipe.arms()}
+        return cls(
+            resolved=recipe.plain(),
+            identities=dict(identities),
+            cells={key: arm.specification for key, arm in arms.items()},
+            switches={key: dict(arm.search) for key, arm in arms.items()},
+            sources=dict(sources),
+            sessions=({"asked": dict(asked), **environment()},),
+        )
+
+    @classmethod
+    def read(cls, path: Path) -> Self:
+        """The manifest of a run's folder.
+
+        Raises:
+            RecordError: there is none, it cannot be read, or it is one of another version.
+        """
+        file = path / "run.json"
+        try:
+            values = dict(json.loads(file.read_text(encoding="utf-8")))
+        except FileNotFoundError:
+            raise RecordError(
+                f"{path} is no run: it holds no run.json; make one with 'ets eval … --out {path}'"
+            ) from None
+        except (OSError, ValueError, TypeError) as error:
+            raise RecordError(f"{file} cannot be read: {error}") from error
+        if values.get("format") != FORMAT:
+            raise RecordError(f"{file} is not that of a run of etsearch")
+        if values.get("version") not in READABLE:
+            raise RecordError(
+                f"{path} is a run of version {values.get('version')}; this etsearch reads versions "
+                f"{' and '.join(map(str, READABLE))}. Use the etsearch that made it, or give another folder; "
+                "nothing was touched"
+            )
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise RecordError(f"{file} cannot be read: {reason_of(error, list(cls.model_fields))}") from error
+
+    def text(self) -> str:
+        """As it is written."""
+        return json.dumps(self.model_dump(mode="json"), indent=2) + "\n"
+
+    @property
+    def recipe(self) -> Recipe:
+        """What the run was last asked for."""
+        return Recipe.recorded(self.resolved)
+
+    @property
+    def specifications(self) -> dict[tuple[str, int], str]:
+        """What each strategy was at each width, those asked for before among them."""
+        cells = ((*key.rpartition(" @ "), text) for key, text in self.cells.items())
+        return {(label, int(width)): text for label, _, width, text in cells}
+
+    def continued(self, now: "Manifest") -> "Manifest":
+        """The manifest of this run as it is gone on with."""
+        merged = {name: {**getattr(self, name), **getattr(now, name)} for name in ("cells", "switches", "sources")}
+        return now.model_copy(update={**merged, "sessions": (*self.sessions, *now.sessions)})
+
+    def differences(self, other: "Manifest", ignore: Collection[str] = ()) -> list[str]:
+        """In what two runs differ that makes a search what it is: models, data, settings, files, what a label means."""
+        old, new = self.fixed(ignore), other.fixed(ignore)
+        pairs = [(key, old.get(key), new.get(key)) for key in {**old, **new}]
+        for name in ("cells", "switches"):
+            mine, theirs = getattr(self, name), getattr(other, name)
+            pairs += [(key, what, theirs[key]) for key, what in mine.items() if key in theirs]
+        told = [f"{key} was {was!r} and is {now_is!r}" for key, was, now_is in pairs if was != now_is]
+        return told + changes(self.sources, other.sources)
+
+    def fixed(self, ignore: Collection[str]) -> dict[str, Any]:
+        """What must stay as it is; a setting that older runs do not tell of has its default there."""
+        resolved = {k: v for k, v in self.recipe.plain().items() if k not in _FREE and k not in ignore}
+        return {**resolved, **{f"identity of the {k}": v for k, v in self.identities.items()}}
