@@ -11,7 +11,7 @@ from etsearch.errors import ConfigError
 from etsearch.selection import Programme
 from etsearch.strategies import ETS, STRATEGIES
 from etsearch.strategies.base import Frontier
-from etsearch.strategies.kv_limits import budget_tokens, expected_growth, mean_allowance, parsed_budget
+from etsearch.strategies.kv_limits import budget_tokens, expected_growth, mean_allowance, parse_budget
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, FinishReason
 
@@ -127,13 +127,13 @@ def test_a_budget_that_is_none_is_refused(bad):
 
 
 def test_budgets_are_read_as_users_write_them():
-    assert parsed_budget("4000") == parsed_budget(4000) == 4000
-    assert parsed_budget("12.5%") == 0.125
+    assert parse_budget("4000") == parse_budget(4000) == 4000
+    assert parse_budget("12.5%") == 0.125
     assert budget_tokens("50%", drawn("a", REWARDS, cache_tokens=64)) == 32
     assert STRATEGIES.create("ets(kv_budget=50%)").kv_budget == "50%"
-    assert STRATEGIES.create("ets_kv(kv_budget=4000)").price == 0.0
-    assert STRATEGIES.create("ets(kv_budget=4000, lambda_b=0.5)").price == 0.5
-    assert ETS().price == 1.0
+    assert STRATEGIES.create("ets_kv(kv_budget=4000)").form.lambda_b == 0.0
+    assert STRATEGIES.create("ets(kv_budget=4000, lambda_b=0.5)").form.lambda_b == 0.5
+    assert ETS().form.lambda_b == 1.0
 
 
 @pytest.mark.parametrize(

@@ -80,7 +80,7 @@ class Strategy(Protocol):
 
 @runtime_checkable
 class SharesByReward(Protocol):
-    """A strategy that shares the width by ``softmax(R / T_R)``, and says by which ``T_R``."""
+    """What a strategy may say beside: it shares the width by ``softmax(R / T_R)``, and by which ``T_R``."""
 
     @property
     def balance_temperature(self) -> float:
@@ -88,10 +88,19 @@ class SharesByReward(Protocol):
         ...
 
 
-def completes_at_most_width(strategy: Strategy) -> bool:
-    """Whether a strategy never completes more trajectories than the width it is given.
+@runtime_checkable
+class KeepsToWidth(Protocol):
+    """What a strategy may say beside: whether its widths at a depth never add up to more than the width that is left.
 
-    It says so by an attribute of this name, true where its widths at a depth never add up to more than the width
-    that is left. Searches by a strategy that does not say so are not stopped early but in their last depth.
+    Searches by a strategy that does not say so are not stopped early but in their last depth.
     """
-    return bool(getattr(strategy, "completes_at_most_width", False))
+
+    @property
+    def completes_at_most_width(self) -> bool:
+        """Whether it never completes more trajectories than the width it is given."""
+        ...
+
+
+def completes_at_most_width(strategy: Strategy) -> bool:
+    """Whether a strategy says that it never completes more trajectories than the width it is given."""
+    return isinstance(strategy, KeepsToWidth) and bool(strategy.completes_at_most_width)

@@ -7,39 +7,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.strategies.base import Frontier, Selection
-from etsearch.strategies.beam import best_first, number_kept, split_evenly
+from etsearch.strategies.best_first import KeepsBest, best_first, split_evenly
 from etsearch.tree import ROOT
 
 
 @final
 @dataclass(frozen=True)
-class DVTS:
-    """Splits the first steps into ``k`` subtrees and runs a beam of one inside each (Beeching et al., 2024).
+class DVTS(KeepsBest):
+    """Splits the first steps into k subtrees and runs a beam of one inside each (Beeching et al., 2024).
 
     Subtree j holds an even share, ``N / k``, of the first steps, in the order of their writing; below, its best
     open node by reward gets the subtree's whole width.
 
     Attributes:
-        keep: ``k`` (4 in the ETS paper's "fixed" variant); None for ``ceil(sqrt(N))``.
-        shrink: whether a completed trajectory takes one off its own subtree's width; see ``BeamSearch``.
+        keep: k (4 in the ETS paper's "fixed" variant); None for ceil(sqrt(N)).
+        shrink: whether a completed trajectory takes one off its own subtree's width. Not so in the papers, see
+            ``BeamSearch``.
     """
-
-    keep: int | None = None
-    shrink: bool = False
-
-    needs_rewards = True
-    needs_clusters = False
-
-    def __post_init__(self) -> None:
-        number_kept(self.keep, 1)
-
-    @property
-    def completes_at_most_width(self) -> bool:
-        return self.shrink
 
     def select(self, frontier: Frontier, width: int) -> Selection:  # noqa: ARG002 - each subtree has its own
         rewards = frontier.checked_rewards()
-        shares = split_evenly(frontier.total_width, number_kept(self.keep, frontier.total_width))
+        shares = split_evenly(frontier.total_width, self.number_kept(frontier.total_width))
         subtree = _subtree(frontier, frontier.nodes, shares)
         completed = frontier.completed if self.shrink else frontier.completed[:0]
         spent = np.bincount(_subtree(frontier, completed, shares), minlength=len(shares))

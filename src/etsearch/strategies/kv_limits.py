@@ -1,16 +1,63 @@
 """Limits on the KV tokens of a search: what a frontier may keep, so that the next depth stays within them."""
 
-from typing import Final
+from dataclasses import dataclass
+from typing import Final, Literal
 
 import numpy as np
 
 from etsearch.errors import ConfigError
+from etsearch.selection import Programme, Solution, priced_for, solve
 from etsearch.strategies.base import Frontier
+
+NodeCost = Literal["uniform", "tokens"]
 
 _EXAMPLES: Final = "give tokens, such as 4000, or a share of the engine's KV cache, such as 50%"
 
 
-def parsed_budget(budget: int | str) -> int | float:
+def check_limits(
+    kv_budget: int | str | None, kv_target: float | None, lambda_b: float | None, node_cost: NodeCost | None
+) -> None:
+    """Raises ConfigError for a limit that is none, and for settings of ETS that do not go with one."""
+    if kv_budget is not None:
+        parse_budget(kv_budget)
+    if kv_target is not None and not 0 < kv_target < float("inf"):
+        raise ConfigError(f"kv_target is {kv_target}; it must be a number of tokens above 0")
+    values = {"lambda_b": lambda_b, "kv_budget": kv_budget, "kv_target": kv_target}
+    given = [name for name, value in values.items() if value is not None]
+    if "kv_target" in given and len(given) > 1:
+        raise ConfigError(f"kv_target sets the price itself; leave out {' or '.join(given[:-1])}")
+    if KvLimit.of(kv_budget, kv_target) and node_cost == "uniform":
+        raise ConfigError("node_cost is uniform, and a limit on KV tokens counts tokens; leave node_cost out")
+
+
+@dataclass(frozen=True)
+class KvLimit:
+    """A limit on KV tokens: at each depth (``budget``), or on their mean over depths (``target``); one of the two."""
+
+    budget: int | str | None = None
+    target: float | None = None
+
+    @classmethod
+    def of(cls, budget: int | str | None, target: float | None) -> "KvLimit | None":
+        """The limit that was given; None if there is none."""
+        return None if budget is None and target is None else cls(budget, target)
+
+    def solve(
+        self, programme: Programme, frontier: Frontier, width: int, solver: str, time_limit_s: float
+    ) -> tuple[Solution, dict[str, float]]:
+        """The leaves to keep so that the next depth stays within the limit, and what there is to note."""
+        growth = expected_growth(frontier, width)
+        if self.budget is not None:
+            allowed = budget_tokens(self.budget, frontier) - growth
+            limited = programme.limited(max(allowed, programme.cheapest_cost))
+            return solve(limited, solver=solver, time_limit_s=time_limit_s), {"kv_allowed": allowed}
+        assert self.target is not None
+        allowed = mean_allowance(self.target, frontier) - growth
+        priced = priced_for(programme, allowed, solver=solver, time_limit_s=time_limit_s)
+        return priced.solution, {"kv_allowed": allowed, "lambda_b": priced.price}
+
+
+def parse_budget(budget: int | str) -> int | float:
     """Tokens as an int, at least 1; a share of the engine's cache as a float in (0, 1].
 
     Raises:
@@ -30,7 +77,7 @@ def parsed_budget(budget: int | str) -> int | float:
 
 def budget_tokens(budget: int | str, frontier: Frontier) -> float:
     """A budget in tokens. Raises ConfigError for a share of a cache whose size the engine does not tell."""
-    parsed = parsed_budget(budget)
+    parsed = parse_budget(budget)
     if isinstance(parsed, int):
         return parsed
     if frontier.cache_tokens is None:
