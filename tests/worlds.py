@@ -23,7 +23,7 @@ def write(so_far: str, rng: random.Random) -> str:
     return f"The answer is {4 + sum(line.endswith('a') for line in lines)}."
 
 
-def judge(question: str, steps) -> float:
+def reward_of(question: str, steps) -> float:
     """The share of the steps that are no 'b'."""
     del question
     return 1 - sum("take b" in step for step in steps) / (NUM_STEPS + 1)
@@ -34,7 +34,7 @@ async def run(
     width: int = 8,
     *,
     write: Callable[[str, random.Random], str] = write,
-    judge: Callable[..., float] = judge,
+    reward_of: Callable[..., float] = reward_of,
     problem: Problem = PROBLEM,
     on_event=None,
     generator: ScriptedGenerator | None = None,
@@ -49,7 +49,7 @@ async def run(
     return await run_search(
         problem,
         generator=generator or ScriptedGenerator(write),
-        reward_model=ScriptedRewardModel(judge) if reward_model == "scripted" else reward_model,
+        reward_model=ScriptedRewardModel(reward_of) if reward_model == "scripted" else reward_model,
         strategy=STRATEGIES.create(strategy),
         settings=SearchSettings(width, merge=merge, early_stop=early_stop, **settings),
         embedder=LexicalEmbedder() if embedder == "lexical" else embedder,

@@ -39,12 +39,12 @@ def figures(runs: Mapping[str, Results]) -> dict[str, str]:
     found = {}
     for prefix, name in (("at64", "gains"), ("at256", "gains-256")):
         results = runs[name]
-        first = results.timed()[0]
+        first = results.timed_cells()[0]
         for slug, label in SETTINGS.items():
             cell = first._replace(strategy=label)
             if cell in results.cells:
                 found |= {f"{prefix}_{slug}_{k}": v for k, v in _figures(results, cell, first).items()}
-    for width in sorted({cell.width for cell in runs["speculation"].timed()}):
+    for width in sorted({cell.width for cell in runs["speculation"].timed_cells()}):
         found[f"ahead_{width}"] = _ahead(runs["speculation"], width)
     return found
 
@@ -63,7 +63,7 @@ def headline(results: Results) -> str:
         "| width 256, 4,096 tokens of KV cache | accuracy, % | points | KV reduction | problems an hour |",
         "|---|--:|--:|--:|--:|",
     ]
-    first = results.timed()[0]
+    first = results.timed_cells()[0]
     for slug, name in HEADLINE.items():
         own = _figures(results, first._replace(strategy=SETTINGS[slug]), first)
         against = ("–", "–", "–") if slug == "plain" else (own["points"], own["kv"], own["rate"])
@@ -85,7 +85,7 @@ def _figures(results: Results, cell: Cell, first: Cell) -> dict[str, str]:
 
 def _ahead(results: Results, width: int) -> str:
     parts = []
-    for cell in (c for c in results.timed() if c.width == width and c.strategy.endswith(", written ahead")):
+    for cell in (c for c in results.timed_cells() if c.width == width and c.strategy.endswith(", written ahead")):
         plain = cell._replace(strategy=cell.strategy.removesuffix(", written ahead"))
         seconds = [mean(results.values(c, lambda r: r.seconds["total"])).value for c in (cell, plain)]
         parts.append(

@@ -99,7 +99,7 @@ def document() -> str:
         "\n".join(f"- {line}" for line in dict.fromkeys(itertools.chain(*map(about, runs)))),
         tables.table_1(main_runs).markdown(),
         "![Accuracy against KV size](results/figure-3.png)",
-        tables.paired(main_runs).markdown(),
+        tables.differences_from_baselines(main_runs).markdown(),
         tables.equal_cost(main_runs).markdown(),
         tables.table_2(timed).markdown(),
         tables.table_3(main_runs).markdown(),

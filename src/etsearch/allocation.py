@@ -46,7 +46,7 @@ def share(
         raise ConfigError(f"the balance temperature is {temperature}; it must be above 0 (inf shares evenly)")
     mass = np.exp((values - values.max()) / temperature)
     if multiplicity is not None:
-        mass *= _checked(multiplicity, len(values))
+        mass *= _check_multiplicity(multiplicity, len(values))
     if rounding == "sequential":
         return _sequential(np.argsort(-values, kind="stable"), mass, width)
     exact = width * mass / mass.sum()
@@ -72,7 +72,7 @@ def check_rewards(rewards: Sequence[float], nodes: Sequence[int] | None = None) 
     return values
 
 
-def _checked(multiplicity: Sequence[float], count: int) -> NDArray[np.float64]:
+def _check_multiplicity(multiplicity: Sequence[float], count: int) -> NDArray[np.float64]:
     values = np.asarray(multiplicity, dtype=np.float64)
     if values.shape != (count,) or not np.all((values > 0) & np.isfinite(values)):
         raise ConfigError(f"multiplicity is {list(multiplicity)}; give {count} finite numbers above 0")

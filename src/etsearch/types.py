@@ -182,16 +182,14 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class EngineStats:
-    """An engine's own figures; None where it cannot tell. Peaks and totals are since the engine started.
+    """An engine's own figures; None where it cannot tell. Totals are since the engine started.
 
-    ``cache_use`` and ``peak_cache_use`` are shares of the KV cache in [0, 1]; ``cache_capacity_tokens`` is the
-    number of tokens it can hold. ``prefix_query_tokens`` were asked of the prefix cache, ``prefix_hit_tokens`` of them
-    were there; ``num_preemptions`` counts sequences that lost their place in the cache.
+    ``cache_use`` is a share of the KV cache in [0, 1]; ``cache_capacity_tokens`` is the number of tokens it can hold.
+    ``prefix_query_tokens`` were asked of the prefix cache, ``prefix_hit_tokens`` of them were there;
+    ``num_preemptions`` counts sequences that lost their place in the cache.
     """
 
     cache_use: float | None = None
-    peak_cache_use: float | None = None
-    mean_cache_use: float | None = None
     cache_capacity_tokens: int | None = None
     prefix_query_tokens: int | None = None
     prefix_hit_tokens: int | None = None
@@ -228,3 +226,30 @@ class EngineFigures:
     def plain(self) -> dict[str, float]:
         """The figures that there are."""
         return {key: value for key, value in asdict(self).items() if value is not None}
+
+
+class Level(StrEnum):
+    """What a finding means for a search."""
+
+    OK = "ok"
+    NOTE = "note"
+    """Works, but worse than it could, or not as one may expect."""
+    BAD = "bad"
+    """Would spoil a run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that a part says of itself, or that was tried on it.
+
+    Attributes:
+        subject: what was tried.
+        found: what came of it.
+        means: what that means for a search, and the remedy where there is one.
+        level: how bad it is.
+    """
+
+    subject: str
+    found: str
+    means: str = ""
+    level: Level = Level.OK

@@ -27,7 +27,7 @@ def long_search(so_far, rng):
     )
 
 
-def judge(question, steps):
+def reward_of(question, steps):
     return (sum(map(ord, steps[-1])) % 97) / 97
 
 
@@ -39,7 +39,7 @@ def searched(width, strategy="ets", **settings):
         if isinstance(event, Selected):
             state = event.state
 
-    result = asyncio.run(run(strategy, width, write=long_search, judge=judge, on_event=keep, **settings))
+    result = asyncio.run(run(strategy, width, write=long_search, reward_of=reward_of, on_event=keep, **settings))
     return result, to_view(
         f"{strategy}, width {width}", state, SearchSettings(width), str(result.stop_reason), "7", True
     )

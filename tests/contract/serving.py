@@ -42,7 +42,7 @@ async def searched(generator, strategy="rebase", reward_model=None, **more):
     return await run_search(
         PROBLEM,
         generator=generator,
-        reward_model=reward_model or ScriptedRewardModel(world.judge),
+        reward_model=reward_model or ScriptedRewardModel(world.reward_of),
         strategy=STRATEGIES.create(strategy),
         settings=settings(),
         embedder=etsearch.embedders.LexicalEmbedder(),
@@ -54,9 +54,9 @@ async def searched_over(folder, kind, name, strategy):
     with running(kind(folder), kind(folder)) as (policy, prm):
         async with (
             made(GENERATORS, f"{name}:{policy.url}") as generator,
-            made(REWARD_MODELS, f"{name}:{prm.url}") as judge,
+            made(REWARD_MODELS, f"{name}:{prm.url}") as reward_model,
         ):
-            return await searched(generator, strategy, judge)
+            return await searched(generator, strategy, reward_model)
 
 
 def shape(result):

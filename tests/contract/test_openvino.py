@@ -16,6 +16,7 @@ from etsearch.errors import ConfigError, ContextLengthError, EngineError, Reward
 from etsearch.generators._kv_room import KvRoom, Need, most_sequences
 from etsearch.generators._openvino_thread import PipelineThread
 from etsearch.generators.base import STEP_BY_STEP
+from etsearch.loop.watch import EngineWatch
 from etsearch.prms import REWARD_MODELS
 from etsearch.prms.families import PrmFamily
 from etsearch.prms.log_probability import LogProbabilityRewardModel
@@ -177,13 +178,14 @@ async def test_a_small_cache_loses_nothing(stop):
     """Smaller than one request: it is split, and the others wait."""
     generator = small(num_kv_blocks=8)
     asked = [await request(generator, 6, seed=i, stop=stop) for i in range(6)]
-    answers = await asyncio.gather(*map(generator.generate, asked))
+    async with EngineWatch(generator).search() as watched:
+        answers = await asyncio.gather(*map(generator.generate, asked))
     stats = await generator.stats()
     await generator.aclose()
     assert [len(a) for a in answers] == [6] * 6
     assert all(c.finish_reason is FinishReason.STEP for a in answers for c in a)
     assert stats.cache_capacity_tokens == 8 * 32
-    assert stats.peak_cache_use >= 0.5
+    assert watched.figures.peak_cache_tokens >= 0.5 * 8 * 32
 
 
 def test_room_counts_a_shared_prefix_once_it_is_computed():
@@ -281,10 +283,11 @@ def test_nobody_waits_for_a_pipeline_that_fails(is_hopeless):
 
 
 async def test_figures(shared):
-    await shared.generate(await request(shared, 16))
-    stats = await shared.stats()
+    async with EngineWatch(shared).search() as watched:
+        await asyncio.gather(*[shared.generate(await request(shared, 16, seed=i)) for i in range(16)])
+    stats, figures = await shared.stats(), watched.figures
     assert stats.cache_capacity_tokens > 100_000
-    assert 0 < stats.mean_cache_use <= stats.peak_cache_use < 1
+    assert 0 < figures.mean_cache_tokens <= figures.peak_cache_tokens < stats.cache_capacity_tokens
     assert (stats.cache_use, stats.num_running, stats.num_waiting) == (0.0, 0, 0)
 
 

@@ -21,20 +21,20 @@ from tests.doubles.vllm import VllmDouble
 
 
 async def test_a_step_is_scored_once_and_siblings_go_out_as_a_batch(server):
-    async with made(REWARD_MODELS, f"vllm:{server.url}") as judge, made(GENERATORS, "scripted") as generator:
-        result = await searched(generator, reward_model=judge)
+    async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model, made(GENERATORS, "scripted") as generator:
+        result = await searched(generator, reward_model=reward_model)
         distinct = {result.tree.trajectory(node).text.strip() for node in range(1, len(result.tree))}
-        assert judge.num_scored == len(distinct)
+        assert reward_model.num_scored == len(distinct)
         prompts = [tuple(ids) for body in server.posts("/v1/completions") for ids in body["prompt"]]
         assert len(prompts) == len(set(prompts)) == len(distinct)
-        assert judge.num_requests < len(distinct)
-        before = judge.num_requests
-        await searched(generator, reward_model=judge)
-        assert judge.num_requests == before, "every reward is known"
+        assert reward_model.num_requests < len(distinct)
+        before = reward_model.num_requests
+        await searched(generator, reward_model=reward_model)
+        assert reward_model.num_requests == before, "every reward is known"
 
 
 async def test_a_failed_score_is_asked_for_again(server):
-    async with made(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as judge:
+    async with made(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as reward_model:
         trajectory = etsearch.types.Trajectory(PROBLEM.question, (etsearch.types.Step("The answer is 3."),))
 
         def trouble(call):
@@ -42,11 +42,13 @@ async def test_a_failed_score_is_asked_for_again(server):
                 raise RefusedError(400, "bad")
 
         server.trouble = trouble
-        for result in await asyncio.gather(*(judge.score(trajectory, 0) for _ in range(3)), return_exceptions=True):
+        for result in await asyncio.gather(
+            *(reward_model.score(trajectory, 0) for _ in range(3)), return_exceptions=True
+        ):
             assert isinstance(result, RewardError)
             assert not result.retryable
         server.trouble = lambda call: None
-        assert 0 < (await judge.score(trajectory, 0)).rewards[0] < 1
+        assert 0 < (await reward_model.score(trajectory, 0)).rewards[0] < 1
 
 
 async def test_one_bad_trajectory_of_a_batch_is_lost_alone(server):
@@ -58,11 +60,11 @@ async def test_one_bad_trajectory_of_a_batch_is_lost_alone(server):
         return real(body)
 
     server.post_completions = post
-    async with made(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as judge:
+    async with made(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as reward_model:
         texts = ("1 + 1 = 2 cups.\n", "unreadable\n", "The answer is 2.")
         for text in texts:  # so that all are tokenised, and go out together
-            await judge.reader.read(trajectory(text), 0)
-        asked = [judge.score(trajectory(text), 0) for text in texts]
+            await reward_model.reader.read(trajectory(text), 0)
+        asked = [reward_model.score(trajectory(text), 0) for text in texts]
         found = await asyncio.gather(*asked, return_exceptions=True)
     assert [isinstance(scores, RewardError) for scores in found] == [False, True, False]
     assert len(server.posts("/v1/completions")[0]["prompt"]) == 3
@@ -74,12 +76,12 @@ async def test_searches_that_a_server_ends_together_keep_a_state_each(server):
             raise RefusedError(503, "gone")
 
     server.trouble = trouble
-    async with made(REWARD_MODELS, f"vllm(patience_s=0.1):{server.url}") as judge:
+    async with made(REWARD_MODELS, f"vllm(patience_s=0.1):{server.url}") as reward_model:
         searches = [
             run_search(
                 PROBLEM,
                 generator=GENERATORS.create("scripted"),
-                reward_model=judge,
+                reward_model=reward_model,
                 strategy=STRATEGIES.create("rebase"),
                 settings=settings(seed=seed),
             )
@@ -97,10 +99,10 @@ def shape_of(state):
 
 
 async def test_a_trajectory_that_the_prm_cannot_hold(server):
-    async with made(REWARD_MODELS, f"vllm:{server.url}") as judge:
+    async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
         long = etsearch.types.Trajectory(PROBLEM.question, (etsearch.types.Step("x" * world.CONTEXT),))
         with pytest.raises(RewardError, match=f"does not fit the reward model's {world.CONTEXT}") as caught:
-            await judge.score(long, 0)
+            await reward_model.score(long, 0)
     assert not caught.value.retryable
 
 
@@ -117,22 +119,22 @@ async def test_an_answer_that_is_none_is_an_error_and_no_dropped_node(folder, br
     with running(VllmDouble(folder, pools=True)) as server:
         real = server.post_pooling
         server.post_pooling = lambda body: break_it(real(body))
-        async with made(REWARD_MODELS, f"vllm:{server.url}") as judge:
+        async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
             trajectory = etsearch.types.Trajectory(PROBLEM.question, (etsearch.types.Step("The answer is 3."),))
             with pytest.raises(RewardError, match=message):
-                await judge.score(trajectory, 0)
+                await reward_model.score(trajectory, 0)
 
 
 async def test_rows_of_tags_only_are_told_apart(folder):
     with running(VllmDouble(folder, pools=True, tags_only=True), VllmDouble(folder)) as (pooling, plain):
         async with (
-            made(REWARD_MODELS, f"vllm:{pooling.url}") as judge,
+            made(REWARD_MODELS, f"vllm:{pooling.url}") as reward_model,
             made(REWARD_MODELS, f"vllm:{plain.url}") as other,
         ):
             steps = tuple(etsearch.types.Step(text) for text in ("2 + 1 = 3 cups.\n", "The answer is 3."))
             trajectory = etsearch.types.Trajectory(PROBLEM.question, steps)
             for first in (0, 1):
-                found, wanted = await judge.score(trajectory, first), await other.score(trajectory, first)
+                found, wanted = await reward_model.score(trajectory, first), await other.score(trajectory, first)
                 assert found.rewards == pytest.approx(wanted.rewards, abs=1e-9)
 
 
@@ -145,8 +147,8 @@ async def test_a_family_that_a_route_cannot_ask_for(server):
 
 async def test_a_score_that_nobody_waits_for_is_taken_back(server):
     server.trouble = lambda call: 60.0 if call.path == "/v1/completions" else None
-    async with made(REWARD_MODELS, f"vllm:{server.url}") as judge:
-        task = asyncio.create_task(judge.score(trajectory("1 + 1 = 2 cups.\n"), 0))
+    async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
+        task = asyncio.create_task(reward_model.score(trajectory("1 + 1 = 2 cups.\n"), 0))
         while not server.posts("/v1/completions"):  # noqa: ASYNC110 - the double tells nobody
             await asyncio.sleep(0.01)
         task.cancel()
@@ -157,4 +159,4 @@ async def test_a_score_that_nobody_waits_for_is_taken_back(server):
             await asyncio.sleep(0.01)
         assert [call.path for call in server.abandoned] == ["/v1/completions"]
         server.trouble = lambda call: None
-        assert 0 < (await judge.score(trajectory("1 + 1 = 2 cups.\n"), 0)).rewards[0] < 1
+        assert 0 < (await reward_model.score(trajectory("1 + 1 = 2 cups.\n"), 0)).rewards[0] < 1

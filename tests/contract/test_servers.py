@@ -228,15 +228,15 @@ async def test_a_server_that_stays_away_ends_the_search_which_can_go_on(folder, 
         specification = "vllm(connect_timeout_s=0.5, patience_s=0.3):{}"
         async with (
             made(GENERATORS, specification.format(policy.url)) as generator,
-            made(REWARD_MODELS, specification.format(prm.url)) as judge,
+            made(REWARD_MODELS, specification.format(prm.url)) as reward_model,
         ):
             with pytest.raises(UnavailableError, match=r"503: loading; no answer for 0\.3 s .*patience_s") as caught:
-                await searched(generator, reward_model=judge)
+                await searched(generator, reward_model=reward_model)
             state = caught.value.state
             assert len(state.depths) >= 1
             state.tree.check_integrity()
             dying.trouble = lambda call: None
-            result = await searched(generator, reward_model=judge, resume=state)
+            result = await searched(generator, reward_model=reward_model, resume=state)
     assert result.answer == straight.answer
     assert shape(result) == shape(straight)
 
@@ -304,7 +304,7 @@ async def test_limits_of_the_search_hold_with_a_server(server):
         result = await run_search(
             PROBLEM,
             generator=generator,
-            reward_model=ScriptedRewardModel(world.judge),
+            reward_model=ScriptedRewardModel(world.reward_of),
             strategy=STRATEGIES.create("rebase"),
             settings=settings(limits=Limits(max_depth=2)),
         )

@@ -1,4 +1,4 @@
-"""The model behind the doubles: the scripted policy and judge of minimath. A token is a letter; END ends a solution."""
+"""The model behind the doubles: the scripted parts of minimath. A token is a letter; END ends a solution."""
 
 import json
 import math
@@ -33,14 +33,14 @@ def write(prompt, *, seed, index, stops, max_tokens):
 
 
 def share_good(text):
-    """What the judge gives the last step of ``Q: question\\nstep\\n…step\\n``."""
+    """What the reward model gives the last step of ``Q: question\\nstep\\n…step\\n``."""
     question, *steps = text.removeprefix("Q: ").splitlines()
-    return minimath.scripted.judge(question, [step + "\n" for step in steps])
+    return minimath.scripted.reward_of(question, [step + "\n" for step in steps])
 
 
-def judge(question, steps):
+def reward_of(question, steps):
     """The same, as the scripted reward model calls it."""
-    return minimath.scripted.judge(question, [step.strip() + "\n" for step in steps])
+    return minimath.scripted.reward_of(question, [step.strip() + "\n" for step in steps])
 
 
 def logs_of(text):

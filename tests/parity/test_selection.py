@@ -4,7 +4,7 @@ import importlib.util
 
 import pytest
 
-from etsearch.selection import Programme, Status, highs, lagrange, priced_for, solve
+from etsearch.selection import Programme, Status, highs, lagrange, price_for, solve
 from etsearch.selection.synthetic import synthetic_programme
 from etsearch.selection.units import Units
 
@@ -80,7 +80,7 @@ def test_the_reduction_keeps_the_optimum(setting):
 @pytest.mark.parametrize("width", [16, 48])
 def test_all_agree_within_a_budget(width, share, costs):
     p = synthetic_programme(width, seed=width, costs=costs, lambda_b=0.0)
-    p = p.limited(int(share * p.total_cost))
+    p = p.with_budget(int(share * p.total_cost))
     solvers = ["lagrange", "highs"] + ["cbc"] * (importlib.util.find_spec("pulp") is not None)
     solutions = [solve(p, solver=name, time_limit_s=60.0) for name in solvers]
     assert {solution.status for solution in solutions} == {Status.OPTIMAL}
@@ -91,7 +91,7 @@ def test_all_agree_within_a_budget(width, share, costs):
 @pytest.mark.parametrize("setting", SETTINGS[:5], ids=str)
 def test_a_price_is_the_same_by_both_solvers(setting):
     p = programme(setting)
-    ours, theirs = (priced_for(p, 0.6 * p.total_cost, solver=name) for name in ("lagrange", "highs"))
+    ours, theirs = (price_for(p, 0.6 * p.total_cost, solver=name) for name in ("lagrange", "highs"))
     assert ours.price == pytest.approx(theirs.price, rel=1e-9)
     assert ours.solution.objective == pytest.approx(theirs.solution.objective, abs=1e-9)
 
@@ -174,7 +174,7 @@ def test_budgets_worked_by_hand(solver, budget, kept, objective):
 )
 def test_prices_worked_by_hand(target, price, kept):
     p = Programme([-1, 0, 0, 1, 1, 2], [3, 4, 5], [2, 1, 1], TOKENS, ["a", "a", "b"], 1.0, 1.0)
-    priced = priced_for(p, target)
+    priced = price_for(p, target)
     assert priced.price == pytest.approx(price, abs=1e-12)
     assert priced.solution.kept == kept
     assert priced.cost == p.kept_cost(kept)

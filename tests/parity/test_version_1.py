@@ -59,7 +59,7 @@ def test_a_run_of_version_1_is_read():
 
 def test_a_tree_of_version_1_is_replayed():
     run = read_run(OLD)
-    (record,) = run.grown(LIMITED)
+    (record,) = run.finished(LIMITED)
     strategy, settings = STRATEGIES.create(LIMITED), run.settings(record)
     replayed = asyncio.run(replay_tree(read_tree(OLD, record.key), strategy, settings, LexicalEmbedder()))
     assert replayed

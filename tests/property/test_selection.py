@@ -5,9 +5,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from etsearch.selection import Programme, Status, priced_for, solve
+from etsearch.selection import Programme, Status, price_for, solve
 from etsearch.selection.budget import objective_step
-from etsearch.selection.reduction import reduced
+from etsearch.selection.reduction import reduce
 from etsearch.selection.relaxation import components
 from etsearch.selection.units import Units
 
@@ -90,7 +90,7 @@ def test_a_solver_is_as_good_as_trying_every_set(solver, arguments):
 def test_the_relaxation_bounds_every_solution(arguments):
     """At prices of 0, and at those of the dual ascent."""
     programme = Programme(**arguments)
-    units = reduced(Units.of(programme), needs_leaf=True)
+    units = reduce(Units.of(programme), needs_leaf=True)
     relaxations = list(components(units))
     of_the_ground = units.gain[0] + units.cluster_gain * covered_by_the_ground(programme, units)
     optimum = solve(programme, solver="exhaustive").objective
@@ -132,7 +132,7 @@ def test_the_best_within_a_budget_is_so_by_definition(arguments, share):
     num_leaves = programme.num_leaves
     sets = [np.array([bits >> i & 1 == 1 for i in range(num_leaves)]) for bits in range(1, 2**num_leaves)]
     best = max(programme.objective(kept) for kept in sets if programme.kept_cost(kept) <= budget * (1 + 1e-9))
-    assert solve(programme.limited(budget), solver="exhaustive").objective == pytest.approx(best, abs=CLOSE)
+    assert solve(programme.with_budget(budget), solver="exhaustive").objective == pytest.approx(best, abs=CLOSE)
 
 
 @PATIENT
@@ -151,7 +151,7 @@ def test_a_price_for_a_cost_is_the_least_one(arguments, share):
     programme = Programme(**arguments)
     target = share * programme.total_cost
     met = max(target, programme.cheapest_cost) * (1 + 1e-9)
-    priced = priced_for(programme, target)
+    priced = price_for(programme, target)
     assert priced.cost == programme.kept_cost(priced.solution.kept) <= met
     at_the_price = programme.at_price(priced.price)
     optimum = solve(at_the_price, solver="exhaustive").objective
@@ -229,7 +229,7 @@ def test_more_diversity_covers_no_fewer_clusters(arguments):
 @given(fields())
 def test_the_reduction_keeps_its_promises(arguments):
     """What the solver's model rests on: the ground is unit 0, pairs are open, no other unit pays for itself."""
-    units = reduced(Units.of(Programme(**arguments)), needs_leaf=True)
+    units = reduce(Units.of(Programme(**arguments)), needs_leaf=True)
     assert units.parent[0] == 0
     assert all(0 <= parent < unit for unit, parent in enumerate(units.parent) if unit)
     assert not units.covers[0]

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tests.worlds import PROBLEM, judge, run, write
+from tests.worlds import PROBLEM, reward_of, run, write
 
 from etsearch import Aggregation, Limits, Sampling
 from etsearch.errors import EngineError
@@ -48,15 +48,15 @@ class Streams:
         return [self.continuation(so_far, first + n, request) for n in range(request.num_continuations)]
 
     def continuation(self, so_far: str, number: int, request) -> Continuation:
-        self.inner._write = lambda text, _: self.write(text, random.Random(f"{self.seed}/{text}/{number}"))
-        return self.inner._continue(request, so_far, 0)
+        text = self.write(so_far, random.Random(f"{self.seed}/{so_far}/{number}"))
+        return self.inner.continuation(text, request)
 
 
 class CountingModel:
     """The scripted reward model, with what it was asked for."""
 
-    def __init__(self, judge=judge):
-        self.inner, self.asked = ScriptedRewardModel(judge), []
+    def __init__(self, reward_of=reward_of):
+        self.inner, self.asked = ScriptedRewardModel(reward_of), []
 
     def __getattr__(self, name):
         return getattr(self.inner, name)

@@ -6,7 +6,7 @@ import pytest
 
 from etsearch.errors import ConfigError
 from etsearch.models.files import context_length, read_format
-from etsearch.prms.families import described
+from etsearch.prms.families import read_family
 
 STRING, ARRAY, U32, F32 = 8, 9, 4, 6
 
@@ -55,8 +55,8 @@ def test_a_config_that_is_none_is_an_error(tmp_path, content):
     [
         (read_format, '{"format": {"template": 5, "step_delimiter": "\\n"}}'),
         (read_format, '{"format": {"template": "{question}", "step_delimiter": null}}'),
-        (described, '{"prm": {"template": 5, "tag": "\\n", "good": "+", "bad": "-"}}'),
-        (described, '{"prm": {"template": "{question}", "tag": "\\n", "good": "+"}}'),
+        (read_family, '{"prm": {"template": 5, "tag": "\\n", "good": "+", "bad": "-"}}'),
+        (read_family, '{"prm": {"template": "{question}", "tag": "\\n", "good": "+"}}'),
     ],
 )
 def test_a_description_of_another_type_is_an_error(tmp_path, read, content):

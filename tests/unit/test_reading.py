@@ -5,8 +5,8 @@ import json
 import pytest
 
 from etsearch.errors import ConfigError, RewardError
-from etsearch.models.codec import TURN, Codec, TextCodec, name_of, pieces_of, token_named, turns_of
-from etsearch.prms.families import FAMILIES, Head, PrmFamily, family_named
+from etsearch.models.codec import TURN, Codec, TextCodec, name_of, pieces_of, token_from, turns_of
+from etsearch.prms.families import FAMILIES, Head, PrmFamily, find_family
 from etsearch.prms.reading import PrmReader
 from etsearch.prms.rewards import rewards_of
 from etsearch.types import Step, Trajectory
@@ -158,15 +158,15 @@ def test_which_family_a_model_is_of(tmp_path):
         "Skywork/Skywork-o1-Open-PRM-Qwen-2.5-1.5B": "skywork",
         "Qwen/Qwen2.5-Math-PRM-7B": "qwen_prm",
     }
-    assert {model: family_named(None, model).name for model in names} == names
-    assert family_named("judge", "anything").name == "judge"
+    assert {model: find_family(None, model).name for model in names} == names
+    assert find_family("judge", "anything").name == "judge"
     with pytest.raises(ConfigError, match="nothing tells how the PRM 'my-prm'"):
-        family_named(None, "my-prm")
+        find_family(None, "my-prm")
     with pytest.raises(ConfigError, match="no PRM family 'mine'"):
-        family_named("mine", "my-prm")
+        find_family("mine", "my-prm")
     own = tmp_path / "own.yaml"
     own.write_text("like: math_shepherd\ntag: ' §'\ntag_id: null\n", encoding="utf-8")
-    family = family_named(str(own), "my-prm")
+    family = find_family(str(own), "my-prm")
     assert (family.name, family.tag, family.good, family.numbering) == ("own", " §", "+", r"Step\s+\d+\s*:")
     for text, message in (
         ("like: nothing", "'like' is 'nothing'"),
@@ -175,7 +175,7 @@ def test_which_family_a_model_is_of(tmp_path):
     ):
         own.write_text(text, encoding="utf-8")
         with pytest.raises(ConfigError, match=message):
-            family_named(str(own), "my-prm")
+            find_family(str(own), "my-prm")
 
 
 @pytest.mark.parametrize(
@@ -201,7 +201,7 @@ def test_figures_that_are_none(figures):
 def test_a_text_is_its_pieces(text):
     assert "".join(pieces_of(text)) == text
     assert TextCodec().decode_now(TextCodec().encode_now(text)) == text
-    assert token_named(name_of(text)) == text
+    assert token_from(name_of(text)) == text
 
 
 def test_turns_of_a_chat():
@@ -210,7 +210,7 @@ def test_turns_of_a_chat():
     assert turns_of(codec.render_now(messages, opens_answer=True)) == messages
     assert TURN not in "".join(content for _, content in messages)
     with pytest.raises(ConfigError, match="names no token"):
-        token_named(5)
+        token_from(5)
 
 
 def test_a_folders_tokenizer_neither_cuts_nor_pads(tmp_path):

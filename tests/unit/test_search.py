@@ -5,7 +5,7 @@ import math
 import random
 
 import pytest
-from tests.worlds import NUM_STEPS, PROBLEM, judge, run, write
+from tests.worlds import NUM_STEPS, PROBLEM, reward_of, run, write
 
 from etsearch import Aggregation, Limits, Problem, Sampling
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, EngineOverloadedError, RewardError
@@ -151,9 +151,9 @@ async def test_best_of_n_scores_each_trajectory_once_at_its_end():
 
     def count(question, steps):
         calls.append(len(steps))
-        return judge(question, steps)
+        return reward_of(question, steps)
 
-    result = await run("best_of_n", 5, judge=count)
+    result = await run("best_of_n", 5, reward_of=count)
     assert sorted(calls) == sorted([1, 2, 3, 4] * 5)
     assert all(not math.isnan(r) for t in result.trajectories for r in t.rewards)
 
@@ -268,7 +268,7 @@ async def test_a_branch_that_the_engine_cuts_votes_though_nothing_was_scored_bef
     texts = iter(["The answer is\n", "5\n"])
     generator = Flaky([ContextLengthError("too long")], after=2)
     generator.inner = ScriptedGenerator(lambda _so_far, _rng: next(texts))
-    result = await run("best_of_n", 1, generator=generator, judge=lambda _question, _steps: 0.75)
+    result = await run("best_of_n", 1, generator=generator, reward_of=lambda _question, _steps: 0.75)
     assert [(t.end_reason, t.weight, t.rewards) for t in result.trajectories] == [
         (EndReason.LENGTH, 0.75, (0.75, 0.75))
     ]
@@ -280,14 +280,14 @@ async def test_half_an_answer_is_none(limits, answer):
     """A step limit leaves the trajectory open, and the rest of the answer follows; a trajectory limit ends it."""
     whole = "The answer is 128."
     rest = lambda so_far, _rng: whole[len(so_far) - len(PROBLEM.question) - 1 :]  # noqa: E731
-    result = await run("rebase", 2, write=rest, limits=limits, judge=lambda _question, _steps: 0.5)
+    result = await run("rebase", 2, write=rest, limits=limits, reward_of=lambda _question, _steps: 0.5)
     assert result.answer == answer
 
 
 @pytest.mark.parametrize(("cut_votes", "answer"), [(True, "3"), (False, None)])
 async def test_whether_a_cut_trajectory_votes_is_a_setting(cut_votes, answer):
     write = lambda so_far, _rng: "3\n" if so_far.endswith("is\n") else "The answer is\n"  # noqa: E731
-    arguments = {"write": write, "limits": Limits(max_depth=2), "judge": lambda _question, _steps: 0.5}
+    arguments = {"write": write, "limits": Limits(max_depth=2), "reward_of": lambda _question, _steps: 0.5}
     result = await run("rebase", 2, cut_votes=cut_votes, **arguments)
     assert {t.end_reason for t in result.trajectories} == {EndReason.DEPTH}
     assert result.answer == answer
@@ -324,15 +324,15 @@ async def test_a_wrong_number_of_continuations_is_a_failure():
 
 
 @pytest.mark.parametrize(
-    ("judge", "reason"),
+    ("reward_of", "reason"),
     [
         (lambda _q, _s: math.nan, r"reward of step 1 is nan; it must lie in \[0, 1\]"),
         (lambda _q, _s: 1.01, "reward of step 1 is 1.01"),
     ],
 )
-async def test_a_bad_reward_is_retried_then_recorded(judge, reason, monkeypatch):
+async def test_a_bad_reward_is_retried_then_recorded(reward_of, reason, monkeypatch):
     monkeypatch.setattr("etsearch.loop.retry.RETRY_DELAY_S", 0.0)
-    result = await run("rebase", 2, judge=judge)
+    result = await run("rebase", 2, reward_of=reward_of)
     assert result.stop_reason is StopReason.FAILED
     assert len(result.failures) == 2
     with pytest.raises(RewardError, match=reason):
@@ -348,9 +348,9 @@ async def test_a_lost_score_loses_one_branch_only(monkeypatch):
         if not seen or seen[0] == (len(steps), steps[-1]):
             seen.append((len(steps), steps[-1]))
             raise RewardError("no score")
-        return judge(question, steps)
+        return reward_of(question, steps)
 
-    result = await run("rebase", 8, judge=fail_once_for_good)
+    result = await run("rebase", 8, reward_of=fail_once_for_good)
     assert result.answer is not None
     assert {f.request for f in result.failures} == {"score"}
     failed = [t for t in result.trajectories if t.end_reason is EndReason.FAILED]
@@ -369,7 +369,7 @@ async def test_a_strategy_that_breaks_its_contract_is_named():
         await run_search(
             PROBLEM,
             generator=ScriptedGenerator(write),
-            reward_model=ScriptedRewardModel(judge),
+            reward_model=ScriptedRewardModel(reward_of),
             strategy=Greedy(),
             settings=SearchSettings(4),
         )

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from etsearch.errors import ConfigError, MissingDependencyError, SolverError
-from etsearch.selection import SOLVERS, Programme, Solution, Status, highs, priced_for, solve
-from etsearch.selection.solution import evaluated
+from etsearch.selection import SOLVERS, Programme, Solution, Status, highs, price_for, solve
+from etsearch.selection.solution import evaluate
 from etsearch.selection.synthetic import synthetic_programme
 
 # A root with two children; leaves 3 and 4 under the first, leaf 5 under the second; branch 6 is pruned.
@@ -77,11 +77,11 @@ def test_the_cheapest_leaf_is_that_of_the_cheapest_path():
 
 def test_a_price_or_a_budget_makes_another_programme():
     p = programme()
-    dear, limited = p.at_price(3.0), p.limited(4)
+    dear, limited = p.at_price(3.0), p.with_budget(4)
     assert (p.lambda_b, p.budget, p.most_cost) == (1.0, None, np.inf)
     assert (dear.lambda_b, dear.budget) == (3.0, None)
     assert (limited.lambda_b, limited.budget) == (1.0, 4.0)
-    assert limited.limited(None).budget is None
+    assert limited.with_budget(None).budget is None
     assert dear.weight is p.weight
 
 
@@ -98,7 +98,7 @@ def test_a_budget_below_the_cheapest_leaf_is_refused(budget, message):
     with pytest.raises(ConfigError, match=message):
         programme(budget=budget)
     with pytest.raises(ConfigError, match=message):
-        programme().limited(budget)
+        programme().with_budget(budget)
 
 
 def test_cluster_labels_may_be_strings():
@@ -275,7 +275,7 @@ def test_the_cheapest_leaf_is_kept_where_the_budget_pays_for_no_more(solver):
 
 def test_a_budget_for_everything_changes_nothing(solver):
     p = programme(lambda_b=1.75)
-    assert solve(p.limited(p.total_cost), solver=solver) == solve(p, solver=solver)
+    assert solve(p.with_budget(p.total_cost), solver=solver) == solve(p, solver=solver)
 
 
 def test_a_budget_and_a_price_go_together(solver):
@@ -294,7 +294,7 @@ def test_a_share_of_a_token_does_not_break_a_budget(solver):
 @pytest.mark.parametrize("share", [0.2, 0.5, 0.9])
 def test_a_budget_that_time_runs_out_on_is_kept_to(share):
     p = synthetic_programme(256, seed=3, costs="tokens", lambda_b=0.0)
-    p = p.limited(share * p.total_cost)
+    p = p.with_budget(share * p.total_cost)
     solution = solve(p, time_limit_s=1e-9)
     assert solution.status is Status.FEASIBLE
     assert p.kept_cost(solution.kept) <= p.budget
@@ -303,21 +303,21 @@ def test_a_budget_that_time_runs_out_on_is_kept_to(share):
 def test_a_price_is_set_whatever_the_own_price_is():
     p = synthetic_programme(64, seed=1, costs="tokens")
     target = 0.5 * p.total_cost
-    assert priced_for(p, target) == priced_for(p.at_price(7.0), target)
+    assert price_for(p, target) == price_for(p.at_price(7.0), target)
 
 
 def test_a_price_needs_a_target():
     with pytest.raises(ConfigError, match="target_cost is nan; it must be a number"):
-        priced_for(programme(), float("nan"))
+        price_for(programme(), float("nan"))
     with pytest.raises(ConfigError, match="the solver is 'gurobi'"):
-        priced_for(programme(), 3.0, solver="gurobi")
+        price_for(programme(), 3.0, solver="gurobi")
 
 
 def test_leaves_above_the_budget_are_a_defect():
     with pytest.raises(SolverError, match=r"kept leaves that cost 5, above the budget of 4.0: a defect"):
-        evaluated(programme(budget=4), [0, 2], Status.OPTIMAL)
+        evaluate(programme(budget=4), [0, 2], Status.OPTIMAL)
     with pytest.raises(SolverError, match="kept none of 3 leaves"):
-        evaluated(programme(), [], Status.OPTIMAL)
+        evaluate(programme(), [], Status.OPTIMAL)
 
 
 # --- large programmes
@@ -459,7 +459,7 @@ def test_highs_prints_nothing():
         "from etsearch.selection import solve, highs\n"
         "from etsearch.selection.synthetic import synthetic_programme\n"
         "p = synthetic_programme(256, seed=0, lambda_b=3.0)\n"
-        "assert highs.reduced(highs.Units.of(p), needs_leaf=True).num_units > 1\n"
+        "assert highs.reduce(highs.Units.of(p), needs_leaf=True).num_units > 1\n"
         "solve(p, solver='highs')\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -91,8 +91,8 @@ def test_table_3(some):
 
 
 def test_paired_differences(some):
-    assert cells_of(tables.paired(some), "best_of_n")[2].startswith("-50.0")
-    assert cells_of(tables.paired(some), "ets")[2] == "+0.0 (+0.0 to +0.0)"
+    assert cells_of(tables.differences_from_baselines(some), "best_of_n")[2].startswith("-50.0")
+    assert cells_of(tables.differences_from_baselines(some), "ets")[2] == "+0.0 (+0.0 to +0.0)"
 
 
 def test_figure_2_is_relative_to_beam_search(some):

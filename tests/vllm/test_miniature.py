@@ -243,16 +243,16 @@ async def test_a_server_that_is_killed_and_comes_back(serve, miniature, prm):
         from etsearch.loop.settings import SearchSettings
         from etsearch.strategies import STRATEGIES
 
-        generator, judge = GENERATORS.create(f"vllm:{server.url}"), REWARD_MODELS.create(f"vllm:{prm.url}")
+        generator, reward_model = GENERATORS.create(f"vllm:{server.url}"), REWARD_MODELS.create(f"vllm:{prm.url}")
         resumed = await run_search(
             PROBLEM,
             generator=generator,
-            reward_model=judge,
+            reward_model=reward_model,
             strategy=STRATEGIES.create("rebase"),
             settings=SearchSettings(16, early_stop=False),
             resume=caught.value.state,
         )
         await generator.aclose()
-        await judge.aclose()
+        await reward_model.aclose()
         assert len(resumed.trajectories) == 16
         assert resumed.answer == straight

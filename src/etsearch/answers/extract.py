@@ -49,7 +49,7 @@ class Pattern:
 
     def __post_init__(self) -> None:
         try:
-            is_empty = _compiled(self.cue).match("") is not None
+            is_empty = _compile(self.cue).match("") is not None
         except re.error as error:
             raise ConfigError(f"the cue of pattern {self.name!r}, {self.cue!r}, is no regular expression") from error
         if is_empty or not self.hint:
@@ -57,7 +57,7 @@ class Pattern:
 
 
 @lru_cache(maxsize=64)
-def _compiled(cue: str) -> re.Pattern[str]:
+def _compile(cue: str) -> re.Pattern[str]:
     return re.compile(cue, re.IGNORECASE | re.MULTILINE)
 
 
@@ -122,7 +122,7 @@ def extract(text: str, patterns: Sequence[Pattern] = DEFAULT_PATTERNS, *, is_cut
 
 def _answers(text: str, patterns: Sequence[Pattern], is_cut: bool) -> Iterator[str]:
     """The stated answers, last cue first."""
-    cues = [(match.end(), pattern) for pattern in patterns for match in _compiled(pattern.cue).finditer(text)]
+    cues = [(match.end(), pattern) for pattern in patterns for match in _compile(pattern.cue).finditer(text)]
     for end, pattern in sorted(cues, key=lambda cue: cue[0], reverse=True):
         rest = text[end : end + MAX_CHARACTERS]
         passage = _passage(rest, pattern.reading)
@@ -141,7 +141,7 @@ def _may_go_on(passage: str, rest: str) -> bool:
 def _passage(rest: str, reading: Reading) -> str | None:
     match reading:
         case Reading.BRACES:
-            return _braced(rest)
+            return _in_braces(rest)
         case Reading.LINE:
             return rest.split("\n", 1)[0]
         case Reading.SENTENCE:
@@ -152,7 +152,7 @@ def _read(passage: str, reading: Reading) -> str | None:
     if reading is Reading.BRACES:
         return _bare(passage)
     answer = _bare(passage)
-    if answer is None or len(_WORD.findall(answer)) > MAX_WORDS or not _balanced(answer):
+    if answer is None or len(_WORD.findall(answer)) > MAX_WORDS or not _is_balanced(answer):
         return None
     return answer
 
@@ -162,7 +162,7 @@ def _sentence(rest: str) -> str:
     return match.group() if match else ""
 
 
-def _braced(rest: str) -> str | None:
+def _in_braces(rest: str) -> str | None:
     """The inside of the braces that ``rest`` opens with, or its first word; None where they never close."""
     if not rest.startswith("{"):
         match = _BARE.match(rest)
@@ -175,7 +175,7 @@ def _braced(rest: str) -> str | None:
     return None
 
 
-def _balanced(answer: str) -> bool:
+def _is_balanced(answer: str) -> bool:
     depth = 0
     for match in _BRACE.finditer(answer):
         depth += {"{": 1, "}": -1}.get(match.group(), 0)

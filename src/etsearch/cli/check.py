@@ -4,7 +4,6 @@ import asyncio
 import logging
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -13,16 +12,16 @@ from rich.markup import escape
 from rich.table import Table
 
 from etsearch.errors import ConfigError
-from etsearch.evaluation.checks import Finding, Level, check_generator, check_reference, check_reward_model
+from etsearch.evaluation.checks import check_generator, check_reference, check_reward_model, open_reference
 from etsearch.generators import GENERATORS
-from etsearch.prms import REWARD_MODELS, RewardModel
-from etsearch.prms.remote import RemoteRewardModel
+from etsearch.prms import REWARD_MODELS
+from etsearch.types import Finding, Level
 
 _STYLES = {Level.OK: "green", Level.NOTE: "yellow", Level.BAD: "bold red"}
 
 
 def check(
-    generator: Annotated[str, typer.Option(help="See 'ets engines'.")] = "",
+    generator: Annotated[str, typer.Option(help="See 'ets generators'.")] = "",
     prm: Annotated[str, typer.Option(help="See 'ets prms'.")] = "",
     reference: Annotated[str, typer.Option(help="The PRM's folder, to score by transformers for comparison.")] = "",
 ) -> None:
@@ -46,34 +45,22 @@ async def _gather(generator: str, prm: str, reference: str) -> list[Finding]:
     async with AsyncExitStack() as stack:
         findings: list[Finding] = []
         if generator:
-            writer = GENERATORS.create(generator)
-            stack.push_async_callback(writer.aclose)
-            findings += [finding async for finding in check_generator(writer)]
+            part = GENERATORS.create(generator)
+            stack.push_async_callback(part.aclose)
+            findings += [finding async for finding in check_generator(part)]
         if prm:
             findings += [finding async for finding in _prm_findings(stack, prm, reference)]
         return findings
 
 
 async def _prm_findings(stack: AsyncExitStack, prm: str, reference: str) -> AsyncIterator[Finding]:
-    judge, twin = REWARD_MODELS.create(prm), REWARD_MODELS.create(prm)
-    stack.push_async_callback(judge.aclose)
+    reward_model, twin = REWARD_MODELS.create(prm), REWARD_MODELS.create(prm)
+    stack.push_async_callback(reward_model.aclose)
     stack.push_async_callback(twin.aclose)
-    async for finding in check_reward_model(judge, twin):
+    async for finding in check_reward_model(reward_model, twin):
         yield finding
-    plain, folder = _reference(judge, reference)
-    if plain is not None and folder is not None:
+    if opened := open_reference(reward_model, reference):
+        plain, folder = opened
         stack.push_async_callback(plain.aclose)
-        async for finding in check_reference(judge, plain, folder):
+        async for finding in check_reference(reward_model, plain, folder):
             yield finding
-
-
-def _reference(judge: RewardModel, given: str) -> tuple[RewardModel | None, Path | None]:
-    """The same PRM by transformers: from the folder that was given, or from the server's own if it lies here."""
-    found = judge.folder if isinstance(judge, RemoteRewardModel) else None
-    folder = Path(given).expanduser() if given else found
-    if folder is None or (not given and not REWARD_MODELS.entry("transformers").is_available):
-        return None, None
-    from etsearch.prms.transformers import TransformersRewardModel  # noqa: PLC0415
-
-    family = judge.reader.family if isinstance(judge, RemoteRewardModel) else None
-    return TransformersRewardModel(folder, family=family), folder

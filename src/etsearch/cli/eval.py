@@ -10,12 +10,12 @@ from rich.console import Console
 from rich.markup import escape
 
 from etsearch.cli.progress import ProgressView
-from etsearch.cli.settings import given_settings, takes_settings
+from etsearch.cli.settings import read_settings, takes_settings
 from etsearch.errors import ConfigError
 from etsearch.evaluation.run.dryrun import describe
 from etsearch.evaluation.run.recipe import EXAMPLE, Recipe
 from etsearch.evaluation.run.runner import Outcome, evaluate
-from etsearch.loop.settings import laid_over
+from etsearch.loop.settings import lay_over
 from etsearch.registry import split
 
 _NO_LIST: list[str] = []
@@ -55,7 +55,7 @@ def evaluation(
     texts = {"generator": generator, "prm": prm, "embedder": embedder, "out": out}
     given |= {key: text for key, text in texts.items() if text}
     given |= {key: value for key, value in (("limit", limit), ("shuffle", shuffle)) if value is not None}
-    given |= given_settings(settings)
+    given |= read_settings(settings)
     if strategy:
         given["strategies"] = split(strategy)
     if levels:
@@ -100,7 +100,7 @@ def make_recipe(target: str, overrides: list[str], given: dict[str, Any]) -> Rec
     """The recipe of a file with other values in place of its own, or of a data set and options."""
     if target.endswith((".yaml", ".yml")):
         recipe = Recipe.load(Path(target), overrides)
-        return Recipe.of(laid_over(recipe.plain(), given), f"the recipe {target}") if given else recipe
+        return Recipe.of(lay_over(recipe.plain(), given), f"the recipe {target}") if given else recipe
     if overrides:
         raise ConfigError(f"{overrides[0]!r} sets a value of a recipe, and {target!r} is none; use the options")
     if "strategies" not in given:

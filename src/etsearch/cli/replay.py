@@ -30,7 +30,7 @@ def replay(
     for notice in read.notices:
         typer.echo(notice, err=True)
     STRATEGIES.create(strategy)
-    records = first_problems(read.grown(of, width), limit)
+    records = first_problems(read.finished(of, width), limit)
     if not records:
         raise RecordError(f"{run} holds no such tree; see what it holds with 'ets report {run}'")
     depths = asyncio.run(_replay(read, records, strategy))

@@ -9,7 +9,7 @@ import typer
 import yaml
 
 from etsearch.errors import ConfigError
-from etsearch.loop.settings import SearchSettings, grouped, groups
+from etsearch.loop.settings import SearchSettings, group_settings, groups
 from etsearch.registry.entry import attribute_help
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
@@ -72,13 +72,13 @@ def _shown(value: Any) -> str:
     return ", ".join(v.name for v in value) if isinstance(value, tuple) else f"{value}"
 
 
-def given_settings(options: Mapping[str, Any]) -> dict[str, Any]:
+def read_settings(options: Mapping[str, Any]) -> dict[str, Any]:
     """The settings that were given, as ``SearchSettings.of`` and recipes take them.
 
     Raises:
         ConfigError: a text that should be YAML and is not.
     """
-    return grouped({name: _read(name, value) for name, value in options.items() if value is not None})
+    return group_settings({name: _read(name, value) for name, value in options.items() if value is not None})
 
 
 def _read(name: str, value: Any) -> Any:

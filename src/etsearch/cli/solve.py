@@ -13,7 +13,7 @@ from etsearch import minimath
 from etsearch.api import open_parts
 from etsearch.cli.kept import KeptSearch
 from etsearch.cli.live import LiveView
-from etsearch.cli.settings import given_settings, takes_settings
+from etsearch.cli.settings import read_settings, takes_settings
 from etsearch.cli.show import show, show_comparison
 from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError, UnavailableError
@@ -65,7 +65,7 @@ def solve(
     strategies = _strategies(names, {k: v for k, v in given.items() if v is not None})
     if not compare and len(strategies) > 1:
         raise ConfigError(f"--strategy takes one strategy, not {strategy!r}; use --compare for several")
-    asked = SearchSettings.of(given_settings(settings))
+    asked = SearchSettings.of(read_settings(settings))
     console = Console(quiet=as_json)
     if example:
         console.print(f"[bold]{problem.question}[/]\n", highlight=False)

@@ -51,7 +51,7 @@ class CachedEmbedder(ABC):
         found = {text: self._kept[text] for text in readable if text in self._kept}
         new = [text for text in dict.fromkeys(readable) if text not in found]
         if new:
-            rows = self._checked(await self._vectors(new), len(new))
+            rows = self._check(await self._vectors(new), len(new))
             # What another search had embedded in the meantime stands.
             found |= {text: self._kept.setdefault(text, row) for text, row in zip(new, rows, strict=True)}
         self._remember(found)
@@ -62,7 +62,7 @@ class CachedEmbedder(ABC):
     async def _vectors(self, texts: Sequence[str]) -> Sequence[ArrayLike]:
         """The vectors of texts that differ and are not empty, at least one: n times [d]."""
 
-    def _checked(self, vectors: Sequence[ArrayLike], num_texts: int) -> NDArray[np.float32]:
+    def _check(self, vectors: Sequence[ArrayLike], num_texts: int) -> NDArray[np.float32]:
         try:
             with np.errstate(over="ignore"):  # what becomes infinite is named below
                 rows = np.array(vectors, dtype=np.float32)

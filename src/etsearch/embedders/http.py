@@ -115,16 +115,16 @@ def _in_order(answer: Any, num_texts: int) -> list[ArrayLike]:
 
 def model_of(server: Server) -> str:
     """The model's name in requests to a server: as the address has it, or else as the server says it."""
-    served = _told(server, "/v1/models").get("data")  # asked in any case, so that a server that is away shows now
+    served = _look(server, "/v1/models").get("data")  # asked in any case, so that a server that is away shows now
     if server.address.model:
         return server.address.model
     match served:
         case [{"id": str(name)}, *_]:
             return name
-    return str(_told(server, "/info").get("model_id") or UNNAMED)
+    return str(_look(server, "/info").get("model_id") or UNNAMED)
 
 
-def _told(server: Server, path: str) -> Mapping[str, Any]:
+def _look(server: Server, path: str) -> Mapping[str, Any]:
     """What a server tells at a path; nothing where it has no such path."""
     try:
         answer = server.send_now(path).json()

@@ -38,13 +38,13 @@ class OpenVinoEmbedder(InProcessEmbedder):
 
     def __init__(self, path: str | Path, pooling: Pooling = "mean", max_batch: int = 64) -> None:
         super().__init__(max_batch)
-        self._pipeline = _loaded(Path(path).expanduser(), pooling)
+        self._pipeline = _load(Path(path).expanduser(), pooling)
 
     def _embed_batch(self, texts: list[str]) -> Iterable[ArrayLike]:
         return list(self._pipeline.embed_documents(texts))
 
 
-def _loaded(folder: Path, pooling: Pooling) -> Any:
+def _load(folder: Path, pooling: Pooling) -> Any:
     export = f"optimum-cli export openvino --model MODEL --task feature-extraction --library transformers {folder}"
     if missing := [name for name in _FILES if not (folder / name).is_file()]:
         raise ConfigError(f"{folder} holds no {' and no '.join(missing)}; export an encoder into it: {export}")

@@ -32,7 +32,7 @@ class SentenceTransformersEmbedder(InProcessEmbedder):
 
     def __init__(self, name_or_path: str, device: str = "cpu", max_batch: int = 64) -> None:
         super().__init__(max_batch)
-        self._model = _loaded(name_or_path, device)
+        self._model = _load(name_or_path, device)
 
     def _embed_batch(self, texts: list[str]) -> Iterable[ArrayLike]:
         rows = self._model.encode(
@@ -41,7 +41,7 @@ class SentenceTransformersEmbedder(InProcessEmbedder):
         return list(rows)
 
 
-def _loaded(name_or_path: str, device: str) -> Any:
+def _load(name_or_path: str, device: str) -> Any:
     try:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     except ImportError as error:

@@ -1,19 +1,17 @@
 """What a generator and a reward model really do, tried before a run that would be spoilt by it."""
 
 import asyncio
-from collections.abc import AsyncIterator
-from dataclasses import dataclass
-from enum import StrEnum
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, Protocol, runtime_checkable
 
 from etsearch.errors import EtsearchError
-from etsearch.generators.base import Generator
-from etsearch.generators.remote import RemoteGenerator
+from etsearch.generators import Generator
 from etsearch.loop.settings import Limits
-from etsearch.prms import RewardModel
-from etsearch.prms.remote import RemoteRewardModel
-from etsearch.types import Continuation, FinishReason, GenerateRequest, Step, Trajectory
+from etsearch.models.codec import Codec
+from etsearch.prms import REWARD_MODELS, RewardModel
+from etsearch.prms.families import PrmFamily
+from etsearch.types import Continuation, Finding, FinishReason, GenerateRequest, Level, Step, Trajectory
 
 QUESTION: Final = (
     "Of keys there are 7 more than the red cars. The apples number 9 more than the keys. There are 13 red cars. "
@@ -30,40 +28,44 @@ EXACT: Final = 1e-3
 _SHARE_OF_HITS: Final = 0.5
 
 
-class Level(StrEnum):
-    """What a finding means for a search."""
+@runtime_checkable
+class TellsOfItself(Protocol):
+    """What a part may say beside: what it knows of itself that matters for a search, without being tried."""
 
-    OK = "ok"
-    NOTE = "note"
-    """Works, but worse than it could, or not as one may expect."""
-    BAD = "bad"
-    """Would spoil a run."""
+    def findings(self, longest_tokens: int) -> Sequence[Finding]:
+        """What it knows; ``longest_tokens`` are those of a trajectory that a search may write."""
+        ...
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
-    """One thing that was tried.
+@runtime_checkable
+class HasCodec(Protocol):
+    """What a generator may give beside: its tokenizer, so that ids can be read back."""
 
-    Attributes:
-        subject: what was tried.
-        found: what came of it.
-        means: what that means for a search, and the remedy where there is one.
-        level: how bad it is.
-    """
+    @property
+    def codec(self) -> Codec: ...
 
-    subject: str
-    found: str
-    means: str = ""
-    level: Level = Level.OK
+
+@runtime_checkable
+class OfFamily(Protocol):
+    """What a reward model may say beside, so that it can be compared with a plain implementation."""
+
+    @property
+    def family(self) -> PrmFamily:
+        """How it is read."""
+        ...
+
+    @property
+    def source_folder(self) -> Path | None:
+        """The Hugging Face files of a model that runs elsewhere, where they lie on this machine."""
+        ...
 
 
 async def check_generator(generator: Generator) -> AsyncIterator[Finding]:
     """Tries a generator: one finding after the other. What fails is a finding, too."""
     identity = generator.identity
     yield Finding("generator", f"{identity.name} on {identity.engine or 'no engine that tells'}")
-    if isinstance(generator, RemoteGenerator):
-        for finding in _facts(generator):
-            yield finding
+    for finding in _own_findings(generator):
+        yield finding
     try:
         prefix = tuple(await generator.encode_prompt(QUESTION))
         yield Finding("prompt", f"{len(prefix)} tokens", f"steps end with {generator.format.step_delimiter!r}")
@@ -78,28 +80,8 @@ async def check_generator(generator: Generator) -> AsyncIterator[Finding]:
         yield Finding("request", f"failed: {type(error).__name__}", str(error), Level.BAD)
 
 
-def _facts(generator: RemoteGenerator) -> list[Finding]:
-    facts, found = generator.facts, []
-    limits = Limits()
-    context = facts.context_tokens
-    if context is None:
-        found.append(Finding("context", "not told", "give --max-tokens yourself", Level.NOTE))
-    elif context < limits.max_tokens:
-        means = f"trajectories of more tokens are cut; lower --max-tokens (now {limits.max_tokens}) or raise it"
-        found.append(Finding("context", f"{context:,} tokens", means, Level.NOTE))
-    else:
-        found.append(Finding("context", f"{context:,} tokens"))
-    if facts.cache_tokens:
-        found.append(
-            Finding("KV cache", f"{facts.cache_tokens:,} tokens", "what does not fit is thrown out, and computed again")
-        )
-    if facts.has_prefix_cache is False:
-        means = "every branch computes its whole prefix again; start the server with prefix caching"
-        found.append(Finding("prefix caching", "off", means, Level.BAD))
-    elif facts.has_prefix_cache:
-        found.append(Finding("prefix caching", "on"))
-    found += [Finding("notice", notice, "", Level.NOTE) for notice in getattr(generator, "notices", ())]
-    return found
+def _own_findings(part: object) -> Sequence[Finding]:
+    return part.findings(Limits().max_tokens) if isinstance(part, TellsOfItself) else ()
 
 
 def _several(some: list[Continuation]) -> Finding:
@@ -139,7 +121,7 @@ async def _seeds(generator: Generator, ask: GenerateRequest, some: list[Continua
 
 
 async def _round_trip(generator: Generator, some: list[Continuation]) -> Finding:
-    if isinstance(generator, RemoteGenerator):
+    if isinstance(generator, HasCodec):
         read = [await asyncio.to_thread(generator.codec.decode_now, c.token_ids) for c in some]
         if wrong := [(c.text, text) for c, text in zip(some, read, strict=True) if text != c.text]:
             means = f"the ids of {wrong[0][0][-40:]!r} spell {wrong[0][1][-40:]!r}; is the tokenizer the model's?"
@@ -172,11 +154,8 @@ async def check_reward_model(prm: RewardModel, twin: RewardModel) -> AsyncIterat
     """Tries a reward model; ``twin`` is another instance of it, which has scored nothing yet."""
     identity = prm.identity
     yield Finding("reward model", f"{identity.name} on {identity.engine or 'no engine that tells'}")
-    if isinstance(prm, RemoteRewardModel):
-        family = prm.reader.family
-        means = "" if prm.route.is_cached else "computes the whole trajectory for every step"
-        yield Finding("route", f"{family.name} by {prm.route.name}", means, Level.OK if not means else Level.NOTE)
-        yield Finding("aggregation", family.aggregation, "as its authors vote; give it as --aggregation")
+    for finding in _own_findings(prm):
+        yield finding
     right, wrong = (Trajectory(QUESTION, (Step(step), Step("The answer is 29."))) for step in (RIGHT, WRONG))
     try:
         together = [scores.rewards for scores in await asyncio.gather(prm.score(right, 0), prm.score(wrong, 0))]
@@ -192,6 +171,24 @@ async def check_reward_model(prm: RewardModel, twin: RewardModel) -> AsyncIterat
     level = Level.OK if difference <= TOLERANCE else Level.BAD
     means = "" if level is Level.OK else "a step's reward depends on what is scored beside it, or on later steps"
     yield Finding("alone and in a batch", f"differ by {difference:.1e}", means, level)
+
+
+def open_reference(prm: RewardModel, given: str) -> tuple[RewardModel, Path] | None:
+    """The same PRM by transformers, and its folder: the one that was given, or that of the PRM's own files.
+
+    None if there is no folder, or if none was given and transformers is not installed.
+
+    Raises:
+        ConfigError: the folder holds no such model.
+        MissingDependencyError: a folder was given, and transformers is not installed.
+    """
+    family, found = (prm.family, prm.source_folder) if isinstance(prm, OfFamily) else (None, None)
+    folder = Path(given).expanduser() if given else found
+    if folder is None or (not given and not REWARD_MODELS.entry("transformers").is_available):
+        return None
+    from etsearch.prms.transformers import TransformersRewardModel  # noqa: PLC0415
+
+    return TransformersRewardModel(folder, family=family), folder
 
 
 async def check_reference(prm: RewardModel, reference: RewardModel, folder: Path) -> AsyncIterator[Finding]:

@@ -44,7 +44,7 @@ class Dataset:
         Raises:
             ConfigError: no problem, something that is none, or two of one id.
         """
-        distinct = _distinct(_checked_problems(problems, name), name)
+        distinct = _distinct(_check_problems(problems, name), name)
         text = json.dumps([[p.question, p.answer] for p in distinct])
         return cls(distinct, hashlib.sha256(text.encode()).hexdigest())
 
@@ -196,7 +196,7 @@ def _read(path: Path, problem: Callable[[Mapping[str, Any], str], Problem]) -> D
     return Dataset(_distinct(rows(), path.stem), hashlib.sha256(raw).hexdigest())
 
 
-def _checked_problems(problems: Iterable[Any], name: str) -> Iterator[tuple[str, Problem]]:
+def _check_problems(problems: Iterable[Any], name: str) -> Iterator[tuple[str, Problem]]:
     for number, problem in enumerate(problems, start=1):
         if not isinstance(problem, Problem):
             raise ConfigError(f"the data set {name} gives {problem!r}; it must give etsearch.Problem")

@@ -69,7 +69,7 @@ class Point:
 
 def sweep_points(results: Results) -> dict[int, list[Point]]:
     """The settings of a run by width. Raises RecordError if REBASE is not in it."""
-    baseline = results.named(BASELINE)
+    baseline = results.label_of(BASELINE)
     if baseline is None:
         raise RecordError("the run holds no search of REBASE, which the rule compares with; add it to the strategies")
     specifications = {key: text for run in results.runs for key, text in run.manifest.specifications.items()}

@@ -177,7 +177,7 @@ class PipelineThread:
         job = _Job(start, need, Future())
         with self._lock:
             if self._is_closed:
-                raise _closed()
+                raise _closed_error()
             self._inbox.put(job)
         return job.future
 
@@ -196,8 +196,6 @@ class PipelineThread:
         running = 0 if is_idle else metrics.scheduled_requests
         return EngineStats(
             cache_use=0.0 if is_idle else metrics.cache_usage / 100,
-            peak_cache_use=metrics.max_cache_usage / 100,
-            mean_cache_use=metrics.avg_cache_usage / 100,
             cache_capacity_tokens=self._room.num_blocks * BLOCK_TOKENS,
             num_running=running,
             num_waiting=self._inbox.qsize()
@@ -219,7 +217,7 @@ class PipelineThread:
                 self._settle()
             self._let_go()
         self._jobs += self._waiting
-        self._fail_all(_closed())
+        self._fail_all(_closed_error())
         self._let_go()
 
     def _give_up(self, error: EngineError) -> None:
@@ -306,5 +304,5 @@ class PipelineThread:
         self._jobs = []
 
 
-def _closed() -> EngineError:
+def _closed_error() -> EngineError:
     return EngineError("the engine is closed; make a new one")

@@ -34,7 +34,7 @@ from etsearch.generators._openvino_thread import (
     Work,
 )
 from etsearch.generators.base import STEP_BY_STEP
-from etsearch.models.files import checked_path, context_length, identify, read_format, unreadable
+from etsearch.models.files import check_path, context_length, identify, read_format, unreadable
 from etsearch.models.gathering import Gathered, Wakeups
 from etsearch.registry import needs
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
@@ -85,7 +85,7 @@ class OpenVinoGenerator:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")
         if precision not in (None, *get_args(Precision)):
             raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(get_args(Precision))}, or none")
-        self._path = checked_path(path)
+        self._path = check_path(path)
         self._genai = _import_genai()
         self._format = format or read_format(self._path) or STEP_BY_STEP
         self._read_question, self._precision = read_question, precision
@@ -112,7 +112,7 @@ class OpenVinoGenerator:
         self._context_tokens = min(context_length(self._path) or math.inf, num_blocks * BLOCK_TOKENS)
         self._pipeline = PipelineThread(pipeline, num_blocks)
         self._wakeups: Wakeups[list[Output]] = Wakeups()
-        self._texts_of: Gathered[list[tuple[int, ...]], list[str]] = Gathered(self._decoded)
+        self._texts_of: Gathered[list[tuple[int, ...]], list[str]] = Gathered(self._decode)
         self._stop = weakref.finalize(self, self._pipeline.stop)
 
     @property
@@ -130,7 +130,7 @@ class OpenVinoGenerator:
 
         A token limit beyond the context is lowered to it.
         """
-        request = self._fitted(request)
+        request = self._fit(request)
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
         most = most_sequences(self._num_blocks, len(request.prefix), request.max_tokens)
         parts = [self._submit(request, start, min(most, count - start)) for start in range(0, count, most)]
@@ -169,7 +169,7 @@ class OpenVinoGenerator:
             raise ConfigError(f"the tokenizer of {self._path} cannot read {text!r}: {error}") from error
         return [int(i) for i in tokens.reshape(-1)]
 
-    def _fitted(self, request: GenerateRequest) -> GenerateRequest:
+    def _fit(self, request: GenerateRequest) -> GenerateRequest:
         """The request within what the model and its cache can hold; an error says what makes no sense in it."""
         for name, value in (("num_continuations", request.num_continuations), ("max_tokens", request.max_tokens)):
             if value < 1:
@@ -218,7 +218,7 @@ class OpenVinoGenerator:
             self._known_delimiters[stop] = _Delimiters.of(stop, self._texts)
         return self._known_delimiters[stop]
 
-    def _decoded(self, requests: list[list[tuple[int, ...]]]) -> list[list[str]]:
+    def _decode(self, requests: list[list[tuple[int, ...]]]) -> list[list[str]]:
         """The texts of each request's sequences."""
         texts = iter(self._tokenizer.decode([list(ids) for request in requests for ids in request]))
         return [list(itertools.islice(texts, len(request))) for request in requests]

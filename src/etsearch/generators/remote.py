@@ -14,7 +14,7 @@ from etsearch.models.files import read_format, read_format_file
 from etsearch.servers.client import RefusedError, Server, SlowError
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.pool import Pool
-from etsearch.types import Continuation, EngineStats, GenerateRequest, Identity, PromptFormat
+from etsearch.types import Continuation, EngineStats, Finding, GenerateRequest, Identity, Level, PromptFormat
 
 MOST_TOKENS: Final = 1 << 20
 """Tokens of a context that nobody tells."""
@@ -103,13 +103,23 @@ class RemoteGenerator(ABC):
         return self._codec
 
     @property
+    def notices(self) -> Sequence[str]:
+        """What a user should know of how this server is asked."""
+        return ()
+
+    def findings(self, longest_tokens: int) -> list[Finding]:
+        """What the server says of itself, and how it is asked; see ``etsearch.evaluation.checks.TellsOfItself``."""
+        notices = [Finding("notice", notice, "", Level.NOTE) for notice in self.notices]
+        return self.facts.findings(longest_tokens) + notices
+
+    @property
     def identity(self) -> Identity:
         """The model's name, and the server's. No address: it says nothing of the model."""
         return Identity(self.facts.model, engine=self.facts.engine)
 
     async def generate(self, request: GenerateRequest) -> list[Continuation]:
         """``request.num_continuations`` continuations; see :class:`~etsearch.generators.base.Generator`."""
-        request = self._fitted(request)
+        request = self._fit(request)
         try:
             return await self._ask(request)
         except SlowError as error:
@@ -158,7 +168,7 @@ class RemoteGenerator(ABC):
         """Closes the connections; requests in flight raise EngineError. A second call does nothing."""
         await self._pool.aclose()
 
-    def _fitted(self, request: GenerateRequest) -> GenerateRequest:
+    def _fit(self, request: GenerateRequest) -> GenerateRequest:
         for name, value in (("num_continuations", request.num_continuations), ("max_tokens", request.max_tokens)):
             if value < 1:
                 raise ConfigError(f"{name} is {value}; it must be at least 1")

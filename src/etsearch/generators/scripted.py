@@ -8,7 +8,7 @@ from typing import final
 from etsearch.errors import EngineError
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
 
-Writer = Callable[[str, random.Random], str]
+WriteStep = Callable[[str, random.Random], str]
 
 
 @final
@@ -26,7 +26,7 @@ class ScriptedGenerator:
 
     def __init__(
         self,
-        write: Writer,
+        write: WriteStep,
         *,
         format: PromptFormat | None = None,  # noqa: A002
         delay_s: float = 0.0,
@@ -54,10 +54,12 @@ class ScriptedGenerator:
         self.requests.append(request)
         await asyncio.sleep(self._delay_s)
         so_far = self.decode(request.prefix)
-        return [self._continue(request, so_far, index) for index in range(request.num_continuations)]
+        generators = (random.Random(f"{request.seed}/{index}") for index in range(request.num_continuations))
+        return [self.continuation(self._write(so_far, rng), request) for rng in generators]
 
-    def _continue(self, request: GenerateRequest, so_far: str, index: int) -> Continuation:
-        text = self._write(so_far, random.Random(f"{request.seed}/{index}"))
+    @staticmethod
+    def continuation(text: str, request: GenerateRequest) -> Continuation:
+        """The continuation that a text is: a step, an end, or what the token limit leaves of them."""
         is_step = any(text.endswith(stop) for stop in request.stop)
         reason = FinishReason.STEP if is_step else FinishReason.END
         if len(text) > request.max_tokens:

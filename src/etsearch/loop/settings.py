@@ -124,7 +124,7 @@ class SearchSettings:
 
     def changed(self, values: Mapping[str, Any]) -> "SearchSettings":
         """The settings with these values in place of their own; see ``of``."""
-        return SearchSettings.of(laid_over(self.plain(), values))
+        return SearchSettings.of(lay_over(self.plain(), values))
 
 
 @lru_cache(maxsize=1)
@@ -132,13 +132,13 @@ def _adapter() -> TypeAdapter[SearchSettings]:
     return TypeAdapter(SearchSettings)
 
 
-def laid_over(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
+def lay_over(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Values with others in their place; of a group such as ``limits`` those within that are given."""
     groups = {k: {**values[k], **v} for k, v in others.items() if isinstance(v, Mapping) and k in values}
     return {**values, **others, **groups}
 
 
-def grouped(flat: Mapping[str, Any]) -> dict[str, Any]:
+def group_settings(flat: Mapping[str, Any]) -> dict[str, Any]:
     """Settings by single names, such as ``max_depth``, as ``of`` takes them: those of a group within it."""
     values: dict[str, Any] = {}
     group_of = {f.name: name for name, group in groups().items() for f in fields(group)}

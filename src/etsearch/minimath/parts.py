@@ -56,4 +56,5 @@ def scripted_reward_model(delay_s: float = 0.0) -> ScriptedRewardModel:
     Args:
         delay_s: seconds to wait before answering a request.
     """
-    return ScriptedRewardModel(minimath.scripted.judge, delay_s=delay_s)
+    # The name is that of records: one of another name would be another reward model, and no run could go on.
+    return ScriptedRewardModel(minimath.scripted.reward_of, delay_s=delay_s, name="judge")

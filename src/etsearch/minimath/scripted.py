@@ -1,4 +1,4 @@
-"""A policy and a judge of the miniature world without a model: for tests and for trying strategies quickly."""
+"""A generator and a reward model of the miniature world without a model: to try strategies quickly, and for tests."""
 
 import hashlib
 import random
@@ -29,7 +29,7 @@ def write_step(so_far: str, rng: random.Random) -> str:
     return world.step_text(fact, values, result, rng) + "\n"
 
 
-def judge(question: str, steps: Sequence[str]) -> float:
+def reward_of(question: str, steps: Sequence[str]) -> float:
     """A reward near 0.8 for a right prefix of steps, near 0.3 for a wrong one, always the same for the same text."""
     is_right = right_steps(world.parse(question), steps)[-1]
     digest = hashlib.blake2b(f"{question}{''.join(steps)}".encode(), digest_size=4).digest()

@@ -158,7 +158,7 @@ def name_of(token: str) -> int:
     return int.from_bytes(b"\x01" + token.encode("utf-8", "surrogatepass"))
 
 
-def token_named(number: int) -> str:
+def token_from(number: int) -> str:
     """The text of a token from its number."""
     raw = number.to_bytes((number.bit_length() + 7) // 8)
     if raw[:1] != b"\x01":
@@ -183,7 +183,7 @@ class TextCodec(Codec):
         return [name_of(piece) for piece in pieces_of(text)]
 
     def decode_now(self, ids: Sequence[int]) -> str:
-        return "".join(map(token_named, ids))
+        return "".join(map(token_from, ids))
 
     def render_now(self, messages: Messages, *, opens_answer: bool) -> str | None:
         del opens_answer

@@ -13,7 +13,7 @@ from etsearch.errors import ConfigError
 from etsearch.types import Identity, PromptFormat
 
 
-def checked_path(path: str | Path) -> Path:
+def check_path(path: str | Path) -> Path:
     path = Path(path).expanduser()
     if not path.exists():
         raise ConfigError(f"{path} does not exist; give an OpenVINO IR folder or a .gguf file")

@@ -17,7 +17,7 @@ from typing import Any, Final
 
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 from etsearch.models.codec import FolderCodec
-from etsearch.prms.families import Head, PrmFamily, family_named
+from etsearch.prms.families import Head, PrmFamily, find_family
 from etsearch.prms.reading import PrmReader
 
 HEAD_FILE: Final = "model-head.safetensors"
@@ -121,7 +121,7 @@ def main(arguments: list[str]) -> None:
         raise SystemExit(__doc__)
     source = Path(arguments[0]).expanduser()
     try:
-        family = family_named(arguments[2] if len(arguments) == 3 else None, source.name, source)
+        family = find_family(arguments[2] if len(arguments) == 3 else None, source.name, source)
         print(write_classifier(source, Path(arguments[1]).expanduser(), family))
     except EtsearchError as error:
         raise SystemExit(str(error)) from None

@@ -227,7 +227,7 @@ FAMILIES: Final[dict[str, PrmFamily]] = {
 """The families by name. One of a user's own is a YAML file, or the entry ``prm`` of its folder's ``etsearch.json``."""
 
 
-def family_named(name: str | None, model: str, folder: Path | None = None) -> PrmFamily:
+def find_family(name: str | None, model: str, folder: Path | None = None) -> PrmFamily:
     """The family that is asked for, or the one that a model's folder or name tells.
 
     Args:
@@ -244,7 +244,7 @@ def family_named(name: str | None, model: str, folder: Path | None = None) -> Pr
         return _read_family(Path(name).expanduser())
     if name:
         raise ConfigError(f"there is no PRM family {name!r}; choose one of {_names()}, or give a .yaml file")
-    if folder is not None and (row := described(folder)) is not None:
+    if folder is not None and (row := read_family(folder)) is not None:
         return row
     found = [f for f in FAMILIES.values() if any(part in model.lower() for part in f.models)]
     if len(found) == 1:
@@ -258,13 +258,13 @@ def _names() -> str:
     return ", ".join(FAMILIES)
 
 
-def described(folder: Path) -> PrmFamily | None:
+def read_family(folder: Path) -> PrmFamily | None:
     """The row in a model folder's ``etsearch.json``: its entry ``prm``; None if there is none."""
     entry = read_description(folder, "prm")
     if entry is None:
         return None
     if set(entry) == {"family"}:
-        return family_named(str(entry["family"]), folder.name)
+        return find_family(str(entry["family"]), folder.name)
     return PrmFamily.of({"name": folder.name, **entry}, f"{folder / 'etsearch.json'}: 'prm'")
 
 

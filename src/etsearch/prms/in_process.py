@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from etsearch.errors import RewardError
 from etsearch.models.gathering import Wakeups
-from etsearch.prms.families import Head
+from etsearch.prms.families import Head, PrmFamily
 from etsearch.prms.reading import PrmReader, Reading
 from etsearch.prms.rewards import rewards_of
 from etsearch.types import Identity, Scores, Trajectory
@@ -121,7 +121,7 @@ def batches(lengths: Sequence[int], max_batch: int) -> Iterator[list[int]]:
         yield batch
 
 
-def padded(sequences: Sequence[tuple[int, ...]], batch: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def pad(sequences: Sequence[tuple[int, ...]], batch: Sequence[int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Ids and attention mask ``[batch, length]`` of a batch of sequences, padded on the right."""
     shape = len(batch), max(len(sequences[i]) for i in batch)
     ids, mask = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
@@ -138,6 +138,16 @@ class InProcessRewardModel(ABC):
         self._scorer = Scorer(network, reader.family.head)
         self._wakeups: Wakeups[tuple[float, ...]] = Wakeups()
         self._stop = weakref.finalize(self, self._scorer.stop)
+
+    @property
+    def family(self) -> PrmFamily:
+        """How the PRM is read."""
+        return self._reader.family
+
+    @property
+    def source_folder(self) -> None:
+        """The files are what runs here: there is nothing else to compare with."""
+        return
 
     @property
     @abstractmethod

@@ -15,10 +15,10 @@ from numpy.typing import NDArray
 
 from etsearch.errors import ConfigError, MissingDependencyError, RewardError
 from etsearch.models.codec import Codec, FolderCodec, Messages
-from etsearch.models.files import checked_path, context_length, identify, unreadable
+from etsearch.models.files import check_path, context_length, identify, unreadable
 from etsearch.models.gathering import Gathered
-from etsearch.prms.families import Head, PrmFamily, family_named
-from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
+from etsearch.prms.families import Head, PrmFamily, find_family
+from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, pad
 from etsearch.prms.packing import pack
 from etsearch.prms.reading import PrmReader
 from etsearch.registry import needs
@@ -54,15 +54,15 @@ class OpenVinoNetwork:
 
     def figures(self, sequences: Sequence[tuple[int, ...]]) -> Iterator[tuple[list[int], Figures]]:
         """Batch by batch: which sequences were read, and of each its figures ``[length, d]``."""
-        return self._packed(sequences) if self._can_pack else self._padded(sequences)
+        return self._read_packed(sequences) if self._can_pack else self._read_padded(sequences)
 
-    def _padded(self, sequences: Sequence[tuple[int, ...]]) -> Iterator[tuple[list[int], Figures]]:
+    def _read_padded(self, sequences: Sequence[tuple[int, ...]]) -> Iterator[tuple[list[int], Figures]]:
         for batch in batches([len(ids) for ids in sequences], self._max_batch):
-            ids, mask = padded(sequences, batch)
+            ids, mask = pad(sequences, batch)
             positions = np.broadcast_to(np.arange(ids.shape[1]), ids.shape).copy()
             yield batch, list(self._infer(ids, mask, positions))
 
-    def _packed(self, sequences: Sequence[tuple[int, ...]]) -> Iterator[tuple[list[int], Figures]]:
+    def _read_packed(self, sequences: Sequence[tuple[int, ...]]) -> Iterator[tuple[list[int], Figures]]:
         packed = pack(sequences, ROW_TOKENS)
         for batch in batches([len(row.ids) for row in packed.rows], MAX_ROWS):
             rows = [packed.rows[i] for i in batch]
@@ -83,9 +83,9 @@ class OpenVinoNetwork:
         out = self._request.infer({k: v for k, v in given.items() if k in self._inputs})[0]
         if out.shape[:2] != ids.shape or out.ndim != 3:
             raise RewardError(f"its output has shape {out.shape}, not [{len(ids)}, {ids.shape[1]}, figures]")
-        return np.asarray(self._taken(out), dtype=np.float64)
+        return np.asarray(self._take(out), dtype=np.float64)
 
-    def _taken(self, out: NDArray[Any]) -> NDArray[Any]:
+    def _take(self, out: NDArray[Any]) -> NDArray[Any]:
         """The figures of the family's head from what the network gives."""
         size = out.shape[-1]
         if self._head is Head.LABELS and size > 2 and self._labels:
@@ -127,12 +127,12 @@ class OpenVinoRewardModel(InProcessRewardModel):
     ) -> None:
         if max_batch < 1:
             raise ConfigError(f"max_batch is {max_batch}; it must be at least 1")
-        folder = checked_path(path)
+        folder = check_path(path)
         if not folder.is_dir():
             raise ConfigError(
                 f"{folder} is no folder; a reward model needs an OpenVINO IR folder, a GGUF gives no logits"
             )
-        row = family if isinstance(family, PrmFamily) else family_named(family, folder.name, folder)
+        row = family if isinstance(family, PrmFamily) else find_family(family, folder.name, folder)
         reader = PrmReader(row, _codec(folder), read_question)
         try:
             network = OpenVinoNetwork(folder, row.head, reader.label_ids, max_batch)
@@ -167,15 +167,15 @@ class OpenVinoCodec(Codec):
         except RuntimeError as error:
             raise ConfigError(unreadable(folder, str(error))) from error
 
-        self._plain, self._special = Gathered(self._encoded), Gathered(partial(self._encoded, special=True))
+        self._plain, self._special = Gathered(self._encode), Gathered(partial(self._encode, special=True))
 
     def encode_now(self, text: str, *, special: bool = False) -> list[int]:
-        return self._encoded([text], special=special)[0]
+        return self._encode([text], special=special)[0]
 
     async def encode(self, text: str, *, special: bool = False) -> list[int]:
         return await (self._special if special else self._plain)(text)
 
-    def _encoded(self, texts: list[str], *, special: bool = False) -> list[list[int]]:
+    def _encode(self, texts: list[str], *, special: bool = False) -> list[list[int]]:
         encoded = self._tokenizer.encode(texts, add_special_tokens=special)
         rows = zip(encoded.input_ids.data, encoded.attention_mask.data, strict=True)
         return [ids[mask > 0].tolist() for ids, mask in rows]

@@ -19,7 +19,7 @@ from etsearch.prms.reading import PrmReader, Reading
 from etsearch.prms.rewards import rewards_of
 from etsearch.servers.client import RefusedError, SlowError
 from etsearch.servers.pool import Pool
-from etsearch.types import Identity, Scores, Trajectory
+from etsearch.types import Finding, Identity, Level, Scores, Trajectory
 
 KEPT_REWARDS: Final = 262_144
 """Rewards that are remembered."""
@@ -140,6 +140,26 @@ class RemoteRewardModel:
     def identity(self) -> Identity:
         """The model's name, the server's, and how it is asked."""
         return Identity(self._model, engine=f"{self._engine}, {self.reader.family.name} by {self.route.name}")
+
+    @property
+    def family(self) -> PrmFamily:
+        """How the PRM is read."""
+        return self.reader.family
+
+    @property
+    def source_folder(self) -> Path | None:
+        """The model's files, where they lie on this machine."""
+        return self.folder
+
+    def findings(self, longest_tokens: int) -> list[Finding]:
+        """How the server is asked; see ``etsearch.evaluation.checks.TellsOfItself``."""
+        del longest_tokens
+        means = "" if self.route.is_cached else "computes the whole trajectory for every step"
+        level = Level.OK if self.route.is_cached else Level.NOTE
+        return [
+            Finding("route", f"{self.family.name} by {self.route.name}", means, level),
+            Finding("aggregation", self.family.aggregation, "as its authors vote; give it as --aggregation"),
+        ]
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
         """Rewards of the steps ``first`` to last; see :class:`~etsearch.prms.base.RewardModel`."""

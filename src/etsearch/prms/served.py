@@ -4,7 +4,7 @@ from typing import Annotated, Final, Literal
 
 from etsearch.errors import ConfigError
 from etsearch.models.codec import Codec, TextCodec, local_codec
-from etsearch.prms.families import Head, family_named
+from etsearch.prms.families import Head, find_family
 from etsearch.prms.remote import PrmOptions, RemoteRewardModel, Route
 from etsearch.prms.routes import (
     VLLM_ROUTES,
@@ -54,7 +54,7 @@ def vllm(
         chosen: Route = VllmPooling() if pool.describe(_pools)[0] else VllmCompletions()
     else:
         chosen = VLLM_ROUTES[route]()
-    family = family_named(options.family, facts.model, facts.local_folder)
+    family = find_family(options.family, facts.model, facts.local_folder)
     if isinstance(chosen, VllmCompletions) and family.head is not Head.LABELS:
         raise ConfigError(
             f"{family.name} ({family.head}) needs vLLM's /pooling, and {facts.model} was started to generate; start it "
@@ -109,7 +109,7 @@ def _open(pool: Pool, route: Route, options: PrmOptions, facts: ServerFacts, ser
         route,
         model=facts.model,
         engine=facts.engine,
-        family=family_named(options.family, facts.model, facts.local_folder),
+        family=find_family(options.family, facts.model, facts.local_folder),
         codec=local_codec(options.tokenizer, facts.local_folder) or server_codec,
         folder=facts.local_folder,
         context_tokens=facts.context_tokens,

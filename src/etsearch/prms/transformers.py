@@ -12,8 +12,8 @@ from typing import Any, Literal, final
 from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.models.codec import FolderCodec
 from etsearch.models.files import context_length, identify
-from etsearch.prms.families import Head, PrmFamily, family_named
-from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, padded
+from etsearch.prms.families import Head, PrmFamily, find_family
+from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, pad
 from etsearch.prms.reading import PrmReader
 from etsearch.registry import needs
 from etsearch.types import Identity
@@ -53,12 +53,12 @@ class TransformersNetwork:
         """Batch by batch: which sequences were read, and of each its figures ``[length, d]``."""
         torch = self._torch
         for batch in batches([len(ids) for ids in sequences], self._max_batch):
-            ids, mask = (torch.from_numpy(a).to(self._device) for a in padded(sequences, batch))
+            ids, mask = (torch.from_numpy(a).to(self._device) for a in pad(sequences, batch))
             with torch.inference_mode():
-                out = self._taken(self._model(input_ids=ids, attention_mask=mask, use_cache=False))
+                out = self._take(self._model(input_ids=ids, attention_mask=mask, use_cache=False))
             yield batch, list(out.double().cpu().numpy())
 
-    def _taken(self, out: Any) -> Any:
+    def _take(self, out: Any) -> Any:
         if self._head is Head.LABELS and self._labels:
             return out.logits[..., list(self._labels)]
         if self._head is Head.MEAN_LOGIT:
@@ -131,7 +131,7 @@ class TransformersRewardModel(InProcessRewardModel):
         self._path, self._precision = Path(path).expanduser(), precision
         if not (self._path / "config.json").is_file():
             raise ConfigError(f"{self._path} holds no config.json; give a Hugging Face model's folder")
-        row = family if isinstance(family, PrmFamily) else family_named(family, self._path.name, self._path)
+        row = family if isinstance(family, PrmFamily) else find_family(family, self._path.name, self._path)
         reader = PrmReader(row, FolderCodec(self._path), read_question)
         try:
             network = TransformersNetwork(self._path, row, reader.label_ids, device, precision, max_batch)

@@ -3,7 +3,7 @@
 from etsearch.selection.price import Priced
 from etsearch.selection.programme import Programme
 from etsearch.selection.solution import Solution, Status
-from etsearch.selection.solvers import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, priced_for, solve
+from etsearch.selection.solvers import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, price_for, solve
 
 __all__ = [
     "DEFAULT_SOLVER",
@@ -13,6 +13,6 @@ __all__ = [
     "Programme",
     "Solution",
     "Status",
-    "priced_for",
+    "price_for",
     "solve",
 ]

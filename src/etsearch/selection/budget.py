@@ -21,7 +21,7 @@ import numpy as np
 
 from etsearch.selection.price import Priced, least_price
 from etsearch.selection.programme import Programme
-from etsearch.selection.reduction import fixed, reduced
+from etsearch.selection.reduction import fix, reduce
 from etsearch.selection.relaxation import components
 from etsearch.selection.solution import Solution, Status
 from etsearch.selection.units import GROUND, Units
@@ -34,10 +34,10 @@ LARGEST_DENOMINATOR: Final = 1000
 """Of a ``lambda_d`` that is taken for a fraction."""
 
 
-def priced(programme: Programme, solve: Callable[[Programme], Solution]) -> Priced:
+def find_price(programme: Programme, solve: Callable[[Programme], Solution]) -> Priced:
     """The least price, from ``lambda_b`` on, at which an optimum without a budget costs no more than the budget."""
     assert programme.budget is not None
-    return least_price(programme.limited(None), programme.budget, solve, lowest=programme.lambda_b)
+    return least_price(programme.with_budget(None), programme.budget, solve, lowest=programme.lambda_b)
 
 
 def gap(programme: Programme, at_price: Priced, worth: float) -> float:
@@ -64,7 +64,7 @@ def objective_step(programme: Programme) -> float:
     return step if step >= LEAST_STEP else 0.0
 
 
-def undecided(programme: Programme, at_price: Priced, worth: float) -> Units:
+def undecided_units(programme: Programme, at_price: Priced, worth: float) -> Units:
     """What must be searched for a solution that is worth more than ``worth``.
 
     At the price, such a solution is worse than the optimum by no more than the `gap`, and so is not lost by a
@@ -72,12 +72,12 @@ def undecided(programme: Programme, at_price: Priced, worth: float) -> Units:
     bound by its regret (see `relaxation`). So it keeps no unit whose shortfall exceeds the gap to that bound, and with
     a unit that it keeps each child whose worth does.
     """
-    units = reduced(Units.of(programme), needs_leaf=True, budget=programme.most_cost)
+    units = reduce(Units.of(programme), needs_leaf=True, budget=programme.most_cost)
     surcharge = _surcharge(programme, at_price.price)
     margin = gap(programme, at_price, worth)
     if margin < math.inf:
-        units = _charged(reduced(_charged(units, surcharge), needs_leaf=True, margin=margin), -surcharge)
-    priced_units = _charged(units, surcharge)
+        units = _charge(reduce(_charge(units, surcharge), needs_leaf=True, margin=margin), -surcharge)
+    priced_units = _charge(units, surcharge)
     relaxations = list(components(priced_units))
     for relaxation in relaxations:
         relaxation.ascend()
@@ -89,8 +89,8 @@ def undecided(programme: Programme, at_price: Priced, worth: float) -> Units:
         lacks = relaxation.shortfalls()
         dropped.update(unit for unit, lack in zip(relaxation.unit, lacks, strict=True) if lack > most_regret)
         joined.update(unit for unit, own in zip(relaxation.unit, relaxation.worth, strict=True) if own > most_regret)
-    units = fixed(units, dropped, joined - dropped - {GROUND})
-    return reduced(units, needs_leaf=True, budget=programme.most_cost)
+    units = fix(units, dropped, joined - dropped - {GROUND})
+    return reduce(units, needs_leaf=True, budget=programme.most_cost)
 
 
 def _surcharge(programme: Programme, price: float) -> float:
@@ -98,11 +98,11 @@ def _surcharge(programme: Programme, price: float) -> float:
     return (price - programme.lambda_b) / programme.total_cost
 
 
-def _charged(units: Units, surcharge: float) -> Units:
+def _charge(units: Units, surcharge: float) -> Units:
     return replace(units, gain=[gain - surcharge * cost for gain, cost in zip(units.gain, units.cost, strict=True)])
 
 
-def filled(programme: Programme, leaves: list[int]) -> list[int]:
+def fill(programme: Programme, leaves: list[int]) -> list[int]:
     """These leaves and more, while the budget pays for any: each time the one that adds most for what it costs."""
     units = Units.of(programme)
     kept = units.spanned(leaves)

@@ -9,7 +9,7 @@ import numpy as np
 
 from etsearch.errors import MissingDependencyError, SolverError
 from etsearch.selection.programme import NO_PARENT, Programme
-from etsearch.selection.solution import Solution, Status, evaluated
+from etsearch.selection.solution import Solution, Status, evaluate
 
 OBJECTIVE_SCALE: Final = 1e6
 """CBC looks for improvements of at least 1e-5; scaled by this, that is 1e-11 of the objective's unit."""
@@ -43,7 +43,7 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:
     kept = [
         leaf for leaf, variable in enumerate(keeps_leaf) if variable.varValue is not None and variable.varValue > 0.5
     ]
-    return evaluated(programme, kept, status)
+    return evaluate(programme, kept, status)
 
 
 def _pulp() -> ModuleType:

@@ -67,9 +67,9 @@ class _Walk:
         for place in range(len(partials) - 1, 0, -1):
             parent = relaxation.parent[place]
             if partials[parent]:
-                mine = self._closed(partials[place], self._closes_at.get(place, ()))
-                merged = self._merged(partials[parent], mine, place)
-                partials[parent] = self._closed(merged, self._closes_after.get(place, ()))
+                mine = self._close(partials[place], self._closes_at.get(place, ()))
+                merged = self._merge(partials[parent], mine, place)
+                partials[parent] = self._close(merged, self._closes_after.get(place, ()))
         regret, kept = partials[0].get(0, (math.inf, 0))
         return kept if regret <= self._limit else None
 
@@ -88,7 +88,7 @@ class _Walk:
         for place in range(len(end) - 1, 0, -1):
             self._uncovered[relaxation.parent[place]] += self._uncovered[place]
 
-    def _merged(self, partials: _Partials, mine: _Partials, place: int) -> _Partials:
+    def _merge(self, partials: _Partials, mine: _Partials, place: int) -> _Partials:
         """Those of the place's parent, each with the place dropped and with each of those of the place."""
         worth, limit = self._relaxation.worth[place], self._limit - self._lacks[self._relaxation.parent[place]]
         dropped, kept = max(0.0, worth) + self._uncovered[place], max(0.0, -worth)
@@ -107,7 +107,7 @@ class _Walk:
                     _offer(merged, covered | more_covered, total, places | more_places)
         return merged
 
-    def _closed(self, partials: _Partials, clusters: Iterable[int]) -> _Partials:
+    def _close(self, partials: _Partials, clusters: Iterable[int]) -> _Partials:
         """Those partial solutions once all members of these clusters are behind them: uncovered ones are regretted."""
         for cluster in clusters:
             bit, regretted = 1 << cluster, self._relaxation.prize[cluster] - self._relaxation.price[cluster]

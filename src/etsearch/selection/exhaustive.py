@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from etsearch.errors import ConfigError
 from etsearch.selection.programme import NO_PARENT, Programme
-from etsearch.selection.solution import Solution, Status, evaluated
+from etsearch.selection.solution import Solution, Status, evaluate
 
 MAX_LEAVES: Final = 20
 """2^20 sets take about a second."""
@@ -27,7 +27,7 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:  # noqa: ARG00
     sets = np.arange(1, 1 << programme.num_leaves, dtype=np.int64)  # bit i: leaf i is kept
     best = int(sets[np.argmax(_objectives(programme, sets))])
     kept = [leaf for leaf in range(programme.num_leaves) if best >> leaf & 1]
-    return evaluated(programme, kept, Status.OPTIMAL)
+    return evaluate(programme, kept, Status.OPTIMAL)
 
 
 def _objectives(programme: Programme, sets: NDArray[np.int64]) -> NDArray[np.float64]:

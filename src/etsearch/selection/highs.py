@@ -7,8 +7,8 @@ import numpy as np
 
 from etsearch.errors import SolverError
 from etsearch.selection.programme import ROUNDING, Programme
-from etsearch.selection.reduction import reduced
-from etsearch.selection.solution import Solution, Status, evaluated
+from etsearch.selection.reduction import reduce
+from etsearch.selection.solution import Solution, Status, evaluate
 from etsearch.selection.units import GROUND, Units
 
 OPTIONS: Final[dict[str, bool | int | float | str]] = {
@@ -42,11 +42,11 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:
     Raises:
         SolverError: no solution at all within the time limit, or HiGHS failed.
     """
-    units = reduced(Units.of(programme), needs_leaf=True, budget=programme.most_cost)
+    units = reduce(Units.of(programme), needs_leaf=True, budget=programme.most_cost)
     kept, status = [GROUND], Status.OPTIMAL
     if units.num_units > 1:
         kept, status = best_units(units, scale_of(programme), time_limit_s, needs_leaf=True, budget=programme.most_cost)
-    return evaluated(programme, units.leaves_of(kept), status)
+    return evaluate(programme, units.leaves_of(kept), status)
 
 
 def scale_of(programme: Programme) -> float:

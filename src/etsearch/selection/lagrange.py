@@ -12,9 +12,9 @@ from etsearch.selection import budget, highs
 from etsearch.selection.enumeration import TooManyError, least_regret
 from etsearch.selection.price import Priced
 from etsearch.selection.programme import Programme
-from etsearch.selection.reduction import reduced
+from etsearch.selection.reduction import reduce
 from etsearch.selection.relaxation import Relaxation, components
-from etsearch.selection.solution import Solution, Status, evaluated
+from etsearch.selection.solution import Solution, Status, evaluate
 from etsearch.selection.units import GROUND, Units
 
 TOLERANCE: Final = 1e-12
@@ -40,29 +40,33 @@ def solve(programme: Programme, time_limit_s: float) -> Solution:
         time_limit_s: seconds, above 0. Only HiGHS' work can take long; a solution is found in any case.
     """
     deadline = time.perf_counter() + time_limit_s
-    return _within_budget(programme, deadline) if programme.budget is not None else _unlimited(programme, deadline)
+    return (
+        _within_budget(programme, deadline)
+        if programme.budget is not None
+        else _solve_without_budget(programme, deadline)
+    )
 
 
-def _unlimited(programme: Programme, deadline: float) -> Solution:
+def _solve_without_budget(programme: Programme, deadline: float) -> Solution:
     search, units = _Search(programme, deadline), Units.of(programme)
     kept = search.best(units) or search.best_with_leaf(units)
-    return evaluated(programme, kept, search.status)
+    return evaluate(programme, kept, search.status)
 
 
 def _within_budget(programme: Programme, deadline: float) -> Solution:
-    at_price = budget.priced(programme, lambda unlimited: _unlimited(unlimited, deadline))
+    at_price = budget.find_price(programme, lambda unlimited: _solve_without_budget(unlimited, deadline))
     leaves = np.flatnonzero(at_price.solution.kept).tolist()
     if at_price.price == programme.lambda_b:
-        return evaluated(programme, leaves, at_price.solution.status)
-    found = evaluated(programme, budget.filled(programme, leaves), Status.OPTIMAL)
+        return evaluate(programme, leaves, at_price.solution.status)
+    found = evaluate(programme, budget.fill(programme, leaves), Status.OPTIMAL)
     if budget.gap(programme, at_price, found.objective) <= 0.0:
         return found
-    return _closed(programme, found, at_price, deadline)
+    return _close(programme, found, at_price, deadline)
 
 
-def _closed(programme: Programme, found: Solution, at_price: Priced, deadline: float) -> Solution:
+def _close(programme: Programme, found: Solution, at_price: Priced, deadline: float) -> Solution:
     """The best solution within the budget, given a good one."""
-    units = budget.undecided(programme, at_price, found.objective)
+    units = budget.undecided_units(programme, at_price, found.objective)
     if units.num_units == 1 and not units.leaves[GROUND]:
         return found
     kept, status = [GROUND], Status.OPTIMAL
@@ -81,7 +85,7 @@ def _closed(programme: Programme, found: Solution, at_price: Priced, deadline: f
             if time.perf_counter() < deadline:
                 raise
             return replace(found, status=Status.FEASIBLE)
-    other = evaluated(programme, units.leaves_of(kept), status)
+    other = evaluate(programme, units.leaves_of(kept), status)
     return other if other.objective >= found.objective else replace(found, status=status)
 
 
@@ -103,7 +107,7 @@ class _Search:
 
     def best(self, units: Units) -> list[int]:
         """The leaves of the best set of all, the empty one included."""
-        units = reduced(units, needs_leaf=False)
+        units = reduce(units, needs_leaf=False)
         kept, left = [GROUND], []
         for relaxation in components(units):
             try:

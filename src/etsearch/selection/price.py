@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.selection.programme import ROUNDING, Programme
-from etsearch.selection.solution import Solution, evaluated
+from etsearch.selection.solution import Solution, evaluate
 
 TOLERANCE: Final = 1e-12
 """By how much a solution must lie above a crossing to count, as a share of the largest possible objective."""
@@ -83,7 +83,7 @@ def least_price(
         if solution.objective <= cheap.at(price) + TOLERANCE * (1.0 + price + programme.lambda_d):
             return Priced(
                 price,
-                evaluated(programme.at_price(price), np.flatnonzero(cheap.kept).tolist(), solution.status),
+                evaluate(programme.at_price(price), np.flatnonzero(cheap.kept).tolist(), solution.status),
                 cheap.cost,
             )
         line = _Line.of(programme, np.array(solution.kept))

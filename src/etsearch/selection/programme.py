@@ -100,7 +100,7 @@ class Programme:
         """The same programme with another weight of the cost, finite and at least 0."""
         return self._with("lambda_b", _factor("lambda_b", lambda_b))
 
-    def limited(self, budget: float | None) -> Self:
+    def with_budget(self, budget: float | None) -> Self:
         """The same programme with another budget. Raises ConfigError when not even the cheapest leaf is within it."""
         return self._with("budget", self._checked_budget(budget))
 

@@ -32,7 +32,7 @@ DROPPED: Final = -1
 _NO_CLUSTER: Final = -1
 
 
-def reduced(units: Units, *, needs_leaf: bool, budget: float = np.inf, margin: float | None = None) -> Units:
+def reduce(units: Units, *, needs_leaf: bool, budget: float = np.inf, margin: float | None = None) -> Units:
     """The programme after all rules, until none applies.
 
     Args:
@@ -48,7 +48,7 @@ def reduced(units: Units, *, needs_leaf: bool, budget: float = np.inf, margin: f
         units = working.units()
 
 
-def fixed(units: Units, dropped: set[int], joined: set[int]) -> Units:
+def fix(units: Units, dropped: set[int], joined: set[int]) -> Units:
     """The programme once it is known of some units that they are kept when their parents are, or never.
 
     Args:

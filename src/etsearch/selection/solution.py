@@ -39,7 +39,7 @@ class Solution:
     status: Status
 
 
-def evaluated(programme: Programme, leaves: Sequence[int], status: Status) -> Solution:
+def evaluate(programme: Programme, leaves: Sequence[int], status: Status) -> Solution:
     """The solution that keeps these leaves, given by their places in ``Programme.leaves``.
 
     Raises:

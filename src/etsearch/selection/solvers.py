@@ -47,10 +47,10 @@ def solve(programme: Programme, solver: str = DEFAULT_SOLVER, time_limit_s: floa
         MissingDependencyError: ``cbc`` without PuLP.
         SolverError: the solver failed, or found no solution within the time limit.
     """
-    return _solver_named(solver, time_limit_s)(programme, time_limit_s)
+    return _find_solver(solver, time_limit_s)(programme, time_limit_s)
 
 
-def priced_for(
+def price_for(
     programme: Programme,
     target_cost: float,
     solver: str = DEFAULT_SOLVER,
@@ -81,11 +81,11 @@ def priced_for(
     """
     if math.isnan(target_cost):
         raise ConfigError("target_cost is nan; it must be a number, in units of node_cost")
-    solve_in, deadline = _solver_named(solver, time_limit_s), time.perf_counter() + time_limit_s
+    solve_in, deadline = _find_solver(solver, time_limit_s), time.perf_counter() + time_limit_s
     return least_price(programme, target_cost, lambda p: solve_in(p, max(deadline - time.perf_counter(), LEAST_TIME_S)))
 
 
-def _solver_named(solver: str, time_limit_s: float) -> Callable[[Programme, float], Solution]:
+def _find_solver(solver: str, time_limit_s: float) -> Callable[[Programme, float], Solution]:
     if solver not in SOLVERS:
         raise ConfigError(f"the solver is {solver!r}; choose one of {', '.join(SOLVERS)}")
     if not time_limit_s > 0.0:

@@ -60,7 +60,7 @@ class Units:
         gain = -programme.lambda_b / programme.total_cost * cost
         gain[of_leaf] += programme.weight / programme.total_weight
         pays = is_leaf & (gain >= 0.0) & ((programme.budget is None) | (cost == 0.0))
-        unit, heads = _joined(parent, _bare_links(parent, is_leaf)[parent] | pays)
+        unit, heads = _join(parent, _bare_links(parent, is_leaf)[parent] | pays)
         covers, leaves = _contents(programme, unit[of_leaf].tolist(), heads.size)
         return cls(
             parent=unit[parent[heads]].tolist(),
@@ -168,7 +168,7 @@ def _bare_links(parent: NDArray[np.int64], is_leaf: NDArray[np.bool_]) -> NDArra
     return links
 
 
-def _joined(parent: NDArray[np.int64], follows: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _join(parent: NDArray[np.int64], follows: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Makes each node that follows its parent one with it: ``[num_nodes]`` units, and the topmost node of each."""
     follows[GROUND] = False
     top = np.where(follows, parent, np.arange(parent.size))

@@ -86,10 +86,10 @@ class Server:
             try:
                 response = await client.post(path, json=body)
             except httpx.HTTPError as error:
-                raise self._mapped(error, path, self._conditions.read_timeout_s, "read_timeout_s") from error
+                raise self._to_error(error, path, self._conditions.read_timeout_s, "read_timeout_s") from error
             finally:
                 self.num_in_flight -= 1
-        return self._checked(response, path)
+        return self._check(response, path)
 
     async def look(self, path: str) -> str:
         """The text of a GET, such as the server's figures: beside the requests in flight, and not waited for long."""
@@ -97,8 +97,8 @@ class Server:
         try:
             response = await client.get(path, timeout=LOOK_TIMEOUT_S)
         except httpx.HTTPError as error:
-            raise self._mapped(error, path, LOOK_TIMEOUT_S, "for figures") from error
-        return self._checked(response, path).text
+            raise self._to_error(error, path, LOOK_TIMEOUT_S, "for figures") from error
+        return self._check(response, path).text
 
     def send_now(self, path: str, body: Any = None) -> httpx.Response:
         """The same for callers without an event loop, such as a constructor."""
@@ -109,8 +109,8 @@ class Server:
             try:
                 response = client.request("GET" if body is None else "POST", path, json=body)
             except httpx.HTTPError as error:
-                raise self._mapped(error, path, longest, "4 times connect_timeout_s") from error
-        return self._checked(response, path)
+                raise self._to_error(error, path, longest, "4 times connect_timeout_s") from error
+        return self._check(response, path)
 
     async def aclose(self) -> None:
         """Closes the connections of this event loop; what is in flight raises."""
@@ -132,7 +132,7 @@ class Server:
             self._loops[loop] = client, asyncio.Semaphore(self._conditions.max_in_flight)
         return self._loops[loop]
 
-    def _mapped(self, error: httpx.HTTPError, path: str, longest_s: float, setting: str) -> Exception:
+    def _to_error(self, error: httpx.HTTPError, path: str, longest_s: float, setting: str) -> Exception:
         what = f"{self.address.base}{path}"
         if isinstance(error, httpx.LocalProtocolError):  # its text may hold a header, and so the key
             return RefusedError(f"the request to {what} cannot be sent: it breaks the protocol")
@@ -143,7 +143,7 @@ class Server:
             return TroubleError(Trouble.AWAY, f"{what}: {type(error).__name__}: {reason}")
         return RefusedError(f"{what}: {type(error).__name__}: {error}")
 
-    def _checked(self, response: httpx.Response, path: str) -> httpx.Response:
+    def _check(self, response: httpx.Response, path: str) -> httpx.Response:
         status, what = response.status_code, f"{self.address.base}{path}"
         if response.is_success:
             return response

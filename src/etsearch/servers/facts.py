@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from etsearch.types import Finding, Level
+
 
 @dataclass(frozen=True, slots=True)
 class ServerFacts:
@@ -28,6 +30,28 @@ class ServerFacts:
     has_prefix_cache: bool | None = None
     draws_by_seed: bool = False
     num_slots: int | None = None
+
+    def findings(self, longest_tokens: int) -> list[Finding]:
+        """What this means for a search whose trajectories have at most so many tokens."""
+        found = [self._context(longest_tokens)]
+        if self.cache_tokens:
+            means = "what does not fit is thrown out, and computed again"
+            found.append(Finding("KV cache", f"{self.cache_tokens:,} tokens", means))
+        if self.has_prefix_cache is False:
+            means = "every branch computes its whole prefix again; start the server with prefix caching"
+            found.append(Finding("prefix caching", "off", means, Level.BAD))
+        elif self.has_prefix_cache:
+            found.append(Finding("prefix caching", "on"))
+        return found
+
+    def _context(self, longest_tokens: int) -> Finding:
+        if self.context_tokens is None:
+            return Finding("context", "not told", "give --max-tokens yourself", Level.NOTE)
+        told = f"{self.context_tokens:,} tokens"
+        if self.context_tokens >= longest_tokens:
+            return Finding("context", told)
+        means = f"trajectories of more tokens are cut; lower --max-tokens (now {longest_tokens}) or raise it"
+        return Finding("context", told, means, Level.NOTE)
 
     @property
     def local_folder(self) -> Path | None:

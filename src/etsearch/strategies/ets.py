@@ -131,7 +131,11 @@ class ETS:
         rewards = frontier.rewards[survivors].tolist()
         widths = np.zeros(len(frontier.nodes), dtype=np.int64)
         widths[survivors] = share(rewards, width, self.balance_temperature, self.rounding, inherited)
-        told = {"objective": solution.objective, "status": str(solution.status), "solver_s": seconds}
+        told: dict[str, float | str] = {
+            "objective": solution.objective,
+            "status": str(solution.status),
+            "solver_s": seconds,
+        }
         return Selection(tuple(widths.tolist()), {**told, **notes})
 
     def programme(self, frontier: Frontier, width: int) -> Programme:

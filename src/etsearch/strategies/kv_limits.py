@@ -6,7 +6,7 @@ from typing import Final, Literal
 import numpy as np
 
 from etsearch.errors import ConfigError
-from etsearch.selection import Programme, Solution, priced_for, solve
+from etsearch.selection import Programme, Solution, price_for, solve
 from etsearch.strategies.base import Frontier
 
 NodeCost = Literal["uniform", "tokens"]
@@ -49,11 +49,11 @@ class KvLimit:
         growth = expected_growth(frontier, width)
         if self.budget is not None:
             allowed = budget_tokens(self.budget, frontier) - growth
-            limited = programme.limited(max(allowed, programme.cheapest_cost))
+            limited = programme.with_budget(max(allowed, programme.cheapest_cost))
             return solve(limited, solver=solver, time_limit_s=time_limit_s), {"kv_allowed": allowed}
         assert self.target is not None
         allowed = mean_allowance(self.target, frontier) - growth
-        priced = priced_for(programme, allowed, solver=solver, time_limit_s=time_limit_s)
+        priced = price_for(programme, allowed, solver=solver, time_limit_s=time_limit_s)
         return priced.solution, {"kv_allowed": allowed, "lambda_b": priced.price}
 
 

@@ -71,7 +71,7 @@ def _bars(intervals: Sequence[Interval]) -> tuple[list[float], list[list[float]]
 
 def costs_against_beam(results: Results) -> "Figure | None":
     """Figure 2: FLOPs, model calls, KV size and runtime relative to beam search, at the largest width."""
-    beam = results.named("beam")
+    beam = results.label_of("beam")
     widths = [w for w in results.widths() if Cell(beam or "", w) in results.cells]
     if beam is None or not widths:
         return None
@@ -93,7 +93,7 @@ def costs_against_beam(results: Results) -> "Figure | None":
 
 def votes_of_fewer(results: Results) -> "Figure | None":
     """Pass@k, majority and weighted vote of the trajectories of best-of-N, REBASE and ETS."""
-    labels = [label for name in ("best_of_n", "rebase", "ets") if (label := results.named(name))]
+    labels = [label for name in ("best_of_n", "rebase", "ets") if (label := results.label_of(name))]
     if not labels:
         return None
     figure, axes = pyplot().subplots(1, len(labels), figsize=(4 * len(labels), 3.6), sharey=True, squeeze=False)
@@ -122,7 +122,7 @@ def _is_told(record: SearchRecord) -> bool:
 
 def cache_against_prediction(results: Results) -> "Figure | None":
     """Peak cache use as the engine measured it against the peak that the trees predict, a point a search."""
-    cells = [c for c in (*results.plain(), *results.timed()) if any(_is_told(r) for r in results.cells[c])]
+    cells = [c for c in (*results.plain(), *results.timed_cells()) if any(_is_told(r) for r in results.cells[c])]
     if not cells:
         return None
     figure, ax = pyplot().subplots(figsize=(6, 5))
@@ -163,7 +163,7 @@ def seconds_by_phase(results: Results) -> "Figure | None":
 
 def by_depth(results: Results) -> "Figure | None":
     """Frontier, kept and clusters by depth, at the largest width."""
-    labels = [label for name in ("rebase", "ets_kv", "ets") if (label := results.named(name))]
+    labels = [label for name in ("rebase", "ets_kv", "ets") if (label := results.label_of(name))]
     width = max(results.widths(), default=0)
     cells = [c for c in (Cell(label, width) for label in labels) if c in results.cells]
     if not cells:

@@ -78,7 +78,7 @@ class Results:
     def problems(self) -> int:
         return len({record.problem for records in self.cells.values() for record in records})
 
-    def timed(self) -> list[Cell]:
+    def timed_cells(self) -> list[Cell]:
         """The cells whose throughput was measured."""
         return [cell for cell in self.cells if cell.in_flight]
 
@@ -97,7 +97,7 @@ class Results:
     def strategies(self) -> list[str]:
         return list(dict.fromkeys(cell.strategy for cell in self.cells if not cell.in_flight))
 
-    def named(self, name: str) -> str | None:
+    def label_of(self, name: str) -> str | None:
         """The label of a registered strategy: its own name if there is one of that label, else the first."""
         labels = [label for label in self.strategies() if self.names.get(label) == name]
         return name if name in labels else labels[0] if labels else None
@@ -116,15 +116,15 @@ class Results:
 
     def gain(self, cell: Cell, other: Cell) -> Interval:
         """Accuracy of a cell less that of another, on the same problems and seeds."""
-        mine, others = self._shared(cell, other)
+        mine, others = self._on_common_problems(cell, other)
         return difference(*(by_problem(records, lambda r: float(r.right[self.grader])) for records in (mine, others)))
 
     def reduction(self, cell: Cell, other: Cell, cost: str = "kv_tokens") -> Interval:
         """How many times less a cell costs than another, on the same problems and seeds; by default in KV tokens."""
-        mine, others = self._shared(cell, other)
+        mine, others = self._on_common_problems(cell, other)
         return ratio(*(by_problem(records, lambda r: float(r.usage[cost])) for records in (others, mine)))
 
-    def _shared(self, cell: Cell, other: Cell) -> tuple[list[SearchRecord], list[SearchRecord]]:
+    def _on_common_problems(self, cell: Cell, other: Cell) -> tuple[list[SearchRecord], list[SearchRecord]]:
         """The searches of two cells on the problems and seeds that both have."""
         both = [{(r.problem, r.seed) for r in self.cells.get(c, ())} for c in (cell, other)]
         common = both[0] & both[1]

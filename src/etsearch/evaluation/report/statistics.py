@@ -45,15 +45,15 @@ def mean(values: Values) -> Interval:
 
 def difference(a: Values, b: Values) -> Interval:
     """The mean of ``a - b`` over the problems that both have: a paired comparison."""
-    return _interval(_paired(a, b), lambda means: means[:, 0] - means[:, 1])
+    return _interval(_pairs(a, b), lambda means: means[:, 0] - means[:, 1])
 
 
 def ratio(a: Values, b: Values) -> Interval:
     """The mean of ``a`` over the mean of ``b``, over the problems that both have."""
-    return _interval(_paired(a, b), lambda means: means[:, 0] / means[:, 1])
+    return _interval(_pairs(a, b), lambda means: means[:, 0] / means[:, 1])
 
 
-def _paired(a: Values, b: Values) -> NDArray[np.float64]:
+def _pairs(a: Values, b: Values) -> NDArray[np.float64]:
     return np.array([[a[problem], b[problem]] for problem in a if problem in b]).reshape(-1, 2)
 
 

@@ -51,7 +51,7 @@ class Run:
         switches = self.manifest.switches.get(f"{record.strategy} @ {record.width}", {})
         return self.recipe.settings(record.width, record.seed, switches)
 
-    def grown(
+    def finished(
         self, strategy: str | None = None, width: int | None = None, seed: int | None = None
     ) -> list[SearchRecord]:
         """The searches that came to an end and so have a tree: of one strategy (by label), width or seed, or of all."""
@@ -171,7 +171,7 @@ class RunWriter:
             if record.status == "done":
                 self._checkpoint(key).unlink(missing_ok=True)
 
-    def drop_kept(self) -> int:
+    def drop_open(self) -> int:
         """Throws away all that is half done; says how many searches that were."""
         files = list((self.path / "open").glob("*.json"))
         for file in files:
@@ -215,7 +215,7 @@ def writing(
         raise RecordError(f"{path} holds files but no run; give another folder, nothing in it was touched")
     for folder in (path / "trees", path / "open"):
         folder.mkdir(parents=True, exist_ok=True)
-    with _locked(path):
+    with _lock(path):
         _begin(path, Manifest.of(recipe, asked, identities, sources))
         writer = _writer(path, clean=clean)
         try:
@@ -225,7 +225,7 @@ def writing(
 
 
 @contextmanager
-def _locked(path: Path) -> Iterator[None]:
+def _lock(path: Path) -> Iterator[None]:
     """Raises RecordError if another process writes the run, or if the run is packed."""
     if (path / "searches.jsonl.gz").exists():
         raise RecordError(f"{path} is packed; unpack its searches.jsonl.gz to change the run")
@@ -246,7 +246,7 @@ def _begin(path: Path, manifest: Manifest) -> None:
         before = Manifest.read(path)
         if different := before.differences(manifest):
             raise RecordError(f"{path} was begun otherwise: {'; '.join(different)}. Give another folder for this run")
-        manifest = before.continued(manifest)
+        manifest = before.continue_as(manifest)
     write_whole(path / "run.json", manifest.text().encode())
 
 
@@ -259,7 +259,7 @@ def _writer(path: Path, *, clean: bool) -> RunWriter:
     lines = read_lines(path / "searches.jsonl", repair=True, clean=clean)
     writer = RunWriter(path, {record.key: record for record in lines.records}, list(lines.notices))
     writer.drop_done()
-    if clean and (count := writer.drop_kept()):
+    if clean and (count := writer.drop_open()):
         writer.notices.append(f"{count} half-done searches begin anew")
     return writer
 
@@ -270,7 +270,7 @@ def revise(path: Path, change: Callable[[SearchRecord], SearchRecord]) -> list[t
     Returns each record before and after. Raises RecordError if another process writes the run.
     """
     Manifest.read(path)
-    with _locked(path):
+    with _lock(path):
         before = read_lines(path / "searches.jsonl", repair=True).records
         pairs = [(record, change(record)) for record in before]
         lines = b"".join(after.model_dump_json().encode() + b"\n" for _, after in pairs)

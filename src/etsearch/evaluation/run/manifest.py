@@ -121,14 +121,14 @@ class Manifest(BaseModel):
         cells = ((*key.rpartition(" @ "), text) for key, text in self.cells.items())
         return {(label, int(width)): text for label, _, width, text in cells}
 
-    def continued(self, now: "Manifest") -> "Manifest":
+    def continue_as(self, now: "Manifest") -> "Manifest":
         """The manifest of this run as it is gone on with."""
         merged = {name: {**getattr(self, name), **getattr(now, name)} for name in ("cells", "switches", "sources")}
         return now.model_copy(update={**merged, "sessions": (*self.sessions, *now.sessions)})
 
     def differences(self, other: "Manifest", ignore: Collection[str] = ()) -> list[str]:
         """In what two runs differ that makes a search what it is: models, data, settings, files, what a label means."""
-        old, new = self.fixed(ignore), other.fixed(ignore)
+        old, new = self.essentials(ignore), other.essentials(ignore)
         pairs = [(key, old.get(key), new.get(key)) for key in {**old, **new}]
         for name in ("cells", "switches"):
             mine, theirs = getattr(self, name), getattr(other, name)
@@ -136,7 +136,7 @@ class Manifest(BaseModel):
         told = [f"{key} was {was!r} and is {now_is!r}" for key, was, now_is in pairs if was != now_is]
         return told + changes(self.sources, other.sources)
 
-    def fixed(self, ignore: Collection[str]) -> dict[str, Any]:
+    def essentials(self, ignore: Collection[str]) -> dict[str, Any]:
         """What must stay as it is; a setting that older runs do not tell of has its default there."""
         resolved = {k: v for k, v in self.recipe.plain().items() if k not in _FREE and k not in ignore}
         return {**resolved, **{f"identity of the {k}": v for k, v in self.identities.items()}}

@@ -221,9 +221,9 @@ class _Runner:
         except UnavailableError:
             raise
         except EtsearchError as error:
-            self._keep(_failed(task, error, resumed), task, None)
+            self._keep(_failure_record(task, error, resumed), task, None)
             return
-        self._keep(await asyncio.to_thread(_finished, task, result, resumed), task, state)
+        self._keep(await asyncio.to_thread(_search_record, task, result, resumed), task, state)
 
     def _keep(self, record: SearchRecord, task: Task, state: SearchState | None) -> None:
         self.writer.add(record, task.arm.specification, state)
@@ -237,7 +237,7 @@ class _Runner:
             )
 
 
-def _failed(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
+def _failure_record(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
     return SearchRecord(
         **task.key._asdict(),
         status="failed",
@@ -250,7 +250,7 @@ def _failed(task: Task, error: EtsearchError, resumed: int) -> SearchRecord:
     )
 
 
-def _finished(task: Task, result: SearchResult, resumed: int) -> SearchRecord:
+def _search_record(task: Task, result: SearchResult, resumed: int) -> SearchRecord:
     """The record of a search that came to its end. Grading may take a while: called outside the event loop."""
     gold = task.gold
     usage = asdict(result.usage)

@@ -2,7 +2,14 @@
 
 from typing import Final
 
-from etsearch.evaluation.report.tables.accuracy import disagreements, levels, overview, paired, table_1, table_3
+from etsearch.evaluation.report.tables.accuracy import (
+    differences_from_baselines,
+    disagreements,
+    levels,
+    overview,
+    table_1,
+    table_3,
+)
 from etsearch.evaluation.report.tables.base import Row, Table, code, percent, points, times
 from etsearch.evaluation.report.tables.cost import best_of_k, equal_cost, figure_2, relative_costs
 from etsearch.evaluation.report.tables.depths import depths
@@ -17,6 +24,7 @@ __all__ = [
     "best_of_k",
     "code",
     "depths",
+    "differences_from_baselines",
     "disagreements",
     "engine",
     "equal_cost",
@@ -24,7 +32,6 @@ __all__ = [
     "gains",
     "levels",
     "overview",
-    "paired",
     "percent",
     "points",
     "relative_costs",
@@ -40,7 +47,7 @@ __all__ = [
 ALL: Final = (
     overview,
     table_1,
-    paired,
+    differences_from_baselines,
     equal_cost,
     table_2,
     table_3,

@@ -38,7 +38,7 @@ def overview(results: Results) -> Table:
 
 def table_1(results: Results) -> Table:
     """Accuracy, and KV reduction against REBASE, by width (Table 1 of the ETS paper)."""
-    rebase = results.named("rebase")
+    rebase = results.label_of("rebase")
     rows = []
     for strategy in results.strategies():
         row = [code(strategy)]
@@ -57,9 +57,9 @@ def table_1(results: Results) -> Table:
     return Table("Table 1: accuracy and KV reduction against REBASE", header, rows, note)
 
 
-def paired(results: Results) -> Table:
+def differences_from_baselines(results: Results) -> Table:
     """Differences of accuracy from REBASE's and from best-of-N's on the same problems."""
-    baselines = [label for name in ("rebase", "best_of_n") if (label := results.named(name))]
+    baselines = [label for name in ("rebase", "best_of_n") if (label := results.label_of(name))]
     rows = []
     for cell in results.plain():
         gains = []
@@ -74,7 +74,7 @@ def paired(results: Results) -> Table:
 
 def table_3(results: Results) -> Table:
     """ETS-KV against ETS: what the diversity term does (Table 3 of the ETS paper)."""
-    kv, full, rebase = (results.named(name) for name in ("ets_kv", "ets", "rebase"))
+    kv, full, rebase = (results.label_of(name) for name in ("ets_kv", "ets", "rebase"))
     rows = []
     for width in results.widths() if kv and full else ():
         cells = [Cell(label or "", width) for label in (kv, full)]

@@ -16,12 +16,13 @@ def figure_2(results: Results) -> Table:
     rows = [
         (str(cell.width), code(cell.strategy), *(f"{value:.2f}" for value in relative_costs(results, cell)))
         for cell in results.plain()
-        if Cell(results.named("beam") or "", cell.width) in results.cells
+        if Cell(results.label_of("beam") or "", cell.width) in results.cells
     ]
     both = results.parameters("generator"), results.parameters("reward model")
     known = "generator and PRM" if all(both) else "generator" if both[0] else "generated tokens; parameters unknown"
+    beam = results.label_of("beam") or "beam"
     note = (
-        f"Relative to {code(results.named('beam') or 'beam')} at the same width. FLOPs: {known}. Runtime: mean seconds "
+        f"Relative to {code(beam)} at the same width. FLOPs: {known}. Runtime: mean seconds "
         "of a search while others of the run were in flight."
     )
     header = ("width", "strategy", "FLOPs", "model calls", "KV size", "runtime")
@@ -30,7 +31,7 @@ def figure_2(results: Results) -> Table:
 
 def relative_costs(results: Results, cell: Cell) -> tuple[float, float, float, float]:
     """FLOPs, model calls, KV size and runtime of a cell over those of beam search, at its width and on its problems."""
-    base = Cell(results.named("beam") or "", cell.width)
+    base = Cell(results.label_of("beam") or "", cell.width)
     figures: list[Callable[[Cell], Values]] = [
         results.flops,
         lambda c: results.cost(c, "num_calls"),
@@ -46,7 +47,7 @@ EQUAL_COSTS: Final = ("generated_tokens", "kv_tokens")
 
 def equal_cost(results: Results) -> Table:
     """Every strategy against best-of-N at equal width, at equal tokens and at equal KV."""
-    label = results.named("best_of_n")
+    label = results.label_of("best_of_n")
     rows = []
     for cell in results.plain() if label else ():
         row = [str(cell.width), code(cell.strategy), f"{100 * results.accuracy(cell).value:.1f}"]

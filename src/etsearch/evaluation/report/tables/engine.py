@@ -13,7 +13,7 @@ from etsearch.loop.clock import PHASES
 def engine(results: Results) -> Table:
     """What the engine's cache held beside what the trees predict, and what was found in it."""
     rows, tells_hits = [], False
-    for cell in (*results.plain(), *results.timed()):
+    for cell in (*results.plain(), *results.timed_cells()):
         told = [r.engine for r in results.cells[cell] if r.engine]
         if not told:
             continue

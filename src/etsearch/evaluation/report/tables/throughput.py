@@ -7,7 +7,7 @@ from etsearch.evaluation.report.tables.base import Row, Table, code, points, tim
 
 def table_2(results: Results) -> Table:
     """Throughput by problems in flight, the best of each strategy (Table 2 of the ETS paper)."""
-    timed = results.timed()
+    timed = results.timed_cells()
     flights = sorted({cell.in_flight for cell in timed})
     groups: dict[tuple[int, str], dict[int, Cell]] = {}
     for cell in timed:
@@ -34,7 +34,7 @@ def table_2(results: Results) -> Table:
 
 def gains(results: Results) -> Table:
     """Every timed cell beside the first of its width and number in flight, problem by problem."""
-    rows = [_gain_row(results, cell, _first(results, cell)) for cell in results.timed()]
+    rows = [_gain_row(results, cell, _first(results, cell)) for cell in results.timed_cells()]
     header = (
         "width",
         "strategy",
@@ -64,7 +64,7 @@ def gains(results: Results) -> Table:
 
 def _first(results: Results, cell: Cell) -> Cell:
     """The first cell of the same width and number in flight."""
-    return next(c for c in results.timed() if (c.width, c.in_flight) == (cell.width, cell.in_flight))
+    return next(c for c in results.timed_cells() if (c.width, c.in_flight) == (cell.width, cell.in_flight))
 
 
 def share_wasted(results: Results, cell: Cell) -> float:
