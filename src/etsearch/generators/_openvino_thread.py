@@ -2,8 +2,6 @@
 
 import itertools
 import logging
-import queue
-import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -14,6 +12,7 @@ import numpy as np
 
 from etsearch.errors import EngineError, EngineOverloadedError
 from etsearch.generators._kv_room import BLOCK_TOKENS, KvRoom, Need
+from etsearch.models.threads import Job, ModelThread
 from etsearch.types import EngineStats
 
 _logger = logging.getLogger(__name__)
@@ -40,14 +39,13 @@ class Work(Protocol):
         """Takes it out of the pipeline at the next step."""
 
 
-@dataclass(slots=True)
-class _Job:
-    """What a caller waits for: ``start`` hands the request to the pipeline in the worker's thread."""
+class _Job(Job[list[Output]]):
+    """A request: ``start`` hands it to the pipeline in the worker's thread."""
 
-    start: Callable[[], Work]
-    need: Need
-    future: "Future[list[Output]]"
-    work: Work | None = None
+    def __init__(self, start: Callable[[], Work], need: Need) -> None:
+        super().__init__()
+        self.start, self.need = start, need
+        self.work: Work | None = None
 
     def poll(self) -> list[Output] | None:
         return self.work.poll() if self.work is not None else None
@@ -57,8 +55,7 @@ class _Job:
             self.work.cancel()
 
     def fail(self, error: Exception) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
+        super().fail(error)
         try:
             self.cancel()
         except Exception:
@@ -150,23 +147,21 @@ def _no_room() -> EngineError:
     )
 
 
-class PipelineThread:
+class PipelineThread(ModelThread[_Job]):
     """The pipeline and the thread that drives it. Only that thread calls it once it runs."""
 
     def __init__(self, pipeline: Any, num_blocks: int) -> None:
         import openvino as ov  # noqa: PLC0415
 
+        super().__init__("etsearch-openvino")
         self._tensor = ov.Tensor
         self._pipeline, self._room = pipeline, KvRoom(num_blocks)
         self._ids = itertools.count(1)
-        self._inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._waiting: deque[_Job] = deque()
         self._jobs: list[_Job] = []
         self._leaving: list[Need] = []
-        self._lock, self._is_closed = threading.Lock(), False
         self._metrics: Any = pipeline.get_metrics()
-        self._thread = threading.Thread(target=self._run, name="etsearch-openvino", daemon=True)
-        self._thread.start()
+        self.start()
 
     def add(self, prefix: Sequence[int], config: Any) -> Any:
         ids = self._tensor(np.asarray([prefix], dtype=np.int64))
@@ -174,21 +169,18 @@ class PipelineThread:
 
     def submit(self, start: Callable[[], Work], need: Need) -> "Future[list[Output]]":
         """``start`` is called in the pipeline's thread, once the cache has room for what the request needs."""
-        job = _Job(start, need, Future())
-        with self._lock:
-            if self._is_closed:
-                raise _closed_error()
-            self._inbox.put(job)
+        job = _Job(start, need)
+        self.take(job)
         return job.future
 
-    def stop(self) -> None:
-        """Ends the thread; what is in flight fails. May be called twice, from any thread, and at exit."""
-        with self._lock:
-            if not self._is_closed:
-                self._is_closed = True
-                self._inbox.put(None)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+    def closed(self) -> EngineError:
+        return EngineError("the engine is closed; make a new one")
+
+    def lost(self, error: Exception) -> EngineError:
+        return EngineError(f"the embedded engine failed: {error}; make a new one")
+
+    def _held(self) -> list[_Job]:
+        return [*self._jobs, *self._waiting]
 
     def stats(self) -> EngineStats:
         """The figures of the last step; the pipeline keeps showing them when nothing runs any more."""
@@ -203,33 +195,18 @@ class PipelineThread:
             + (0 if is_idle else max(metrics.requests - running, 0)),
         )
 
-    def _run(self) -> None:
-        try:
-            self._serve()
-        except Exception as error:  # noqa: BLE001 - nobody must wait for a thread that is gone
-            self._give_up(EngineError(f"the embedded engine failed: {error}; make a new one"))
-        self._pipeline = None
-
     def _serve(self) -> None:
-        while self._take_in():
-            if self._jobs:
-                self._step()
-                self._settle()
+        try:
+            while self._take_in():
+                if self._jobs:
+                    self._step()
+                    self._settle()
+                self._let_go()
+            self._jobs += self._waiting
+            self._fail_all(self.closed())
             self._let_go()
-        self._jobs += self._waiting
-        self._fail_all(_closed_error())
-        self._let_go()
-
-    def _give_up(self, error: EngineError) -> None:
-        """Tells all who wait, and whoever comes later."""
-        with self._lock:
-            self._is_closed = True
-        left = [*self._jobs, *self._waiting]
-        while not self._inbox.empty():
-            left += filter(None, [self._inbox.get()])
-        for job in left:
-            if not job.future.done() and job.future.set_running_or_notify_cancel():
-                job.future.set_exception(error)
+        finally:
+            self._pipeline = None
 
     def _let_go(self) -> None:
         """What was cancelled leaves the pipeline at a step only."""
@@ -249,11 +226,9 @@ class PipelineThread:
 
     def _take_in(self) -> bool:
         """Starts what there is room for; waits for a request if there is none. False once the engine is closed."""
-        while not (self._jobs or self._waiting) or not self._inbox.empty():
-            job = self._inbox.get()
-            if job is None:
-                return False
-            self._waiting.append(job)
+        self._waiting += self._arrived(wait=not (self._jobs or self._waiting))
+        if self._is_ending:
+            return False
         if not self._jobs:
             self._release_all()
         while self._waiting and (self._waiting[0].future.cancelled() or self._room.has_room(self._waiting[0].need)):
@@ -283,8 +258,8 @@ class PipelineThread:
         for job, answer in settled:
             if isinstance(answer, Exception):
                 job.fail(answer)
-            elif job.future.set_running_or_notify_cancel():
-                job.future.set_result(answer)
+            else:
+                job.answer(answer)
 
     @staticmethod
     def _answer(job: _Job) -> list[Output] | Exception | None:
@@ -302,7 +277,3 @@ class PipelineThread:
             job.fail(error)
         self._leaving += [job.need for job in self._jobs]
         self._jobs = []
-
-
-def _closed_error() -> EngineError:
-    return EngineError("the engine is closed; make a new one")

@@ -1,13 +1,10 @@
 """Reward models whose network runs in this process: one thread batches over all that wait."""
 
 import asyncio
-import queue
-import threading
 import weakref
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Final, Protocol
 
 import numpy as np
@@ -15,6 +12,7 @@ from numpy.typing import NDArray
 
 from etsearch.errors import RewardError
 from etsearch.models.gathering import Wakeups
+from etsearch.models.threads import Job, ModelThread
 from etsearch.prms.families import Head, PrmFamily
 from etsearch.prms.reading import PrmReader, Reading
 from etsearch.prms.rewards import rewards_of
@@ -34,52 +32,42 @@ class Network(Protocol):
         ...
 
 
-@dataclass(slots=True)
-class _Job:
-    reading: Reading
-    future: "Future[tuple[float, ...]]" = field(default_factory=Future)
+class _Job(Job[tuple[float, ...]]):
+    """A reading that is to be scored."""
 
-    def fail(self, error: RewardError) -> None:
-        if self.future.set_running_or_notify_cancel():
-            self.future.set_exception(error)
+    def __init__(self, reading: Reading) -> None:
+        super().__init__()
+        self.reading = reading
 
 
-class Scorer:
+class Scorer(ModelThread[_Job]):
     """The thread that runs a network."""
 
     def __init__(self, network: Network, head: Head) -> None:
+        super().__init__("etsearch-prm")
         self._network, self._head = network, head
-        self._inbox: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._lock, self._is_closed = threading.Lock(), False
-        self._thread = threading.Thread(target=self._run, name="etsearch-prm", daemon=True)
-        self._thread.start()
+        self._jobs: list[_Job] = []
+        self.start()
 
     def submit(self, reading: Reading) -> "Future[tuple[float, ...]]":
         """The rewards at a reading's positions, once they are there."""
         job = _Job(reading)
-        with self._lock:
-            if self._is_closed:
-                raise RewardError("the reward model is closed; make a new one")
-            self._inbox.put(job)
+        self.take(job)
         return job.future
 
-    def stop(self) -> None:
-        """Ends the thread; what waits fails. May be called twice, from any thread, and at exit."""
-        with self._lock:
-            if not self._is_closed:
-                self._is_closed = True
-                self._inbox.put(None)
-        if threading.current_thread() is not self._thread:
-            self._thread.join()
+    def closed(self) -> RewardError:
+        return RewardError("the reward model is closed; make a new one")
 
-    def _run(self) -> None:
-        is_open = True
-        while is_open:
-            waiting = [self._inbox.get()]
-            while not self._inbox.empty():
-                waiting.append(self._inbox.get())
-            is_open = None not in waiting
-            self._score([job for job in waiting if job is not None and not job.future.cancelled()])
+    def lost(self, error: Exception) -> RewardError:
+        return RewardError(f"the reward model failed: {error}; make a new one")
+
+    def _held(self) -> list[_Job]:
+        return self._jobs
+
+    def _serve(self) -> None:
+        while not self._is_ending:
+            self._jobs = [job for job in self._arrived(wait=True) if not job.future.cancelled()]
+            self._score(self._jobs)
 
     def _score(self, jobs: list[_Job]) -> None:
         try:
@@ -89,23 +77,20 @@ class Scorer:
                 for i, rows in zip(batch, figures, strict=True):
                     self._answer(jobs[i], rows[list(jobs[i].reading.positions)])
         except Exception as error:  # noqa: BLE001 - whatever the network throws belongs to the callers
-            _fail_rest(jobs, RewardError(f"the reward model failed: {error}"))
-        _fail_rest(jobs, RewardError("the reward model was closed"))
+            _fail_all(jobs, RewardError(f"the reward model failed: {error}"))
+        _fail_all(jobs, RewardError("the reward model was closed"))
 
     def _answer(self, job: _Job, figures: NDArray[np.float64]) -> None:
         try:
-            rewards = rewards_of(self._head, figures)
+            job.answer(rewards_of(self._head, figures))
         except RewardError as error:
             job.fail(error)
-            return
-        if job.future.set_running_or_notify_cancel():
-            job.future.set_result(rewards)
 
 
-def _fail_rest(jobs: list[_Job], error: RewardError) -> None:
+def _fail_all(jobs: list[_Job], error: RewardError) -> None:
+    """Those that are answered stay so."""
     for job in jobs:
-        if not job.future.done():
-            job.fail(error)
+        job.fail(error)
 
 
 def batches(lengths: Sequence[int], max_batch: int) -> Iterator[list[int]]:
