@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check bench models clean
+.PHONY: demo test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -52,6 +52,7 @@ lint: $(VENV)/.dev
 
 types: $(VENV)/.dev
 	$(BIN)/mypy
+	$(BIN)/mypy tests/typed/doors.py
 
 imports: $(VENV)/.dev  ## which room may import which
 	$(BIN)/lint-imports
@@ -60,6 +61,9 @@ check: lint types imports test  ## all that must pass before a commit
 
 results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records in docs/results
 	$(BIN)/python tools/make_results.py
+
+cli-help: $(VENV)/.dev  ## docs/cli.md again, from the commands
+	$(BIN)/python tools/make_cli_help.py
 
 bench: $(VENV)/.dev $(VENV)-peers/.ready  ## everything side by side, half an hour on two cores; writes docs/benchmarks.md
 	$(BIN)/python benchmarks/selection.py --json benchmarks/records/selection.json

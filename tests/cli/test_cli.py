@@ -129,3 +129,21 @@ def test_lists(command, names):
 def test_version_and_help():
     assert ets("--version").stdout.startswith("ets 0.")
     assert "solve" in ets("--help").stdout
+
+
+def test_settings_that_are_lists_or_in_a_group():
+    asked = ("solve", "--example", "--generator", "scripted", "--prm", "scripted", "--json")
+    shallow = json.loads(ets(*asked, "--max-depth", "1", "--top-p", "0.9", "--no-merge").stdout)
+    assert len(shallow["depths"]) == 1
+    assert ets(*asked, "--patterns", "answer is, hashes").returncode == 0
+    own = "[{name: ours, hint: answer, cue: 'the answer is', reading: sentence}]"
+    assert json.loads(ets(*asked, "--patterns", own).stdout)["answer"]
+    done = ets(*asked, "--patterns", "boxed")
+    assert (done.returncode, json.loads(done.stdout)["answer"]) == (1, None)
+    for option, value, message in (
+        ("--patterns", "[{", "--patterns is '[{', which is no list in YAML"),
+        ("--patterns", "boxd", "no pattern 'boxd'"),
+        ("--cluster-threshold", "3", "the cluster threshold is 3.0; it must be above 0 and at most 2"),
+    ):
+        done = ets(*asked, option, value)
+        assert (done.returncode, message in done.stderr) == (2, True), done.stderr

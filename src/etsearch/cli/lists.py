@@ -53,19 +53,22 @@ def _print(registry: Registry[Any], name: str) -> None:
     table = Table(
         registry.kind, "what it is", "settings", "from", "available", box=None, pad_edge=False, header_style="bold"
     )
+    broken = []
     for entry in sorted(registry.entries(), key=lambda e: (e.origin, e.name)):
-        table.add_row(*map(escape, _row(entry)))
+        try:
+            table.add_row(*map(escape, _row(entry)))
+        except ConfigError as error:
+            table.add_row(escape(entry.name), "", "", escape(entry.origin), "no, see below")
+            broken.append(str(error))
     console.print(table)
+    for reason in broken:
+        console.print(escape(reason), style="yellow", highlight=False, soft_wrap=True)
 
 
 def _row(entry: Entry[Any]) -> tuple[str, str, str, str, str]:
-    """What there is to say of a part; one that cannot be loaded says so, and takes no other with it."""
-    try:
-        missing = f"no: pip install 'etsearch[{entry.extra}]'"
-        available = "yes" if entry.is_available else missing
-        return entry.usage, entry.summary, ", ".join(entry.settings), entry.origin, available
-    except ConfigError as error:
-        return entry.name, "", "", entry.origin, f"no: {error}"
+    """What there is to say of a part. Raises ConfigError if it cannot be loaded; it takes no other with it."""
+    available = "yes" if entry.is_available else f"no: pip install 'etsearch[{entry.extra}]'"
+    return entry.usage, entry.summary, ", ".join(entry.settings), entry.origin, available
 
 
 def _print_one(console: Console, entry: Entry[Any]) -> None:

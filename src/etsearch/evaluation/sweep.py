@@ -75,10 +75,9 @@ def sweep_points(results: Results) -> dict[int, list[Point]]:
     specifications = {key: text for run in results.runs for key, text in run.manifest.specifications.items()}
     found: dict[int, list[Point]] = {}
     for cell in results.plain():
-        base = Cell(baseline, cell.width)
-        if results.names.get(cell.strategy) not in ("ets", "ets_kv") or base not in results.cells:
+        base, specification = Cell(baseline, cell.width), specifications[cell.strategy, cell.width]
+        if cell == base or base not in results.cells or not _is_swept(specification):
             continue
-        specification = specifications[cell.strategy, cell.width]
         point = Point(
             cell,
             specification,
@@ -89,6 +88,12 @@ def sweep_points(results: Results) -> dict[int, list[Point]]:
         )
         found.setdefault(cell.width, []).append(point)
     return found
+
+
+def _is_swept(specification: str) -> bool:
+    """Whether a strategy is one of a grid: ETS in any form, or another with settings."""
+    taken = STRATEGIES.parse(specification)
+    return taken.name in ("ets", "ets_kv") or bool(taken.settings)
 
 
 def choose(points_of_width: Sequence[Point]) -> Point | None:
@@ -141,7 +146,7 @@ def chosen_recipe(results: Results, found: Mapping[int, Sequence[Point]], data: 
     """A recipe with the chosen setting of each strategy at each width, beside REBASE and best-of-N."""
     recipe = results.runs[0].recipe
     entries: list[Any] = ["best_of_n", BASELINE]
-    for name in ("ets_kv", "ets"):
+    for name in sorted({_name(p) for of in found.values() for p in of}, key=lambda n: (n == "ets", n)):
         at: dict[int, dict[str, str]] = {}
         for width, of in found.items():
             point = choose([p for p in of if _name(p) == name])
@@ -165,7 +170,7 @@ def write_sweep(results: Results, folder: Path, data: str) -> list[Path]:
     """Writes ``sweep.md``, ``sweep.png``, ``sweep.svg`` and ``chosen.yaml``; returns the files."""
     found = sweep_points(results)
     if not found:
-        raise RecordError("the run holds no setting of ets or ets_kv beside REBASE; there is nothing to choose from")
+        raise RecordError("the run holds no setting of a strategy beside REBASE; there is nothing to choose from")
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / name for name in ("sweep.md", "chosen.yaml", "sweep.png", "sweep.svg")]
     files[0].write_text(table(found).markdown("#") + "\n", encoding="utf-8")

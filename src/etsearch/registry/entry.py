@@ -3,6 +3,7 @@
 import enum
 import importlib.util
 import inspect
+import traceback
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
@@ -13,7 +14,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, Union, get_
 import docstring_parser
 from pydantic import TypeAdapter, ValidationError
 
-from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 from etsearch.registry.outside import Source
 from etsearch.registry.reasons import reason_of
 
@@ -198,7 +199,19 @@ class Entry(Generic[T]):
             into = values if setting.group is None else groups.setdefault(setting.group, {})
             into[key] = setting.read(given, str(self))
         values |= {name: replace(self._parameters[name].default, **given) for name, given in groups.items()}
-        return self.make(*self._arguments(argument), **values)
+        return self._make_with(self._arguments(argument), values)
+
+    def _make_with(self, arguments: Sequence[Any], values: Mapping[str, Any]) -> T:
+        try:
+            return self.make(*arguments, **values)
+        except EtsearchError:
+            raise
+        except Exception as error:
+            if self.origin.partition(" ")[0] == "etsearch":
+                raise
+            last = traceback.extract_tb(error.__traceback__)[-1]
+            where = f"{Path(last.filename).name}, line {last.lineno}"
+            raise ConfigError(f"{self} failed when it was made ({where}): {type(error).__name__}: {error}") from error
 
     def _arguments(self, argument: str | None) -> Sequence[Any]:
         if argument is None or self._argument is None:

@@ -1,0 +1,15 @@
+"""docs/cli.md is what the commands print."""
+
+import importlib.util
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_help_in_the_documents_is_that_of_the_commands():
+    spec = importlib.util.spec_from_file_location("make_cli_help", ROOT / "tools" / "make_cli_help.py")
+    maker = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(maker)
+    names = maker.commands()
+    assert {"solve", "eval", "strategies", "generators", "prms", "embedders", "datasets"} < set(names)
+    assert maker.document() == (ROOT / "docs" / "cli.md").read_text(encoding="utf-8"), "run 'make cli-help'"

@@ -1,0 +1,1 @@
+"""Somebody else's parts for etsearch."""

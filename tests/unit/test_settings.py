@@ -1,0 +1,91 @@
+"""Settings have one statement: Python, recipes and the command line have the same, checked where they are made."""
+
+from dataclasses import fields
+
+import pytest
+import typer.main
+
+from etsearch import Limits, Sampling
+from etsearch.answers import DEFAULT_PATTERNS, Pattern, Reading
+from etsearch.cli.main import app
+from etsearch.errors import ConfigError
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.loop.settings import SearchSettings, groups
+
+BASE = {"data": "minimath:test", "strategies": ["rebase"]}
+LEAVES = {f.name for f in fields(SearchSettings)} - set(groups()) | {
+    f.name for g in groups().values() for f in fields(g)
+}
+OWN = Pattern("ergo", "ergo", r"ergo:\s*", Reading.LINE)
+OTHERS = {
+    "aggregation": "min",
+    "cluster_threshold": 0.2,
+    "sampling": {"temperature": 0.5, "top_p": 0.9},
+    "limits": {"max_depth": 3, "max_step_tokens": 20, "max_tokens": 60},
+    "patterns": ["boxed", {"name": "ergo", "hint": "ergo", "cue": r"ergo:\s*", "reading": "line"}],
+    "cut_votes": False,
+    "merge": False,
+    "early_stop": False,
+    "speculate": True,
+}
+
+
+@pytest.mark.parametrize("command", ["solve", "eval"])
+def test_every_setting_is_an_option(command):
+    options = {p.name for p in typer.main.get_command(app).commands[command].params}
+    missing = LEAVES - options
+    assert missing == (set() if command == "solve" else {"seed"})  # 'eval' has --seeds
+
+
+def test_every_setting_is_a_key_of_a_recipe_and_of_its_arms():
+    assert set(OTHERS) == {f.name for f in fields(SearchSettings)} - {"width", "seed"}
+    recipe = Recipe.of({**BASE, **OTHERS})
+    settings = recipe.settings(4, 1)
+    assert (settings.width, settings.seed) == (4, 1)
+    assert settings.limits == Limits(3, 20, 60)
+    assert settings.sampling == Sampling(0.5, 0.9)
+    assert settings.patterns == (DEFAULT_PATTERNS[0], OWN)
+    assert (settings.merge, settings.early_stop, settings.speculate, settings.cut_votes) == (False, False, True, False)
+    assert Recipe.of(recipe.plain()) == recipe
+    arm = {"strategy": "rebase", "label": "ours", "search": OTHERS}
+    recipe = Recipe.of({**BASE, "strategies": ["rebase", arm]})
+    plain, ours = (recipe.settings(16, 0, arm.search) for arm in recipe.arms())
+    assert plain == SearchSettings(16)
+    assert ours == settings.changed({"width": 16, "seed": 0})
+
+
+def test_one_of_a_group_leaves_the_others():
+    settings = SearchSettings(limits=Limits(max_depth=3)).changed({"limits": {"max_tokens": 60}, "merge": False})
+    assert settings.limits == Limits(max_depth=3, max_tokens=60)
+    assert not settings.merge
+
+
+@pytest.mark.parametrize("name", ["width", "seed", "depth"])
+def test_an_arm_has_no_such_setting(name):
+    with pytest.raises(ConfigError, match=f"no setting '{name}' of its own; those there are: aggregation"):
+        Recipe.of({**BASE, "strategies": [{"strategy": "rebase", "search": {name: 3}}]})
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"cluster_threshold": 0}, "cluster threshold is 0"),
+        ({"cluster_threshold": 2.5}, "cluster threshold is 2.5"),
+        ({"cluster_threshold": "near"}, "cluster_threshold is 'near'"),
+        ({"limits": {"max_depth": 0}}, "max_depth is 0"),
+        ({"limits": {"depth": 3}}, "no key 'limits.depth'"),
+        ({"limits": 3}, "limits is 3"),
+        ({"sampling": {"temperature": -1}}, "sampling temperature is -1"),
+        ({"merge": "perhaps"}, "merge is 'perhaps'"),
+        ({"aggregation": "median"}, "no aggregation 'median'"),
+        ({"patterns": []}, "patterns is empty"),
+        ({"patterns": ["boxd"]}, "no pattern 'boxd'; choose of 'boxed', 'answer is'"),
+        ({"patterns": [{"name": "x", "hint": "x", "cue": "(", "reading": "line"}]}, "is no regular expression"),
+        ({"patterns": [{"name": "x", "hint": "x", "cue": "x", "reading": "page"}]}, "reading is 'page'"),
+        ({"width": 0}, "width is 0"),
+        ({"mege": True}, "there is no key 'mege'; the keys are width, seed"),
+    ],
+)
+def test_what_cannot_be_used_is_named(values, message):
+    with pytest.raises(ConfigError, match=message):
+        SearchSettings.of(values)

@@ -1,0 +1,42 @@
+"""Makes docs/cli.md, the help of every command: ``python tools/make_cli_help.py`` (or: make cli-help)."""
+
+import os
+import re
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+FILE = Path(__file__).parents[1] / "docs" / "cli.md"
+HEAD = """# The command line
+
+What `ets COMMAND --help` prints, for every command. Made by `make cli-help`; a test compares it with the commands.
+"""
+PLAIN = {"COLUMNS": "110", "TERMINAL_WIDTH": "110", "TYPER_USE_RICH": "0", "NO_COLOR": "1", "LANG": "C.UTF-8"}
+
+
+def help_of(*command: str) -> str:
+    """What a command prints for ``--help``."""
+    run = [sys.executable, "-m", "etsearch", *command, "--help"]
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=100, env={**os.environ, **PLAIN})  # noqa: S603
+    return re.sub(r"^Usage: .*?etsearch", "Usage: ets", done.stdout.strip())
+
+
+def commands() -> list[str]:
+    """The commands, in the order of the help."""
+    listed = help_of().partition("Commands:")[2]
+    return re.findall(r"^  (\w[\w-]*)", listed, re.MULTILINE)
+
+
+def document() -> str:
+    """The whole page."""
+    names = commands()
+    with ThreadPoolExecutor(2) as pool:
+        texts = [help_of(), *pool.map(help_of, names)]
+    titles = ["ets", *(f"ets {name}" for name in names)]
+    blocks = [f"## `{title}`\n\n```text\n{text}\n```\n" for title, text in zip(titles, texts, strict=True)]
+    return "\n".join([HEAD, *blocks])
+
+
+if __name__ == "__main__":
+    FILE.write_text(document(), encoding="utf-8")
