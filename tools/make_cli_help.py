@@ -18,7 +18,7 @@ PLAIN = {"COLUMNS": "110", "TERMINAL_WIDTH": "110", "TYPER_USE_RICH": "0", "NO_C
 def help_of(*command: str) -> str:
     """What a command prints for ``--help``."""
     run = [sys.executable, "-m", "etsearch", *command, "--help"]
-    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=100, env={**os.environ, **PLAIN})  # noqa: S603
+    done = subprocess.run(run, capture_output=True, text=True, check=True, timeout=100, env={**os.environ, **PLAIN})
     return re.sub(r"^Usage: .*?etsearch", "Usage: ets", done.stdout.strip())
 
 

@@ -65,12 +65,36 @@ def test_links_lead_somewhere(guide):
         assert (ROOT / "docs" / "guides" / target).exists(), target
 
 
-@pytest.mark.parametrize("guide", ["prms", "strategies"])
-def test_python(guide):
-    for code in blocks(guide, "python"):
+def test_python():
+    for code in blocks("prms", "python"):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip()
+
+
+@pytest.mark.parametrize("guide", ["strategies", "generators", "embedders", "datasets"])
+def test_a_part_in_one_file(guide, tmp_path):
+    """Blocks that begin with a file's name are that file; then the commands are run as they stand."""
+    files = blocks(guide, "python")
+    assert len(files) >= 2
+    for text in files:
+        (tmp_path / re.fullmatch(r"# (\w+\.py)", text.splitlines()[0])[1]).write_text(text, encoding="utf-8")
+    found = commands(guide)
+    assert {command[0] for command in found} == {"ets", "pytest"}
+    for name, *arguments in found:
+        module = {"ets": ["etsearch"], "pytest": ["pytest", "-q", "-p", "no:cacheprovider", "-c", os.devnull]}[name]
+        done = subprocess.run(
+            [sys.executable, "-m", *module, *arguments],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+            env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stdout.strip()
+        assert name == "ets" or " passed" in done.stdout
 
 
 def test_the_row_of_the_guide_is_one():
