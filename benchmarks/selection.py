@@ -145,10 +145,9 @@ async def record(path, per_width=20, per_search=2):
     """Searches problems of the validation split, and keeps some of the programmes that each of them met."""
 
     class Recording(ETS):
-        def programme(self, frontier, width):
-            programme = super().programme(frontier, width)
-            met.append(programme)
-            return programme
+        def select(self, frontier, width):
+            met.append(self.programme(frontier, width))
+            return super().select(frontier, width)
 
     problems = DATASETS.create("minimath:validation").problems
     prices = itertools.cycle(itertools.product((1.0, 1.25, 1.5, 2.0), ("uniform", "tokens")))
@@ -179,13 +178,13 @@ def measure(name, width, programmes, cbc_programmes):
     times = {"lagrange": [], "highs": []} | ({"cbc": []} if row.cbc_programmes else {})
     spanned = []
     for solver in times:
-        timed(programmes[0], solver)  # loads the library
+        best_time(programmes[0], solver)  # loads the library
     for number, arguments in enumerate(programmes):
         spanned.append(int(Programme(**arguments).spanned.sum()))
         solutions = []
         for solver in times:
             if solver != "cbc" or number < row.cbc_programmes:
-                seconds, solution = timed(arguments, solver)
+                seconds, solution = best_time(arguments, solver)
                 times[solver].append(1e3 * seconds)
                 solutions.append(solution)
         optimal = [solution.objective for solution in solutions if solution.status == "optimal"]
@@ -204,8 +203,8 @@ def measure(name, width, programmes, cbc_programmes):
     return row
 
 
-def timed(arguments, solver):
-    """Seconds, and the solution."""
+def best_time(arguments, solver):
+    """Seconds of the fastest of three, and the solution."""
     best = float("inf")
     for _ in range(3):
         start = time.perf_counter()

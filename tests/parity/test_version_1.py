@@ -59,7 +59,7 @@ def test_a_run_of_version_1_is_read():
 
 def test_a_tree_of_version_1_is_replayed():
     run = read_run(OLD)
-    (record,) = run.finished(LIMITED)
+    (record,) = run.with_trees(LIMITED)
     strategy, settings = STRATEGIES.create(LIMITED), run.settings(record)
     replayed = asyncio.run(replay_tree(read_tree(OLD, record.key), strategy, settings, LexicalEmbedder()))
     assert replayed
@@ -69,7 +69,7 @@ def test_a_tree_of_version_1_is_replayed():
 def test_a_run_of_version_1_is_gone_on_with(old, tmp_path):
     kept = (old / "searches.jsonl").read_bytes()
     asyncio.run(evaluate(read_run(OLD).recipe.model_copy(update={"out": str(old)})))
-    straight = {**Recipe.recorded(read_run(OLD).manifest.resolved).plain(), "out": str(tmp_path / "straight")}
+    straight = {**Recipe.of_record(read_run(OLD).manifest.resolved).plain(), "out": str(tmp_path / "straight")}
     asyncio.run(evaluate(Recipe.of({**straight, "generator": "scripted"})))
     assert (old / "searches.jsonl").read_bytes().startswith(kept)
     run = read_run(old)

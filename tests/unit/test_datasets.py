@@ -77,17 +77,17 @@ def test_a_file_that_is_not_there(tmp_path):
 
 def test_some_of_the_problems():
     data = DATASETS.create("minimath:validation")
-    some = data.chosen(levels=["2", "3"], limit=5)
+    some = data.choose(levels=["2", "3"], limit=5)
     assert [p.level for p in some.problems] == ["2", "3", "2", "3", "2"]
     assert some.sha256 == data.sha256
-    shuffled = data.chosen(shuffle=1, limit=50)
-    assert shuffled == data.chosen(shuffle=1, limit=50)
-    assert shuffled != data.chosen(limit=50)
-    assert set(data.chosen(shuffle=2).problems) == set(data.problems)
+    shuffled = data.choose(shuffle=1, limit=50)
+    assert shuffled == data.choose(shuffle=1, limit=50)
+    assert shuffled != data.choose(limit=50)
+    assert set(data.choose(shuffle=2).problems) == set(data.problems)
     with pytest.raises(ConfigError, match="level 9; the levels there are: 1, 2"):
-        data.chosen(levels=["9"])
+        data.choose(levels=["9"])
     with pytest.raises(ConfigError, match="limit is 0"):
-        data.chosen(limit=0)
+        data.choose(limit=0)
 
 
 def test_the_hub_needs_its_extra():

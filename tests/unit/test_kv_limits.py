@@ -131,9 +131,21 @@ def test_budgets_are_read_as_users_write_them():
     assert parse_budget("12.5%") == 0.125
     assert budget_tokens("50%", drawn("a", REWARDS, cache_tokens=64)) == 32
     assert STRATEGIES.create("ets(kv_budget=50%)").kv_budget == "50%"
-    assert STRATEGIES.create("ets_kv(kv_budget=4000)").form.lambda_b == 0.0
-    assert STRATEGIES.create("ets(kv_budget=4000, lambda_b=0.5)").form.lambda_b == 0.5
-    assert ETS().form.lambda_b == 1.0
+
+
+@pytest.mark.parametrize(
+    ("specification", "form"),
+    [
+        ("ets", (1.0, "draws", "uniform")),
+        ("ets_kv(kv_budget=4000)", (0.0, "steps", "tokens")),
+        ("ets(kv_target=4000)", (0.0, "steps", "tokens")),
+        ("ets(kv_budget=4000, lambda_b=0.5)", (0.5, "steps", "tokens")),
+        ("ets(kv_budget=4000, leaves=draws)", (0.0, "draws", "tokens")),
+        ("ets(lambda_b=0, leaves=steps, node_cost=tokens)", (0.0, "steps", "tokens")),
+    ],
+)
+def test_a_setting_that_is_left_out_is_the_papers_or_what_a_limit_asks_for(specification, form):
+    assert STRATEGIES.create(specification).form == form
 
 
 @pytest.mark.parametrize(

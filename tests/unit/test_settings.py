@@ -51,11 +51,11 @@ def test_every_setting_is_a_key_of_a_recipe_and_of_its_arms():
     recipe = Recipe.of({**BASE, "strategies": ["rebase", arm]})
     plain, ours = (recipe.settings(16, 0, arm.search) for arm in recipe.arms())
     assert plain == SearchSettings(16)
-    assert ours == settings.changed({"width": 16, "seed": 0})
+    assert ours == settings.with_values({"width": 16, "seed": 0})
 
 
 def test_one_of_a_group_leaves_the_others():
-    settings = SearchSettings(limits=Limits(max_depth=3)).changed({"limits": {"max_tokens": 60}, "merge": False})
+    settings = SearchSettings(limits=Limits(max_depth=3)).with_values({"limits": {"max_tokens": 60}, "merge": False})
     assert settings.limits == Limits(max_depth=3, max_tokens=60)
     assert not settings.merge
 

@@ -1,13 +1,14 @@
 """What each strategy selects on small frontiers worked out by hand."""
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pytest
 
 from etsearch.errors import ConfigError
 from etsearch.strategies import DVTS, ETS, ETSKV, STRATEGIES, BeamSearch, BestOfN, Rebase
-from etsearch.strategies.base import Frontier
+from etsearch.strategies.base import Frontier, KeepsToWidth, Selection, SharesByReward, completes_at_most_width
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, FinishReason
 
@@ -198,3 +199,41 @@ def test_inheriting_needs_clusters():
         ETS(lambda_d=0, inherit=True)
     with pytest.raises(ConfigError, match="nothing to inherit by"):
         ETSKV(inherit=True)
+
+
+@dataclass(frozen=True)
+class Everyone:
+    """A stranger's strategy, which says nothing beside what it must."""
+
+    needs_rewards = False
+    needs_clusters = False
+
+    def select(self, frontier, width):
+        del width
+        return Selection((1,) * len(frontier.nodes))
+
+
+@pytest.mark.parametrize(
+    ("strategy", "keeps_to_width", "temperature"),
+    [
+        (ETS(balance_temperature=0.5), True, 0.5),
+        (ETSKV(rounding="ceil"), False, 0.2),
+        (Rebase(0.7), True, 0.7),
+        (Rebase(rounding="round"), False, 0.2),
+        (BeamSearch(), False, None),
+        (BeamSearch(shrink=True), True, None),
+        (DVTS(), False, None),
+        (DVTS(shrink=True), True, None),
+        (BestOfN(), True, None),
+    ],
+)
+def test_what_strategies_say_beside(strategy, keeps_to_width, temperature):
+    assert isinstance(strategy, KeepsToWidth)
+    assert completes_at_most_width(strategy) is keeps_to_width
+    assert isinstance(strategy, SharesByReward) == (temperature is not None)
+    assert getattr(strategy, "balance_temperature", None) == temperature
+
+
+def test_a_strategy_need_not_say_more_than_it_must():
+    assert not isinstance(Everyone(), KeepsToWidth | SharesByReward)
+    assert not completes_at_most_width(Everyone())

@@ -9,12 +9,10 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from etsearch.embedders import EMBEDDERS
 from etsearch.errors import RecordError
-from etsearch.evaluation.replay import ReplayedDepth, replay_tree
+from etsearch.evaluation.replay import ReplayedDepth, open_embedder, replay_tree
 from etsearch.evaluation.run.folder import Run, first_problems, read_run, read_tree
 from etsearch.evaluation.run.record import SearchRecord
-from etsearch.evaluation.run.sources import check_sources
 from etsearch.strategies import STRATEGIES
 
 
@@ -30,7 +28,7 @@ def replay(
     for notice in read.notices:
         typer.echo(notice, err=True)
     STRATEGIES.create(strategy)
-    records = first_problems(read.finished(of, width), limit)
+    records = first_problems(read.with_trees(of, width), limit)
     if not records:
         raise RecordError(f"{run} holds no such tree; see what it holds with 'ets report {run}'")
     depths = asyncio.run(_replay(read, records, strategy))
@@ -52,8 +50,7 @@ def _row(depths: list[ReplayedDepth]) -> list[str]:
 
 
 async def _replay(run: Run, records: list[SearchRecord], strategy: str) -> list[ReplayedDepth]:
-    check_sources(run)
-    embedder = EMBEDDERS.create(run.recipe.embedder)
+    embedder = open_embedder(run)
     depths: list[ReplayedDepth] = []
     try:
         for record in records:

@@ -57,7 +57,7 @@ def _options_of(defaults: Any, before: str) -> list[inspect.Parameter]:
             continue
         kind = hint if hint in _PLAIN else str
         text = told[name][:1].upper() + told[name][1:]
-        option = typer.Option(help=f"{text}. By default {before}{_shown(getattr(defaults, name))}.")
+        option = typer.Option(help=f"{text}. By default {before}{_show(getattr(defaults, name))}.")
         made.append(
             inspect.Parameter(
                 name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[kind | None, option]
@@ -66,7 +66,7 @@ def _options_of(defaults: Any, before: str) -> list[inspect.Parameter]:
     return made
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(v.name for v in value) if isinstance(value, tuple) else f"{value}"

@@ -25,7 +25,7 @@ def view(
     read = read_run(run)
     for notice in read.notices:
         typer.echo(notice, err=True)
-    records = read.finished(strategy, width, seed)
+    records = read.with_trees(strategy, width, seed)
     chosen = of_problem(records, problem)
     if not chosen:
         known = ", ".join(list(dict.fromkeys(r.problem for r in records))[:8]) or "none"

@@ -48,7 +48,7 @@ class Dataset:
         text = json.dumps([[p.question, p.answer] for p in distinct])
         return cls(distinct, hashlib.sha256(text.encode()).hexdigest())
 
-    def chosen(self, levels: Iterable[str] = (), shuffle: int | None = None, limit: int | None = None) -> "Dataset":
+    def choose(self, levels: Iterable[str] = (), shuffle: int | None = None, limit: int | None = None) -> "Dataset":
         """Those of some levels (all if none are named), in an order of their own if shuffled, the first ``limit``.
 
         Raises:

@@ -11,14 +11,26 @@ from dataclasses import dataclass
 import numpy as np
 
 from etsearch.allocation import check_rewards
-from etsearch.embedders import Embedder
-from etsearch.errors import ConfigError
-from etsearch.evaluation.run.folder import StoredTree
+from etsearch.embedders import EMBEDDERS, Embedder
+from etsearch.errors import ConfigError, RecordError
+from etsearch.evaluation.run.folder import Run, StoredTree
 from etsearch.loop.frontier import build_frontier, select
 from etsearch.loop.result import DepthSummary
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
+from etsearch.registry import changes, sources
 from etsearch.strategies import Strategy
+
+
+def open_embedder(run: Run) -> Embedder:
+    """The embedder of a run, made anew.
+
+    Raises:
+        RecordError: it is in a file that is not what it was, so that its clusters would not be those of the run.
+    """
+    if changed := changes(run.manifest.sources, sources([(EMBEDDERS, run.recipe.embedder)])):
+        raise RecordError(f"{run.path} cannot be replayed: {'; '.join(changed)}")
+    return EMBEDDERS.create(run.recipe.embedder)
 
 
 @dataclass(frozen=True, slots=True)

@@ -173,10 +173,10 @@ class PipelineThread(ModelThread[_Job]):
         self.take(job)
         return job.future
 
-    def closed(self) -> EngineError:
+    def closed_error(self) -> EngineError:
         return EngineError("the engine is closed; make a new one")
 
-    def lost(self, error: Exception) -> EngineError:
+    def failure(self, error: Exception) -> EngineError:
         return EngineError(f"the embedded engine failed: {error}; make a new one")
 
     def _held(self) -> list[_Job]:
@@ -203,7 +203,7 @@ class PipelineThread(ModelThread[_Job]):
                     self._settle()
                 self._let_go()
             self._jobs += self._waiting
-            self._fail_all(self.closed())
+            self._fail_all(self.closed_error())
             self._let_go()
         finally:
             self._pipeline = None
@@ -226,7 +226,7 @@ class PipelineThread(ModelThread[_Job]):
 
     def _take_in(self) -> bool:
         """Starts what there is room for; waits for a request if there is none. False once the engine is closed."""
-        self._waiting += self._arrived(wait=not (self._jobs or self._waiting))
+        self._waiting += self._take_arrivals(wait=not (self._jobs or self._waiting))
         if self._is_ending:
             return False
         if not self._jobs:

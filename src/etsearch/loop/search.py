@@ -1,4 +1,8 @@
-"""The search: expand, score, select; completed trajectories vote. Knows protocols only."""
+"""The search. Its four verbs, each in a file of its own:
+
+expand (``expansion``) and score (``scoring``) every step of a depth, select (``frontier``) what goes on, and when it is
+over let the completed trajectories vote (``voting``). Knows protocols only.
+"""
 
 import asyncio
 import math
@@ -73,20 +77,6 @@ class _Search:
         self.speculation = Speculation(self.expander, settings.width, parts.strategy) if is_ahead else None
         self._mark = state.mark()
 
-    async def run(self) -> StopReason:
-        """Grows the tree to its end, and says why it ended."""
-        try:
-            with self.clock.phase("total"):
-                stop_reason = await self._grow()
-        except UnavailableError as error:
-            error.state = self.state.before(self._mark)
-            raise
-        finally:
-            if self.speculation:
-                self.speculation.drop()
-        self.state.seconds = self.clock.so_far()
-        return stop_reason
-
     async def _grow(self) -> StopReason:
         """Depth by depth: expand and score, then select. Says why it stopped."""
         widths = self.state.expansions if self.state.depths else {ROOT: self.settings.width}
@@ -123,6 +113,20 @@ class _Search:
             self.speculation.consider(expansion, draw)
         if self.early_stop.note(growth, expansion.node, draw):
             growth.stop()
+
+    async def run(self) -> StopReason:
+        """Grows the tree to its end, and says why it ended."""
+        try:
+            with self.clock.phase("total"):
+                stop_reason = await self._grow()
+        except UnavailableError as error:
+            error.state = self.state.before(self._mark)
+            raise
+        finally:
+            if self.speculation:
+                self.speculation.drop()
+        self.state.seconds = self.clock.so_far()
+        return stop_reason
 
     async def _write(self, growth: Growth) -> None:
         """Expands and scores all steps of a depth at once."""

@@ -122,7 +122,7 @@ class SearchSettings:
         """Plain values for JSON and YAML, of which ``of`` makes the settings again."""
         return dict(_adapter().dump_python(self, mode="json"))
 
-    def changed(self, values: Mapping[str, Any]) -> "SearchSettings":
+    def with_values(self, values: Mapping[str, Any]) -> "SearchSettings":
         """The settings with these values in place of their own; see ``of``."""
         return SearchSettings.of(lay_over(self.plain(), values))
 

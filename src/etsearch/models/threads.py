@@ -54,7 +54,7 @@ class ModelThread(ABC, Generic[J]):
         """Takes a job on. Raises what ``closed`` gives if the thread was stopped, or is gone."""
         with self._lock:
             if self._is_closed:
-                raise self.closed()
+                raise self.closed_error()
             self._inbox.put(job)
 
     def stop(self) -> None:
@@ -67,11 +67,11 @@ class ModelThread(ABC, Generic[J]):
             self._thread.join()
 
     @abstractmethod
-    def closed(self) -> EtsearchError:
+    def closed_error(self) -> EtsearchError:
         """What a caller is told of a model that is closed."""
 
     @abstractmethod
-    def lost(self, error: Exception) -> EtsearchError:
+    def failure(self, error: Exception) -> EtsearchError:
         """What callers are told where the thread itself failed."""
 
     @abstractmethod
@@ -82,7 +82,7 @@ class ModelThread(ABC, Generic[J]):
     def _held(self) -> Iterable[J]:
         """Jobs that were taken out of the inbox and are not answered."""
 
-    def _arrived(self, *, wait: bool) -> list[J]:
+    def _take_arrivals(self, *, wait: bool) -> list[J]:
         """The jobs that have come since; waits for one where told. Nothing comes after ``_is_ending``."""
         came: list[J] = []
         while not self._is_ending and (wait or not self._inbox.empty()):
@@ -100,5 +100,5 @@ class ModelThread(ABC, Generic[J]):
         except Exception as error:  # noqa: BLE001 - nobody must wait for a thread that is gone
             with self._lock:
                 self._is_closed = True
-            for job in [*self._held(), *self._arrived(wait=False)]:
-                Job.fail(job, self.lost(error))
+            for job in [*self._held(), *self._take_arrivals(wait=False)]:
+                Job.fail(job, self.failure(error))

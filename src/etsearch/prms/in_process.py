@@ -55,10 +55,10 @@ class Scorer(ModelThread[_Job]):
         self.take(job)
         return job.future
 
-    def closed(self) -> RewardError:
+    def closed_error(self) -> RewardError:
         return RewardError("the reward model is closed; make a new one")
 
-    def lost(self, error: Exception) -> RewardError:
+    def failure(self, error: Exception) -> RewardError:
         return RewardError(f"the reward model failed: {error}; make a new one")
 
     def _held(self) -> list[_Job]:
@@ -66,7 +66,7 @@ class Scorer(ModelThread[_Job]):
 
     def _serve(self) -> None:
         while not self._is_ending:
-            self._jobs = [job for job in self._arrived(wait=True) if not job.future.cancelled()]
+            self._jobs = [job for job in self._take_arrivals(wait=True) if not job.future.cancelled()]
             self._score(self._jobs)
 
     def _score(self, jobs: list[_Job]) -> None:

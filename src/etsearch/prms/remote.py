@@ -206,7 +206,7 @@ class RemoteRewardModel:
     ) -> None:
         positions = tuple(position for position, _ in mine.values())
         try:
-            figures = await self._queued(Asked(reading.up_to(positions[-1]), positions), question)
+            figures = await self._enqueue(Asked(reading.up_to(positions[-1]), positions), question)
             rewards = rewards_of(self.reader.family.head, figures)
         except BaseException as error:
             for key, (_, future) in mine.items():
@@ -223,7 +223,7 @@ class RemoteRewardModel:
         while len(self._kept) > KEPT_REWARDS:
             self._kept.popitem(last=False)
 
-    async def _queued(self, asked: Asked, question: str) -> NDArray[np.float64]:
+    async def _enqueue(self, asked: Asked, question: str) -> NDArray[np.float64]:
         """Puts a reading into the next request for its question's replica."""
         answer: asyncio.Future[NDArray[np.float64]] = asyncio.get_running_loop().create_future()
         waiting = self._waiting.setdefault((asyncio.get_running_loop(), question), [])

@@ -34,7 +34,7 @@ class Registry(Generic[T]):
 
     def register(self, name: str, make: Callable[..., T]) -> None:
         """Adds a part from Python. Raises ConfigError if the name is taken."""
-        if taken := self._named(name):
+        if taken := self._find(name):
             raise ConfigError(
                 f"there is a {self.kind} called {name!r} already, of {taken[0].origin}; choose another name"
             )
@@ -53,7 +53,7 @@ class Registry(Generic[T]):
         """All parts that have a name; one that cannot be loaded is among them, and says so when it is looked at."""
         return (*self._declared, *self._registered.values())
 
-    def _named(self, name: str) -> list[Entry[T]]:
+    def _find(self, name: str) -> list[Entry[T]]:
         return [entry for entry in self.entries() if entry.name == name]
 
     def entry(self, name: str) -> Entry[T]:
@@ -65,7 +65,7 @@ class Registry(Generic[T]):
         if ":" in name:
             make, source = load(name)
             return Entry(self.kind, name, source.path, lambda: make, source)
-        found = self._named(name)
+        found = self._find(name)
         if len(found) > 1:
             origins = " and ".join(entry.origin for entry in found)
             raise ConfigError(f"several packages have a {self.kind} called {name!r}: {origins}; uninstall one of them")
@@ -84,7 +84,7 @@ class Registry(Generic[T]):
             ConfigError: it is none.
         """
         taken = parse(text)
-        if taken.is_place or self._named(taken.name):
+        if taken.is_place or self._find(taken.name):
             return taken
         at_place = parse_in_module(text)
         is_there = at_place is not None and _is_module(taken.name)

@@ -7,7 +7,7 @@ worth f(S) - (p - lambda_b) C(S) / T, which is at most the optimum g(p) at that 
 
 The least price at which an optimum is within the budget (see `price`) gives the lowest of these bounds, and that
 optimum, with what the rest of the budget still pays for, is a good solution. Often it is as good as the bound. If not,
-much of the rest can be decided by the gap between the two (`undecided`); HiGHS decides about what is left, with the
+much of the rest can be decided by the gap between the two (`undecided_units`); HiGHS decides about what is left, with the
 budget as one more row.
 """
 
@@ -105,7 +105,7 @@ def _charge(units: Units, surcharge: float) -> Units:
 def fill(programme: Programme, leaves: list[int]) -> list[int]:
     """These leaves and more, while the budget pays for any: each time the one that adds most for what it costs."""
     units = Units.of(programme)
-    kept = units.spanned(leaves)
+    kept = units.span(leaves)
     room = programme.most_cost - sum(cost for cost, is_kept in zip(units.cost, kept, strict=True) if is_kept)
     while (best := _best_addition(units, kept, room)) is not None:
         for unit in units.path(best):

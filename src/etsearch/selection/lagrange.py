@@ -78,7 +78,7 @@ def _close(programme: Programme, found: Solution, at_price: Priced, deadline: fl
                 max(deadline - time.perf_counter(), LEAST_TIME_S),
                 needs_leaf=True,
                 budget=programme.most_cost,
-                start=units.spanned(np.flatnonzero(found.kept).tolist()),
+                start=units.span(np.flatnonzero(found.kept).tolist()),
                 step=budget.objective_step(programme),
             )
         except SolverError:
@@ -153,7 +153,7 @@ class _Search:
         return units.leaves[max(with_leaves, key=lambda u: above[u] + units.cluster_gain * len(units.covers[u]))]
 
     def _worth(self, leaves: list[int]) -> float:
-        return self.programme.objective(self.programme.keeping(leaves))
+        return self.programme.objective(self.programme.mask(leaves))
 
     def _optimum(self, relaxation: Relaxation) -> list[int]:
         """The units that an optimum of a component keeps. Raises TooManyError if it is better left to HiGHS."""

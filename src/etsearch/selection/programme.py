@@ -94,7 +94,7 @@ class Programme:
         _check_values("node_cost", self.node_cost, lambda position: f"node {position}")
         _check_total("the weights of the leaves", self.total_weight)
         _check_total("the costs of the nodes spanned by the leaves", self.total_cost)
-        object.__setattr__(self, "budget", self._checked_budget(budget))
+        object.__setattr__(self, "budget", self._check_budget(budget))
 
     def at_price(self, lambda_b: float) -> Self:
         """The same programme with another weight of the cost, finite and at least 0."""
@@ -102,7 +102,7 @@ class Programme:
 
     def with_budget(self, budget: float | None) -> Self:
         """The same programme with another budget. Raises ConfigError when not even the cheapest leaf is within it."""
-        return self._with("budget", self._checked_budget(budget))
+        return self._with("budget", self._check_budget(budget))
 
     def _with(self, name: str, value: float | None) -> Self:
         """A copy; it shares the arrays, and what was computed from them."""
@@ -110,7 +110,8 @@ class Programme:
         object.__setattr__(other, name, value)
         return other
 
-    def _checked_budget(self, budget: float | None) -> float | None:
+    def _check_budget(self, budget: float | None) -> float | None:
+        """The budget as a number. Raises ConfigError when not even the cheapest leaf is within it."""
         if budget is None:
             return None
         number = _number("budget", budget)
@@ -195,7 +196,7 @@ class Programme:
         """
         return self._with_ancestors(self.leaves[self._selection(kept)])
 
-    def keeping(self, places: Sequence[int]) -> NDArray[np.bool_]:
+    def mask(self, places: Sequence[int]) -> NDArray[np.bool_]:
         """``[num_leaves]`` bools, true at these places."""
         kept = np.zeros(self.num_leaves, dtype=np.bool_)
         kept[list(places)] = True

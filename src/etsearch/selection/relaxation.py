@@ -92,7 +92,7 @@ class Relaxation:
         """Raises the price of each cluster once, those with fewest members first, as far as the bound falls.
 
         From prices of 0 on, the bound falls by as much as a price rises, until the first member would be kept: by
-        the least `shortfall` of its members. This is the dual ascent of Erlenkotter (1978) for plant location.
+        the least shortfall of its members. This is the dual ascent of Erlenkotter (1978) for plant location.
         """
         for cluster in sorted(range(len(self.prize)), key=lambda k: len(self.members[k])):
             headroom = self.prize[cluster] - self.price[cluster]
@@ -147,7 +147,7 @@ def _groups(units: Units, tops: list[int]) -> list[list[int]]:
     top = list(range(units.num_units))
     leader = {unit: unit for unit in tops}
 
-    def led(unit: int) -> int:
+    def leader_of(unit: int) -> int:
         while leader[unit] != unit:
             leader[unit] = leader[leader[unit]]
             unit = leader[unit]
@@ -158,8 +158,8 @@ def _groups(units: Units, tops: list[int]) -> list[list[int]]:
         if units.parent[unit] != GROUND:
             top[unit] = top[units.parent[unit]]
         for cluster in units.covers[unit]:
-            leader[led(top[unit])] = led(first.setdefault(cluster, top[unit]))
+            leader[leader_of(top[unit])] = leader_of(first.setdefault(cluster, top[unit]))
     groups: dict[int, list[int]] = {}
     for unit in tops:
-        groups.setdefault(led(unit), []).append(unit)
+        groups.setdefault(leader_of(unit), []).append(unit)
     return list(groups.values())

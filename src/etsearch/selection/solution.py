@@ -45,7 +45,7 @@ def evaluate(programme: Programme, leaves: Sequence[int], status: Status) -> Sol
     Raises:
         SolverError: there is none among them, or they cost more than the budget.
     """
-    kept = programme.keeping(leaves)
+    kept = programme.mask(leaves)
     if not kept.any():
         raise SolverError(f"the solver kept none of {programme.num_leaves} leaves, though it must keep one: {_DEFECT}")
     if programme.kept_cost(kept) > programme.most_cost:

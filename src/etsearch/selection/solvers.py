@@ -1,4 +1,4 @@
-"""The solvers by name, and the two doors to them: `solve`, and `priced_for`."""
+"""The solvers by name, and the two doors to them: `solve`, and `price_for`."""
 
 import math
 import time
@@ -62,8 +62,8 @@ def price_for(
     several. Where not even the cheapest leaf and its ancestors meet the target, the answer is what all prices from
     the one returned on end with: the best solution among those of the least cost, ``programme.cheapest_cost``.
 
-    A budget (``programme.limited``) is another thing: the best solution that costs no more need not be optimal at any
-    price, and is often nearer to the target; this one is, and keeps what a price would keep.
+    A budget (``programme.with_budget``) is another thing: the best solution that costs no more need not be optimal at
+    any price, and is often nearer to the target; this one is, and keeps what a price would keep.
 
     Args:
         programme: what to select from; its own ``lambda_b`` does not count, a budget of its own does.

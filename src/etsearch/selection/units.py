@@ -126,7 +126,7 @@ class Units:
         units, covered = self.only(chosen), set(self.covers[top])
         return replace(units, covers=[[k for k in covers if k not in covered] for covers in units.covers])
 
-    def spanned(self, leaves: Iterable[int]) -> list[bool]:
+    def span(self, leaves: Iterable[int]) -> list[bool]:
         """``[num_units]`` whether the unit holds one of these leaves or lies above one that does. The ground does."""
         chosen = set(leaves)
         spanned = [not chosen.isdisjoint(held) for held in self.leaves]

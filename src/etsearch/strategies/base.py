@@ -33,7 +33,7 @@ class Frontier:
     total_width: int
     cache_tokens: int | None = None
 
-    def checked_rewards(self) -> NDArray[np.float64]:
+    def check_rewards(self) -> NDArray[np.float64]:
         """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""
         return check_rewards(self.rewards.tolist(), self.nodes.tolist())
 

@@ -6,7 +6,7 @@ from typing import final
 import numpy as np
 
 from etsearch.strategies.base import Frontier, Selection
-from etsearch.strategies.best_first import KeepsBest, best_first, split_evenly
+from etsearch.strategies.keeps_best import KeepsBest, by_falling_reward, split_evenly
 
 
 @final
@@ -24,11 +24,11 @@ class BeamSearch(KeepsBest):
     """
 
     def select(self, frontier: Frontier, width: int) -> Selection:
-        rewards = frontier.checked_rewards()
+        rewards = frontier.check_rewards()
         parts = self.number_kept(frontier.total_width)
         if self.shrink:
             parts = min(parts, width, len(rewards))
-        kept = best_first(rewards)[:parts]
+        kept = by_falling_reward(rewards)[:parts]
         widths = np.zeros(len(rewards), dtype=np.int64)
         widths[kept] = split_evenly(width if self.shrink else frontier.total_width, parts)[: len(kept)]
         return Selection(tuple(widths.tolist()))

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.strategies.base import Frontier, Selection
-from etsearch.strategies.best_first import KeepsBest, best_first, split_evenly
+from etsearch.strategies.keeps_best import KeepsBest, by_falling_reward, split_evenly
 from etsearch.tree import ROOT
 
 
@@ -26,14 +26,14 @@ class DVTS(KeepsBest):
     """
 
     def select(self, frontier: Frontier, width: int) -> Selection:  # noqa: ARG002 - each subtree has its own
-        rewards = frontier.checked_rewards()
+        rewards = frontier.check_rewards()
         shares = split_evenly(frontier.total_width, self.number_kept(frontier.total_width))
         subtree = _subtree(frontier, frontier.nodes, shares)
         completed = frontier.completed if self.shrink else frontier.completed[:0]
         spent = np.bincount(_subtree(frontier, completed, shares), minlength=len(shares))
         widths = np.zeros(len(rewards), dtype=np.int64)
         served: set[int] = set()
-        for position in best_first(rewards).tolist():
+        for position in by_falling_reward(rewards).tolist():
             tree = int(subtree[position])
             if tree not in served:
                 served.add(tree)

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, final, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from etsearch.allocation import Rounding, share
 from etsearch.errors import ConfigError
@@ -15,8 +16,8 @@ from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits
 from etsearch.strategies.leaves import LeafDraws, Leaves
 
 
-class _Form(NamedTuple):
-    """The programme's form, with everything decided that may be left out."""
+class Form(NamedTuple):
+    """The form of the programme: the settings that may be left out, as they are used."""
 
     lambda_b: float
     leaves: Leaves
@@ -91,10 +92,10 @@ class ETS:
             raise ConfigError(f"time_limit_s is {self.time_limit_s}; it must be above 0")
 
     @property
-    def form(self) -> _Form:
-        """What a setting is that was left out: the paper's form, or what a limit on KV tokens asks for."""
-        default = _Form(0.0, "steps", "tokens") if self._limit else _Form(1.0, "draws", "uniform")
-        return _Form(
+    def form(self) -> Form:
+        """As asked for; what was left out is the paper's, or what a limit on KV tokens asks for."""
+        default = Form(0.0, "steps", "tokens") if self._limit else Form(1.0, "draws", "uniform")
+        return Form(
             default.lambda_b if self.lambda_b is None else self.lambda_b,
             self.leaves or default.leaves,
             self.node_cost or default.node_cost,
@@ -126,17 +127,10 @@ class ETS:
             solution, notes = limit.solve(programme, frontier, width, self.solver, self.time_limit_s)
         seconds = time.perf_counter() - start
 
-        survivors = leaves.draws(solution.kept)
-        inherited = inherited_multiplicity(frontier, survivors, self.balance_temperature) if self.inherit else None
-        rewards = frontier.rewards[survivors].tolist()
-        widths = np.zeros(len(frontier.nodes), dtype=np.int64)
-        widths[survivors] = share(rewards, width, self.balance_temperature, self.rounding, inherited)
-        told: dict[str, float | str] = {
-            "objective": solution.objective,
-            "status": str(solution.status),
-            "solver_s": seconds,
-        }
-        return Selection(tuple(widths.tolist()), {**told, **notes})
+        survivors = leaves.draws(solution.kept)  # S
+        figures: dict[str, float | str] = {"objective": solution.objective, "status": str(solution.status)}
+        figures |= {"solver_s": seconds, **notes}
+        return Selection(self._reallocate(frontier, survivors, width), figures)
 
     def programme(self, frontier: Frontier, width: int) -> Programme:
         """The ETS programme of a frontier."""
@@ -144,7 +138,7 @@ class ETS:
 
     def _programme(self, frontier: Frontier, width: int, leaves: LeafDraws) -> Programme:
         tree, form = frontier.tree, self.form
-        rewards = frontier.checked_rewards()[leaves.first].tolist()
+        rewards = frontier.check_rewards()[leaves.first].tolist()
         clusters = np.zeros(len(frontier.nodes), dtype=np.int64) if frontier.clusters is None else frontier.clusters
         return Programme(
             parent=leaves.parent,
@@ -155,6 +149,14 @@ class ETS:
             lambda_b=form.lambda_b,
             lambda_d=self.lambda_d,
         )
+
+    def _reallocate(self, frontier: Frontier, survivors: NDArray[np.intp], width: int) -> tuple[int, ...]:
+        """``W'_i`` of the survivors, 0 of all others."""
+        multiplicity = inherited_multiplicity(frontier, survivors, self.balance_temperature) if self.inherit else None
+        rewards = frontier.rewards[survivors].tolist()
+        widths = np.zeros(len(frontier.nodes), dtype=np.int64)
+        widths[survivors] = share(rewards, width, self.balance_temperature, self.rounding, multiplicity)
+        return tuple(widths.tolist())
 
 
 @final

@@ -31,5 +31,5 @@ class Rebase:
         return self.rounding == "sequential"
 
     def select(self, frontier: Frontier, width: int) -> Selection:
-        rewards = frontier.checked_rewards().tolist()
+        rewards = frontier.check_rewards().tolist()
         return Selection(tuple(share(rewards, width, self.balance_temperature, self.rounding)))

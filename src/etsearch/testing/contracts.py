@@ -65,14 +65,14 @@ class _PartContract(ABC, Generic[_Part]):
         """The part under test, made anew for each check."""
 
     def _try(self, check: _Check) -> None:
-        async def tried() -> None:
+        async def try_out() -> None:
             part = self.make()
             try:
                 await check(part, self.case)
             finally:
                 await part.aclose()
 
-        asyncio.run(tried())
+        asyncio.run(try_out())
 
 
 class GeneratorContract(_PartContract[Generator]):

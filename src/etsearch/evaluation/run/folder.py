@@ -16,7 +16,6 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, final
 
 from filelock import FileLock, Timeout
@@ -28,7 +27,6 @@ from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.record import Key, SearchRecord
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.registry import Source
 from etsearch.types import Identity
 
 
@@ -51,7 +49,7 @@ class Run:
         switches = self.manifest.switches.get(f"{record.strategy} @ {record.width}", {})
         return self.recipe.settings(record.width, record.seed, switches)
 
-    def finished(
+    def with_trees(
         self, strategy: str | None = None, width: int | None = None, seed: int | None = None
     ) -> list[SearchRecord]:
         """The searches that came to an end and so have a tree: of one strategy (by label), width or seed, or of all."""
@@ -151,7 +149,7 @@ class RunWriter:
         text = json.dumps({"key": key, "resumed": resumed, "state": state.to_dict()})
         write_whole(self._checkpoint(key), text.encode())
 
-    def kept(self, key: Key) -> tuple[SearchState, int] | None:
+    def read_open(self, key: Key) -> tuple[SearchState, int] | None:
         """The state of a search that was under way, and how often it had been resumed; None if there is none."""
         file = self._checkpoint(key)
         if not file.exists():
@@ -192,7 +190,6 @@ def writing(
     asked: Mapping[str, Any],
     identities: Mapping[str, Identity],
     *,
-    sources: Mapping[str, Source] = MappingProxyType({}),
     clean: bool = False,
 ) -> Iterator[RunWriter]:
     """Opens a run folder for writing; begins it, or goes on with it.
@@ -202,7 +199,6 @@ def writing(
         recipe: what the run is to do.
         asked: what the user gave, for the record.
         identities: the data set and the models, by what they are; they must be those that the run was begun with.
-        sources: the files of the parts that are named by their place; they must be what they were.
         clean: whether damaged lines in the middle are set aside too, and what is half done thrown away.
 
     Raises:
@@ -216,7 +212,7 @@ def writing(
     for folder in (path / "trees", path / "open"):
         folder.mkdir(parents=True, exist_ok=True)
     with _lock(path):
-        _begin(path, Manifest.of(recipe, asked, identities, sources))
+        _begin(path, Manifest.of(recipe, asked, identities))
         writer = _writer(path, clean=clean)
         try:
             yield writer

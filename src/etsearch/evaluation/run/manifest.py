@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from etsearch.errors import RecordError
 from etsearch.evaluation.run.environment import environment
 from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.sources import origins_of, sources_of
 from etsearch.registry import Source, changes, reason_of
 from etsearch.types import Identity
 
@@ -44,7 +45,8 @@ class Manifest(BaseModel):
         cells: the specification of each arm, by ``LABEL @ WIDTH``; those asked for before among them.
         switches: the settings of each arm's searches that are not the recipe's, likewise.
         sources: the files of the parts that are named by their place, by that name.
-        sessions: what the user gave and the machine, each time that the run was begun or gone on with.
+        sessions: what the user gave, the packages of the parts, and the machine, each time that the run was begun or
+            gone on with.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -59,13 +61,7 @@ class Manifest(BaseModel):
     sessions: tuple[dict[str, Any], ...]
 
     @classmethod
-    def of(
-        cls,
-        recipe: Recipe,
-        asked: Mapping[str, Any],
-        identities: Mapping[str, Identity],
-        sources: Mapping[str, Source],
-    ) -> Self:
+    def of(cls, recipe: Recipe, asked: Mapping[str, Any], identities: Mapping[str, Identity]) -> Self:
         """The manifest of a run that begins now."""
         arms = {f"{arm.label} @ {arm.width}": arm for arm in recipe.arms()}
         return cls(
@@ -73,8 +69,8 @@ class Manifest(BaseModel):
             identities=dict(identities),
             cells={key: arm.specification for key, arm in arms.items()},
             switches={key: dict(arm.search) for key, arm in arms.items()},
-            sources=dict(sources),
-            sessions=({"asked": dict(asked), **environment()},),
+            sources=sources_of(recipe),
+            sessions=({"asked": dict(asked), "parts": origins_of(recipe), **environment()},),
         )
 
     @classmethod
@@ -113,7 +109,7 @@ class Manifest(BaseModel):
     @property
     def recipe(self) -> Recipe:
         """What the run was last asked for."""
-        return Recipe.recorded(self.resolved)
+        return Recipe.of_record(self.resolved)
 
     @property
     def specifications(self) -> dict[tuple[str, int], str]:

@@ -173,7 +173,7 @@ class Recipe(BaseModel):
         return recipe
 
     @classmethod
-    def recorded(cls, values: Mapping[str, Any]) -> Self:
+    def of_record(cls, values: Mapping[str, Any]) -> Self:
         """The recipe of a run that was made: its parts need not be here. Raises ConfigError if it is none."""
         try:
             return cls(**values)
@@ -222,7 +222,7 @@ class Recipe(BaseModel):
         for key in search or {}:
             if key not in known:
                 raise ConfigError(f"a search has no setting {key!r} of its own; those there are: {', '.join(known)}")
-        return self.search.changed({**(search or {}), "width": width, "seed": seed})
+        return self.search.with_values({**(search or {}), "width": width, "seed": seed})
 
     @property
     def flights(self) -> tuple[int, ...]:

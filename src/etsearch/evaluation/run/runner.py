@@ -15,7 +15,6 @@ from etsearch.evaluation.grading import GRADERS, grade, grade_all
 from etsearch.evaluation.run.folder import RunWriter, writing
 from etsearch.evaluation.run.recipe import Arm, Recipe
 from etsearch.evaluation.run.record import DepthFigures, Key, SearchRecord
-from etsearch.evaluation.run.sources import sources_of
 from etsearch.loop import Parts
 from etsearch.loop.events import Event, Expanded, Selected
 from etsearch.loop.result import SearchResult
@@ -92,7 +91,7 @@ class Outcome:
 
 def dataset_of(recipe: Recipe) -> Dataset:
     """The problems of a recipe."""
-    return open_dataset(recipe.data).chosen(recipe.levels, recipe.shuffle, recipe.limit)
+    return open_dataset(recipe.data).choose(recipe.levels, recipe.shuffle, recipe.limit)
 
 
 def blocks(recipe: Recipe, problems: tuple[Problem, ...]) -> Iterator[tuple[int, list[Task]]]:
@@ -148,7 +147,7 @@ async def evaluate(
         identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": parts.generator.identity}
         if parts.reward_model is not None:
             identities["reward model"] = parts.reward_model.identity
-        with writing(recipe.folder, recipe, asked or {}, identities, sources=sources_of(recipe), clean=clean) as writer:
+        with writing(recipe.folder, recipe, asked or {}, identities, clean=clean) as writer:
             on_start(writer)
             left = [task.key for task in wanted if _is_wanted(writer, task, retry_failed=retry_failed)]
             progress = Progress(len(wanted), len(wanted) - len(left), writer.records)
@@ -196,7 +195,7 @@ class _Runner:
 
     async def _search(self, task: Task) -> None:
         key = task.key
-        kept = self.writer.kept(key)
+        kept = self.writer.read_open(key)
         resumed = kept[1] + 1 if kept else 0
         state = kept[0] if kept else None
 

@@ -1,17 +1,19 @@
 """What beam search and DVTS have in common: a few nodes go on, the best by reward, and share the width evenly."""
 
 import math
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.errors import ConfigError
+from etsearch.strategies.base import Frontier, Selection
 
 
 @dataclass(frozen=True)
-class KeepsBest:
-    """A strategy that keeps ``k`` nodes.
+class KeepsBest(ABC):
+    """A strategy that keeps ``k`` nodes, and splits a width evenly among them.
 
     Attributes:
         keep: k (4 in the papers' "fixed" variant); None for ceil(sqrt(N)).
@@ -29,6 +31,10 @@ class KeepsBest:
         if self.keep is not None and self.keep < 1:
             raise ConfigError(f"keep is {self.keep}; it must be at least 1, or None for ceil(sqrt(width))")
 
+    @abstractmethod
+    def select(self, frontier: Frontier, width: int) -> Selection:
+        """See ``Strategy``."""
+
     @property
     def completes_at_most_width(self) -> bool:
         return self.shrink
@@ -43,6 +49,6 @@ def split_evenly(width: int, parts: int) -> list[int]:
     return [width // parts + (i < width % parts) for i in range(parts)]
 
 
-def best_first(rewards: NDArray[np.float64]) -> NDArray[np.int64]:
+def by_falling_reward(rewards: NDArray[np.float64]) -> NDArray[np.int64]:
     """Positions in falling order of reward; equal rewards keep their order."""
     return np.argsort(-rewards, kind="stable")
