@@ -7,8 +7,8 @@ worth f(S) - (p - lambda_b) C(S) / T, which is at most the optimum g(p) at that 
 
 The least price at which an optimum is within the budget (see `price`) gives the lowest of these bounds, and that
 optimum, with what the rest of the budget still pays for, is a good solution. Often it is as good as the bound. If not,
-much of the rest can be decided by the gap between the two (`undecided_units`); HiGHS decides about what is left, with the
-budget as one more row.
+much of the rest can be decided by the gap between the two (`undecided_units`); HiGHS decides about what is left, with
+the budget as one more row.
 """
 
 import math
