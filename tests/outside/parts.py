@@ -41,16 +41,11 @@ class Halving:
         return Selection(tuple(widths), {"kept": float(len(kept))})
 
 
-class Steady:
-    """Solves minimath by the scripted program, with another delimiter's name."""
-
-    def __new__(cls, delay_s: float = 0.0) -> ScriptedGenerator:
-        return ScriptedGenerator(
-            minimath.scripted.write_step,
-            format=minimath.FORMAT,
-            delay_s=delay_s,
-            read_question=minimath.read_problem,
-        )
+def steady(delay_s: float = 0.0) -> ScriptedGenerator:
+    """Solves minimath by the scripted program: a part may be made by a function."""
+    return ScriptedGenerator(
+        minimath.scripted.write_step, format=minimath.FORMAT, delay_s=delay_s, read_question=minimath.read_problem
+    )
 
 
 class Lengths:

@@ -21,7 +21,14 @@ from tests.doubles.http import running
 from tests.doubles.vllm import VllmDouble
 from tests.outside import parts as outside
 
-PARTS = ("--generator", "./parts.py:Steady", "--prm", "./parts.py:Lengths", "--embedder", "./parts.py:Hashes")
+PARTS = (
+    "--generator",
+    "./parts.py:steady(delay_s=0.001)",
+    "--prm",
+    "./parts.py:Lengths",
+    "--embedder",
+    "./parts.py:Hashes",
+)
 EVAL = ("eval", "./parts.py:few(count=3):validation", *PARTS, "--width", "4", "--no-early-stop", "--out", "run")
 BY_FILE = ("--strategy", "rebase,./parts.py:Halving(keep=2)")
 
@@ -81,7 +88,7 @@ def test_eval_replay_report_and_a_resumed_run(home):
     assert done.returncode == 0, done.stderr
     run = read_run(home / "run")
     assert set(run.manifest.sources) == {
-        f"./parts.py:{name}" for name in ("Halving", "Steady", "Lengths", "Hashes", "few")
+        f"./parts.py:{name}" for name in ("Halving", "steady", "Lengths", "Hashes", "few")
     }
     source = run.manifest.sources["./parts.py:Halving"]
     assert source.path == "./parts.py"
@@ -136,7 +143,7 @@ def test_sweep(home):
 
 
 def test_check(home):
-    done = ets(home, "check", "--generator", "./parts.py:Steady", "--prm", "./parts.py:Lengths")
+    done = ets(home, "check", "--generator", "./parts.py:steady(delay_s=0.001)", "--prm", "./parts.py:Lengths")
     assert done.returncode == 0, done.stdout + done.stderr
     assert "lengths on none" in done.stdout
 

@@ -1,7 +1,18 @@
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
 import pytest
 
+import etsearch
+from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.evaluation.datasets import DATASETS
+from etsearch.generators import GENERATORS
+from etsearch.prms import REWARD_MODELS
 from etsearch.registry import Registry, Specification, needs, parse
+from etsearch.strategies import STRATEGIES
 
 
 @pytest.mark.parametrize(
@@ -61,7 +72,7 @@ def test_create():
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("gone", "no part called 'gone'; choose one of plain, file:PATH, far"),
+        ("gone", "no part called 'gone', and none at all"),
         ("plain(colour=red)", "'plain' has no setting 'colour'; its settings: size"),
         ("file", "write the part as 'file:PATH', not 'file'"),
         ("plain:/x", "write the part as 'plain', not 'plain:/x'"),
@@ -82,3 +93,86 @@ def test_a_name_is_taken_once():
     parts = registry()
     with pytest.raises(ConfigError, match="called 'plain' already"):
         parts.register("plain", object)
+
+
+class Sized:
+    """A part that is a class.
+
+    Args:
+        size: how large; at least 1.
+        kind: which.
+        read: called with texts.
+    """
+
+    def __init__(
+        self,
+        size: int = 1,
+        kind: Literal["a", "b"] = "a",
+        read: Callable[[str], str] = str,
+        *,
+        share: float | None = None,
+    ) -> None:
+        self.values = size, kind, read, share
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """How long.
+
+    Attributes:
+        seconds: at least 0.
+    """
+
+    seconds: float = 2.0
+    times: int = 3
+
+
+def patient(path: Path, waiting: Waiting = Waiting(times=5)):
+    """Waits."""
+    return path, waiting
+
+
+@pytest.fixture
+def parts():
+    found = Registry("part", "etsearch.no_such_group")
+    found.register("sized", Sized)
+    found.register("patient", patient)
+    return found
+
+
+def test_settings_are_those_of_the_constructor(parts):
+    settings = parts.entry("sized").settings
+    assert {name: setting.default for name, setting in settings.items()} == {"size": 1, "kind": "a", "share": None}
+    assert settings["size"].help == "how large; at least 1"
+    assert parts.entry("sized").summary == "A part that is a class"
+    assert parts.create("sized(size=3, kind=b, share=0.5)").values == (3, "b", str, 0.5)
+    assert parts.create("sized(share=none)").values[3] is None
+    for text, message in (
+        ("sized(kind=c)", "the setting 'kind' of the part 'sized' is 'c': Input should be 'a' or 'b'"),
+        ("sized(size=many)", "the setting 'size' of the part 'sized' is 'many'"),
+        ("sized(read=str)", "has no setting 'read'; its settings: size, kind, share"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            parts.create(text)
+
+
+def test_a_dataclass_lends_its_fields(parts):
+    entry = parts.entry("patient")
+    assert (entry.argument, entry.usage) == ("PATH", "patient:PATH")
+    assert {name: setting.default for name, setting in entry.settings.items()} == {"seconds": 2.0, "times": 5}
+    assert entry.settings["seconds"].help == "at least 0"
+    assert parts.create("patient(seconds=0.5):/x") == (Path("/x"), Waiting(0.5, 5))
+    assert parts.create("patient:/x") == (Path("/x"), Waiting(2.0, 5))
+
+
+def test_none_declared_at_all_is_an_old_installation(parts):
+    with pytest.raises(ConfigError, match="install it again"):
+        parts.entry("rebase")
+
+
+def test_every_part_of_ours_tells_what_it_is():
+    for registry in (STRATEGIES, GENERATORS, REWARD_MODELS, EMBEDDERS, DATASETS):
+        for entry in registry.entries():
+            assert entry.origin == f"etsearch {etsearch.__version__}"
+            assert entry.summary, entry.name
+            assert all(setting.help for setting in entry.settings.values()), entry.name

@@ -17,7 +17,14 @@ def generator(
     max_num_seqs: int = 256,
     precision: Literal["f32", "bf16", "f16"] | None = "f32",
 ) -> OpenVinoGenerator:
-    """The shipped miniature model, in process; the settings are those of 'openvino'."""
+    """The shipped miniature model, in process.
+
+    Args:
+        cache_gb: size of the KV cache.
+        num_kv_blocks: the same in blocks of 32 tokens, for a small one.
+        max_num_seqs: sequences in a step at most.
+        precision: what the model computes in; f32 gives the same on every kind of CPU.
+    """
     return OpenVinoGenerator(
         str(minimath.model_path("policy")),
         cache_gb=cache_gb,

@@ -69,6 +69,11 @@ class Registry(Generic[T]):
         if len(found) > 1:
             origins = " and ".join(entry.origin for entry in found)
             raise ConfigError(f"several packages have a {self.kind} called {name!r}: {origins}; uninstall one of them")
+        if not found and not self._declared:
+            raise ConfigError(
+                f"there is no {self.kind} called {name!r}, and none at all: etsearch was installed before its sources "
+                "declared their parts; install it again (pip install)"
+            )
         if not found:
             known = ", ".join(dict.fromkeys(map(_usage, self.entries())))
             raise ConfigError(

@@ -109,17 +109,21 @@ class Entry(Generic[T]):
 
     @cached_property
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
-        parameters = inspect.signature(self.make).parameters.values()
-        named = (
-            inspect.Parameter.POSITIONAL_ONLY,
-            inspect.Parameter.POSITIONAL_OR_KEYWORD,
-            inspect.Parameter.KEYWORD_ONLY,
-        )
-        return {p.name: p for p in parameters if p.kind in named}
+        try:
+            signature = inspect.signature(self.make, eval_str=True)
+        except NameError:  # an annotation that is there for type checkers alone
+            signature = inspect.signature(self.make)
+        packed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        return {name: p for name, p in signature.parameters.items() if p.kind not in packed}
 
     @cached_property
     def _hints(self) -> Mapping[str, Any]:
-        return _hints_of(self.make)
+        """The types of the parameters; Any of one that does not tell."""
+        told = {name: parameter.annotation for name, parameter in self._parameters.items()}
+        return {
+            name: Any if hint is inspect.Parameter.empty or isinstance(hint, str) else hint
+            for name, hint in told.items()
+        }
 
     @cached_property
     def _argument(self) -> inspect.Parameter | None:
@@ -137,7 +141,7 @@ class Entry(Generic[T]):
         """What stands after the colon of a specification, such as ``PATH``; None if nothing does."""
         if self._argument is None:
             return None
-        hint = self._hints.get(self._argument.name)
+        hint = self._hints[self._argument.name]
         shown = [text for text in get_args(hint)[1:] if isinstance(text, str)] if get_origin(hint) is Annotated else []
         if get_origin(hint) is Literal:
             shown = ["|".join(map(str, get_args(hint)))]
@@ -151,7 +155,7 @@ class Entry(Generic[T]):
         for name, parameter in self._parameters.items():
             if parameter.default is inspect.Parameter.empty:
                 continue
-            hint = self._hints.get(name, Any)
+            hint = self._hints[name]
             if isinstance(hint, type) and is_dataclass(hint):
                 found |= {s.name: s for s in _fields_of(hint, parameter)}
             elif (readable := _readable(hint)) is not None:
@@ -216,23 +220,12 @@ class Entry(Generic[T]):
     def _arguments(self, argument: str | None) -> Sequence[Any]:
         if argument is None or self._argument is None:
             return ()
-        hint = _readable(self._hints.get(self._argument.name, Any))
+        hint = _readable(self._hints[self._argument.name])
         return (
             argument
             if hint is None
             else Setting(self._argument.name, hint, None).read(argument, str(self), "argument"),
         )
-
-
-def _hints_of(make: Callable[..., Any]) -> Mapping[str, Any]:
-    """The annotations of what a callable takes."""
-    if not isinstance(make, type):
-        return get_type_hints(make, include_extras=True)
-    try:
-        own = get_type_hints(make.__init__, include_extras=True)  # type: ignore[misc]
-    except NameError:  # of a dataclass whose module puts annotations off
-        own = {}
-    return {**get_type_hints(make, include_extras=True), **own} if is_dataclass(make) else own
 
 
 def _fields_of(group: type[Any], parameter: inspect.Parameter) -> Sequence[Setting]:
@@ -258,9 +251,12 @@ def _readable(hint: Any) -> Any:
 
 
 def attribute_help(of: Any) -> dict[str, str]:
-    """What a docstring says of attributes or arguments, in a sentence each."""
-    told = docstring_parser.parse(inspect.getdoc(of) or "", style=docstring_parser.DocstringStyle.GOOGLE)
-    return {p.arg_name: _sentence(p.description or "") for p in told.params}
+    """What the docstring of a function, or of a class and its bases, says of arguments or attributes, in a sentence."""
+    found: dict[str, str] = {}
+    for one in reversed(of.__mro__) if isinstance(of, type) else [of]:
+        told = docstring_parser.parse(one.__doc__ or "", style=docstring_parser.DocstringStyle.GOOGLE)
+        found |= {p.arg_name: _sentence(p.description or "") for p in told.params}
+    return found
 
 
 def _sentence(text: str) -> str:
