@@ -251,3 +251,14 @@ def test_reading_what_is_no_run(tmp_path):
         done = ets(command, str(tmp_path))
         assert done.returncode == 1
         assert "is no run" in done.stderr
+
+
+@pytest.mark.model
+def test_a_replay_knows_the_cache_of_the_engine(tmp_path):
+    pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
+    path = str(tmp_path / "run")
+    done = ets("eval", "minimath:validation", "--strategy", "rebase", "--width", "8", "--limit", "2", "--out", path)
+    assert done.returncode == 0, done.stderr
+    done = ets("replay", path, "--strategy", "ets(kv_budget=50%)")
+    assert done.returncode == 0, done.stderr
+    assert "2 recorded trees" in done.stdout

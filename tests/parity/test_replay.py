@@ -63,3 +63,17 @@ def test_trees_without_rewards_cannot_be_asked_for_them(tmp_path):
     assert len(replayed(tmp_path / "run", "best_of_n", "best_of_n")) > 6
     with pytest.raises(ConfigError, match="needs rewards at every depth"):
         replayed(tmp_path / "run", "best_of_n", "rebase")
+
+
+def test_a_share_of_the_cache_is_that_of_the_recorded_search(path):
+    run, record = read_run(path), next(r for r in read_run(path).records if r.strategy == "rebase")
+    stored, strategy = read_tree(path, record.key), STRATEGIES.create("ets(kv_budget=50%)")
+
+    def ask(cache_tokens):
+        return asyncio.run(replay_tree(stored, strategy, run.settings(record), LexicalEmbedder(), cache_tokens))
+
+    small, large = ask(600), ask(100_000)
+    assert sum(d.kv_tokens for d in small) < sum(d.kv_tokens for d in large)
+    with pytest.raises(ConfigError, match="does not tell the size of its KV cache"):
+        ask(record.cache_tokens)
+    assert record.model_copy(update={"engine": {"cache_capacity_tokens": 4096.0}}).cache_tokens == 4096
