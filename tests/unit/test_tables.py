@@ -8,6 +8,7 @@ import pytest
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.report import tables
 from etsearch.evaluation.report.results import Cell, Results
+from etsearch.evaluation.report.statistics import Interval
 from etsearch.evaluation.report.tables import gains
 from etsearch.evaluation.run.folder import Run
 from etsearch.evaluation.run.manifest import Manifest
@@ -254,3 +255,8 @@ def test_gains_are_against_the_first_of_the_same_width_and_flight():
     assert second["points"].startswith("+25.0 (")
     assert second["KV reduction"].startswith("3.00× (")
     assert (second["problems an hour"], second["throughput"]) == ("3,600", "2.00×")
+
+
+@pytest.mark.parametrize(("value", "shown"), [(-1e-17, "+0.0"), (0.0, "+0.0"), (-0.0004, "+0.0"), (-0.0006, "-0.1")])
+def test_nothing_has_one_sign_on_every_machine(value, shown):
+    assert tables.points(Interval(value, value, value, 1)) == f"{shown} ({shown} to {shown})"

@@ -37,7 +37,13 @@ def percent(interval: Interval) -> str:
 
 def points(interval: Interval) -> str:
     """A difference of shares in points with its interval: ``+0.3 (-1.2 to +1.8)``."""
-    return f"{100 * interval.value:+.1f} ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+    value, low, high = (_signed(100 * share) for share in (interval.value, interval.low, interval.high))
+    return f"{value} ({low} to {high})"
+
+
+def _signed(value: float) -> str:
+    """With its sign; what rounds to nothing is ``+0.0``, on whichever side a machine's last digits put it."""
+    return f"{round(value, 1) + 0.0:+.1f}"
 
 
 def times(interval: Interval) -> str:
