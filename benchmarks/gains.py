@@ -32,7 +32,7 @@ async def main():
     print(told(facts), end="\n\n")
     tables = []
     for name, factor in SHORTENED.items():
-        table = await measured(name, factor * options.problems)
+        table = await measure(name, factor * options.problems)
         tables.append({"recipe": name, **asdict(table)})
         print(table.markdown(), end="\n\n", flush=True)
     if options.json:
@@ -46,7 +46,7 @@ def parse_options():
     return parser.parse_args()
 
 
-async def measured(name, problems):
+async def measure(name, problems):
     """The table of a recipe's first problems."""
     with tempfile.TemporaryDirectory() as folder:
         changes = (f"limit={problems}", f"timed={problems}", f"out={folder}/{name}")

@@ -20,6 +20,7 @@ from tests.evaluations import searches
 
 from etsearch import minimath
 from etsearch.embedders import LexicalEmbedder
+from etsearch.evaluation.regrade import regrade
 from etsearch.evaluation.replay import replay_tree
 from etsearch.evaluation.report.results import Cell, Results
 from etsearch.evaluation.report.tables import depths, overview
@@ -81,6 +82,16 @@ def test_a_run_of_version_1_is_gone_on_with(old, tmp_path):
     for key, record in wanted.items():
         assert found[key]["tree"] == record["tree"]
         assert found[key]["usage"] == record["usage"]
+
+
+def test_a_run_of_version_1_that_is_graded_again_is_of_version_2(old):
+    before = read_run(old).records
+    assert regrade(old) == 0
+    run = read_run(old)
+    assert run.records == before
+    assert run.manifest.version == 2
+    assert run.manifest.sessions == read_run(OLD).manifest.sessions
+    assert run.recipe == read_run(OLD).recipe
 
 
 def test_a_later_version_is_refused(old):

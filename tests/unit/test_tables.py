@@ -257,6 +257,22 @@ def test_gains_are_against_the_first_of_the_same_width_and_flight():
     assert (second["problems an hour"], second["throughput"]) == ("3,600", "2.00×")
 
 
+def test_what_older_records_do_not_tell_is_left_open():
+    kept = {"kv_tokens", "generated_tokens", "num_calls", "prm_tokens"}
+    records = [
+        search(name, p, right=True, kv=kv, in_flight=2, finished_at=p + 1.0)
+        for name, kv in (("rebase", 600), ("ets", 200))
+        for p in range(4)
+    ]
+    old = [r.model_copy(update={"usage": {k: v for k, v in r.usage.items() if k in kept}}) for r in records]
+    table = gains(results(old))
+    second = dict(zip(table.header, cells_of(table, "ets"), strict=True))
+    assert [second[name] for name in ("while written", "requests", "scores", "wasted")] == ["–"] * 4
+    assert second["KV reduction"].startswith("3.00× (")
+    mixed = results([*records[:4], *old[4:6], *records[6:]])
+    assert mixed.reduction(Cell("ets", 4, 2), Cell("rebase", 4, 2), "kv_tokens_written").num_problems == 2
+
+
 @pytest.mark.parametrize(("value", "shown"), [(-1e-17, "+0.0"), (0.0, "+0.0"), (-0.0004, "+0.0"), (-0.0006, "-0.1")])
 def test_nothing_has_one_sign_on_every_machine(value, shown):
     assert tables.points(Interval(value, value, value, 1)) == f"{shown} ({shown} to {shown})"

@@ -10,6 +10,7 @@ import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -85,6 +86,12 @@ def open_dataset(text: str) -> Dataset:
 
 def minimath_problems(split: Literal["test", "validation", "train"]) -> Dataset:
     """The miniature world."""
+    return _minimath(split)
+
+
+@lru_cache(maxsize=3)
+def _minimath(split: Literal["test", "validation", "train"]) -> Dataset:
+    """Making the problems takes a second."""
     problems = [
         Problem(w.question, str(w.answer), f"minimath/{split}/{number}", str(w.level))
         for number, w in enumerate(minimath.world.problems(split, MINIMATH_PROBLEMS))

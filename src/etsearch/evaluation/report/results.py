@@ -106,7 +106,8 @@ class Results:
         return self.values(cell, lambda record: float(record.right[grader or self.grader]))
 
     def cost(self, cell: Cell, name: str) -> Values:
-        return self.values(cell, lambda record: float(record.usage[name]))
+        """A figure of the searches' usage; of those whose records tell it, for older ones lack some."""
+        return by_problem([r for r in self.cells.get(cell, ()) if name in r.usage], lambda r: float(r.usage[name]))
 
     def values(self, cell: Cell, figure: Callable[[SearchRecord], float]) -> Values:
         return by_problem(self.cells.get(cell, ()), figure)
@@ -121,12 +122,14 @@ class Results:
 
     def reduction(self, cell: Cell, other: Cell, cost: str = "kv_tokens") -> Interval:
         """How many times less a cell costs than another, on the same problems and seeds; by default in KV tokens."""
-        mine, others = self._on_common_problems(cell, other)
+        mine, others = self._on_common_problems(cell, other, lambda r: cost in r.usage)
         return ratio(*(by_problem(records, lambda r: float(r.usage[cost])) for records in (others, mine)))
 
-    def _on_common_problems(self, cell: Cell, other: Cell) -> tuple[list[SearchRecord], list[SearchRecord]]:
-        """The searches of two cells on the problems and seeds that both have."""
-        both = [{(r.problem, r.seed) for r in self.cells.get(c, ())} for c in (cell, other)]
+    def _on_common_problems(
+        self, cell: Cell, other: Cell, counts: Callable[[SearchRecord], bool] = lambda _: True
+    ) -> tuple[list[SearchRecord], list[SearchRecord]]:
+        """The searches of two cells on the problems and seeds that both have, of those that count."""
+        both = [{(r.problem, r.seed) for r in self.cells.get(c, ()) if counts(r)} for c in (cell, other)]
         common = both[0] & both[1]
         mine, others = ([r for r in self.cells.get(c, ()) if (r.problem, r.seed) in common] for c in (cell, other))
         return mine, others

@@ -265,10 +265,12 @@ def revise(path: Path, change: Callable[[SearchRecord], SearchRecord]) -> list[t
 
     Returns each record before and after. Raises RecordError if another process writes the run.
     """
-    Manifest.read(path)
+    Manifest.read(path)  # what is no run gets no lock
     with _lock(path):
         before = read_lines(path / "searches.jsonl", repair=True).records
         pairs = [(record, change(record)) for record in before]
+        # The manifest first: this version reads older lines, older ones do not read what is written now.
+        write_whole(path / "run.json", Manifest.read(path).upgrade().text().encode())
         lines = b"".join(after.model_dump_json().encode() + b"\n" for _, after in pairs)
         write_whole(path / "searches.jsonl", lines)
     return pairs

@@ -122,6 +122,10 @@ class Manifest(BaseModel):
         merged = {name: {**getattr(self, name), **getattr(now, name)} for name in ("cells", "switches", "sources")}
         return now.model_copy(update={**merged, "sessions": (*self.sessions, *now.sessions)})
 
+    def upgrade(self) -> "Manifest":
+        """The manifest once lines of this version stand in the folder."""
+        return self.model_copy(update={"version": VERSION})
+
     def differences(self, other: "Manifest", ignore: Collection[str] = ()) -> list[str]:
         """In what two runs differ that makes a search what it is: models, data, settings, files, what a label means."""
         old, new = self.essentials(ignore), other.essentials(ignore)

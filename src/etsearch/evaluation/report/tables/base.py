@@ -1,5 +1,6 @@
 """What a table of a report is, and how figures stand in one."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -28,6 +29,11 @@ class Table:
 def _line(cells: Row) -> str:
     """A row of a table; what stands in a cell must not end it."""
     return f"| {' | '.join(' '.join(cell.replace('|', chr(92) + '|').split()) for cell in cells)} |"
+
+
+def number(value: float, form: str, unit: str = "") -> str:
+    """A figure in a format; ``–`` where there is none, which is NaN."""
+    return "–" if math.isnan(value) else f"{value:{form}}{unit}"
 
 
 def percent(interval: Interval) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from etsearch.evaluation.report.results import Results
-from etsearch.evaluation.report.tables.base import Table, code
+from etsearch.evaluation.report.tables.base import Table, code, number
 from etsearch.loop.clock import PHASES
 
 
@@ -22,10 +22,8 @@ def engine(results: Results) -> Table:
         share = means[2] / means[1] if means[1] else float("nan")
         hits, asked = _mean_of(told, "prefix_hit_tokens"), _mean_of(told, "prefix_query_tokens")
         tells_hits = tells_hits or not math.isnan(hits)
-        figures = [f"{means[0]:.1f}", *(f"{m:,.0f}" for m in means[1:]), f"{share:.2f}", f"{hits / (asked or 1):.0%}"]
-        rows.append(
-            (str(cell.width), code(cell.strategy), *(f.replace("nan%", "–").replace("nan", "–") for f in figures))
-        )
+        figures = [number(means[0], ".1f"), *(number(m, ",.0f") for m in means[1:]), number(share, ".2f")]
+        rows.append((str(cell.width), code(cell.strategy), *figures, number(hits / (asked or 1), ".0%")))
     header: tuple[str, ...] = ("width", "strategy", "in flight", "predicted peak", "measured peak", "measured mean")
     header = (*header, "peak ÷ predicted")
     note = (

@@ -1,8 +1,10 @@
 """How many problems an hour, and what does each setting gain?"""
 
+import math
+
 from etsearch.evaluation.report.results import Cell, Results
 from etsearch.evaluation.report.statistics import mean
-from etsearch.evaluation.report.tables.base import Row, Table, code, points, times
+from etsearch.evaluation.report.tables.base import Row, Table, code, number, points, times
 
 
 def table_2(results: Results) -> Table:
@@ -68,9 +70,12 @@ def _first(results: Results, cell: Cell) -> Cell:
 
 
 def share_wasted(results: Results, cell: Cell) -> float:
-    """The share of the generated tokens that was written ahead and never used."""
-    unused, written = (sum(results.cost(cell, name).values()) for name in ("wasted_tokens", "generated_tokens"))
-    return unused / written if written else 0.0
+    """The share of the generated tokens that was written ahead and never used; NaN where no record tells it."""
+    unused, written = (results.cost(cell, name) for name in ("wasted_tokens", "generated_tokens"))
+    if not unused:
+        return math.nan
+    total = sum(written[problem] for problem in unused)
+    return sum(unused.values()) / total if total else 0.0
 
 
 def _gain_row(results: Results, cell: Cell, first: Cell) -> Row:
@@ -79,11 +84,12 @@ def _gain_row(results: Results, cell: Cell, first: Cell) -> Row:
         against = [
             points(results.gain(cell, first)),
             times(results.reduction(cell, first)),
-            f"{results.reduction(cell, first, 'kv_tokens_written').value:.2f}×",
+            number(results.reduction(cell, first, "kv_tokens_written").value, ".2f", "×"),
             f"{results.speedup(cell, first):.2f}×",
         ]
     peaks = [r.engine["peak_cache_tokens"] for r in results.cells[cell] if "peak_cache_tokens" in r.engine]
-    means = [f"{mean(results.cost(cell, name)).value:,.0f}" for name in ("kv_tokens", "num_requests", "num_scores")]
+    costs = [results.cost(cell, name) for name in ("kv_tokens", "num_requests", "num_scores")]
+    means = [number(mean(cost).value, ",.0f") for cost in costs]
     return (
         str(cell.width),
         code(cell.strategy),
@@ -93,7 +99,7 @@ def _gain_row(results: Results, cell: Cell, first: Cell) -> Row:
         means[0],
         *against[1:3],
         *means[1:],
-        f"{share_wasted(results, cell):.1%}",
+        number(share_wasted(results, cell), ".1%"),
         f"{max(peaks):,.0f}" if peaks else "–",
         f"{mean(results.values(cell, lambda r: r.seconds['total'])).value:.2f}",
         f"{results.problems_per_hour(cell):,.0f}",
