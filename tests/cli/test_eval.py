@@ -48,6 +48,7 @@ def straight(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_a_run_killed_at_several_moments_ends_as_one_never_stopped(tmp_path, straight):
     path = tmp_path / "killed"
     moments = [

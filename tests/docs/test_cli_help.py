@@ -4,9 +4,12 @@ import importlib.util
 import re
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.slow
 def test_the_help_in_the_documents_is_that_of_the_commands():
     spec = importlib.util.spec_from_file_location("make_cli_help", ROOT / "tools" / "make_cli_help.py")
     maker = importlib.util.module_from_spec(spec)

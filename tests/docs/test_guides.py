@@ -72,6 +72,7 @@ def test_python():
         assert done.stdout.strip()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("guide", ["strategies", "generators", "embedders", "datasets"])
 def test_a_part_in_one_file(guide, tmp_path):
     """Blocks that begin with a file's name are that file; then the commands are run as they stand."""

@@ -169,14 +169,20 @@ def test_check(home):
         ("./odd.py:number", "is no class and no function but 7"),
     ],
 )
-def test_what_cannot_be_used_is_named(home, specification, message):
+def test_what_cannot_be_used_is_named(home, monkeypatch, specification, message):
+    monkeypatch.chdir(home)
     (home / "raises.py").write_text("raise RuntimeError('not today')\n")
     (home / "half.py").write_text("class Halving(\n")
     (home / "odd.py").write_text(ODD)
-    done = ets(home, "solve", "--example", "--strategy", specification, "--generator", "scripted", "--prm", "scripted")
-    assert done.returncode == 2
-    assert message in done.stderr
-    assert "Traceback" not in done.stderr
+    with pytest.raises(ConfigError) as caught:
+        STRATEGIES.create(specification)
+    assert message in str(caught.value)
+
+
+def test_it_is_one_line_and_exit_code_two(home):
+    done = ets(home, "solve", "--example", "--strategy", "./gone.py:Halving", "--generator", "scripted")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "the file ./gone.py cannot be read" in done.stderr
 
 
 def test_from_python(home, monkeypatch):

@@ -445,6 +445,7 @@ def test_the_time_limit_must_be_above_0(time_limit_s):
         solve(programme(), time_limit_s=time_limit_s)
 
 
+@pytest.mark.slow
 def test_no_time_limit(solver):
     assert solve(programme(), solver=solver, time_limit_s=float("inf")).status is Status.OPTIMAL
 
