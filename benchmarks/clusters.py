@@ -251,12 +251,12 @@ def open_of(problem, width, tree, nodes, remaining):
     return Open(
         problem, width, view, remaining, texts,
         is_right=np.array([verdicts[path] for path in paths]),
-        truth={name: numbered(values) for name, values in truth.items()},
+        truth={name: number(values) for name, values in truth.items()},
         is_readable=np.array([read[path[-1]] is not None for path in paths]),
     )  # fmt: skip
 
 
-def numbered(values):
+def number(values):
     known = {}
     return np.array([known.setdefault(value, len(known)) for value in values], dtype=np.int64)
 
@@ -294,7 +294,7 @@ def labels_of(frontier):
             joined = linkage(distances, method) if len(texts) > 1 else None
             for cut in CUTS:
                 labels = [0] if joined is None else fcluster(joined, cut, "distance").tolist()
-                yield f"{method} {cut:g}, {count} step{'s' * (count > 1)}", numbered(labels)
+                yield f"{method} {cut:g}, {count} step{'s' * (count > 1)}", number(labels)
 
 
 def outcome_of(frontier, labels, without):
@@ -328,7 +328,7 @@ def enter(variant, frontier, labels, selected, differs):
     readable = np.flatnonzero(frontier.is_readable)
     for truth in TRUTHS:
         if len(readable) > 1:
-            pair = (numbered(labels[readable].tolist()), numbered(frontier.truth[truth][readable].tolist()))
+            pair = (number(labels[readable].tolist()), number(frontier.truth[truth][readable].tolist()))
             variant.agreement[truth].append(adjusted_rand_index(*pair))
     variant.selected.append(selected)
     variant.differs.append(differs)
@@ -339,9 +339,9 @@ def enter(variant, frontier, labels, selected, differs):
 
 def rows_of(opens, variants, plain):
     """A row a variant; every difference is against ETS-KV at the same share of KV kept."""
-    numbers = numbered([o.problem for o in opens])
+    numbers = number([o.problem for o in opens])
     with_right = np.array([o.is_right.any() for o in opens])
-    weights = np.vstack([np.ones(len(opens)), resampled(numbers)])
+    weights = np.vstack([np.ones(len(opens)), resample(numbers)])
     base = curves(np.array(plain.selected), weights, with_right)
     rows = [{"variant": "none (ETS-KV)", **at_equal_kv(base, None)}]
     for name, variant in variants.items():
@@ -358,7 +358,7 @@ def rows_of(opens, variants, plain):
     return rows
 
 
-def resampled(numbers):
+def resample(numbers):
     """How often every frontier counts in each resampling of the problems: [resamplings, frontiers]."""
     count = int(numbers.max()) + 1
     drawn = np.random.default_rng(0).multinomial(count, np.full(count, 1 / count), RESAMPLINGS)
@@ -374,10 +374,10 @@ def curves(selected, weights, with_right):
 def at_equal_kv(curve, base):
     figures = {}
     for kept, (name, (place, base_place)) in product(KEPT, FIGURES.items()):
-        values = interpolated(curve, place, kept)
+        values = interpolate(curve, place, kept)
         figures[f"{name} at {kept:g}"] = value_of(values[0])
         if base is not None:
-            change = values - interpolated(base, base_place, kept)
+            change = values - interpolate(base, base_place, kept)
             interval = np.nanpercentile(change[1:], (2.5, 97.5)) if np.isfinite(change[0]) else (np.nan, np.nan)
             figures[f"{name} at {kept:g}, change"] = [value_of(value) for value in (change[0], *interval)]
     return figures
@@ -387,7 +387,7 @@ def value_of(number):
     return float(number) if np.isfinite(number) else None
 
 
-def interpolated(curve, place, kept):
+def interpolate(curve, place, kept):
     """The figure where that share of KV is kept, by resampling; NaN where no lambda_b of the grid leads there."""
     out = []
     for shares, values in zip(curve[0], curve[place], strict=True):

@@ -42,7 +42,7 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from facts import machine, told
+from facts import in_words, machine
 
 from etsearch.embedders import EMBEDDERS
 from etsearch.evaluation.datasets import DATASETS
@@ -106,7 +106,7 @@ async def main():
         if options.width in (None, width)
     ]
     facts = machine("openvino", "openvino-genai")
-    print(told(facts), end="\n\n")
+    print(in_words(facts), end="\n\n")
     print(HEAD)
     rows = []
     for case in cases:
@@ -320,12 +320,12 @@ async def searched(problems, models, case, recording):
                 watch=watch,
             )
 
-    with keeping(case) as keep:
+    with open_run(case) as keep:
         return await spent(work() for _ in range(case.in_flight))
 
 
 @contextmanager
-def keeping(case):
+def open_run(case):
     """Gives a function that makes the listener of a search, which keeps the state as a run does."""
     recipe = Recipe(data=DATA, strategies=(StrategyEntry(strategy=case.strategy),), widths=(case.width,))
     with tempfile.TemporaryDirectory() as folder, writing(Path(folder), recipe, {}, {}) as writer:

@@ -14,6 +14,6 @@ def machine(*packages):
     return {key: facts[key] for key in ("started_at", "cpu", "cores", "python", "etsearch")} | versions | commit
 
 
-def told(facts):
+def in_words(facts):
     """The same in one line."""
     return "; ".join(f"{key}: {value}" for key, value in facts.items())

@@ -14,7 +14,7 @@ import tempfile
 from dataclasses import asdict
 from pathlib import Path
 
-from facts import machine, told
+from facts import in_words, machine
 
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.report.tables import gains
@@ -29,7 +29,7 @@ SHORTENED = {"gains": 2, "gains-256": 1, "speculation": 1}
 async def main():
     options = parse_options()
     facts = machine("openvino", "openvino-genai", "numpy")
-    print(told(facts), end="\n\n")
+    print(in_words(facts), end="\n\n")
     tables = []
     for name, factor in SHORTENED.items():
         table = await measure(name, factor * options.problems)

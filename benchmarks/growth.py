@@ -28,7 +28,7 @@ from types import SimpleNamespace
 from unittest.mock import patch
 
 import numpy as np
-from facts import machine, told
+from facts import in_words, machine
 
 from etsearch.embedders.lexical import LexicalEmbedder
 from etsearch.loop import clock, run_search
@@ -72,7 +72,7 @@ class Row:
 async def main():
     options = parse_options()
     facts = machine()
-    print(told(facts), end="\n\n")
+    print(in_words(facts), end="\n\n")
     print(HEAD)
     rows, slopes = [], {}
     await searched("ets", 16, 1, (options.depth, 16))  # imports what is imported late
@@ -169,7 +169,7 @@ async def measured(strategy, cases, options):
     sizes, seconds = [], []
     for width, num_searches in cases:
         sizes.append(width * num_searches)
-        if (expected_s := extrapolated(sizes, seconds)) > options.patience_s:
+        if (expected_s := extrapolate(sizes, seconds)) > options.patience_s:
             print(
                 f"{strategy:8} {width:5} {num_searches:8} not measured: it would take some {expected_s:.0f} CPU seconds"
             )
@@ -179,7 +179,7 @@ async def measured(strategy, cases, options):
         seconds.append(time.process_time() - started)
 
 
-def extrapolated(sizes, seconds):
+def extrapolate(sizes, seconds):
     """What the last size takes, by those before it; linear at least, quadratic at most."""
     if len(seconds) < 2:
         return 0.0

@@ -7,7 +7,7 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from facts import told
+from facts import in_words
 
 from etsearch.evaluation.report.tables import Table, code
 
@@ -40,7 +40,9 @@ def selection():
     header = (*header, "CBC ÷ lagrange, median", "worst")
     worst = max(row["largest_difference"] for row in record["rows"])
     note = f"Milliseconds, building the programme included. Largest difference between two optima: {worst:.0e}."
-    yield Table("Selection: `benchmarks/selection.py`", header, rows, f"{note} {told(record['machine'])}.").markdown()
+    yield Table(
+        "Selection: `benchmarks/selection.py`", header, rows, f"{note} {in_words(record['machine'])}."
+    ).markdown()
 
 
 _SOLVERS = [(solver, which) for solver in ("lagrange", "highs", "cbc") for which in ("median_ms", "worst_ms")]
@@ -114,7 +116,7 @@ def busy():
     header = (*header, "generator ÷ search", "generator + PRM ÷ search", "both ÷ search", "models' CPU ÷ search's")
     note = (
         "The searches, and fresh models that get exactly their requests with no controller between. Generator and PRM "
-        f"share the cores. {told(record['machine'])}."
+        f"share the cores. {in_words(record['machine'])}."
     )
     yield Table("How busy searches keep their models: `benchmarks/engine_busy.py`", header, rows, note).markdown()
 
@@ -131,7 +133,7 @@ def growth():
     note = (
         f"Widths {min(r['width'] for r in ends)} to {max(r['width'] for r in ends)} alone, and "
         f"1 to {max(r['searches'] for r in record['rows'])} searches at once. Slope of the logarithms against nodes: 1 "
-        f"is linear. {told(record['machine'])}."
+        f"is linear. {in_words(record['machine'])}."
     )
     header = ("strategy, what grows", "figure", "slope", "of the last step")
     yield Table("How the controller grows: `benchmarks/growth.py`", header, rows, note).markdown()
@@ -142,7 +144,7 @@ def gains():
     for number, values in enumerate(record["tables"]):
         table = Table(f"`recipes/{values['recipe']}.yaml`, shortened", values["header"], values["rows"], values["note"])
         if number == 0:
-            yield f"## The gains beyond the paper: `benchmarks/gains.py`\n\n{told(record['machine'])}."
+            yield f"## The gains beyond the paper: `benchmarks/gains.py`\n\n{in_words(record['machine'])}."
         yield (table if number == 0 else replace(table, note="")).markdown("###")
 
 
