@@ -26,7 +26,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import numpy as np
-from facts import machine, told
+from facts import in_words, machine
 
 from etsearch.diversity import cluster_texts
 from etsearch.diversity.clusters import DEFAULT_THRESHOLD
@@ -214,7 +214,7 @@ def report(facts, rows, parts):
         f"right clusters; {facts['share_left_out']:.1%} of all steps cannot be read and are left out"
     )
     print(f"{BATCH} steps: median of {facts['repetitions']} sets, the embedders in turn")
-    print(told(machine(*PACKAGES)), end="\n\n")
+    print(in_words(machine(*PACKAGES)), end="\n\n")
     width = max(len(part.label) for part in parts)
     heads = ["right", *(part.label for part in parts)]
     head = "".join(f"  {name:>{max(7, len(name))}}" for name in heads)
