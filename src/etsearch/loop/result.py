@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
 from etsearch.answers import Vote
@@ -75,8 +75,7 @@ class Spent:
 
     def plus(self, **more: int) -> "Spent":
         """With more of some of them."""
-        now = {f.name: getattr(self, f.name) + more.pop(f.name, 0) for f in fields(Spent)}
-        return Spent(**now, **more)
+        return replace(self, **{name: getattr(self, name) + count for name, count in more.items()})
 
 
 @dataclass(frozen=True, kw_only=True)
