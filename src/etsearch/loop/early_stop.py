@@ -65,7 +65,8 @@ class EarlyStop:
     """
 
     def __init__(self, state: SearchState, settings: SearchSettings, strategy: Strategy) -> None:
-        self._state, self._tree, self._settings, self._strategy = state, state.tree, settings, strategy
+        self._state, self._tree, self._settings = state, state.tree, settings
+        self._keeps_to_width = completes_at_most_width(strategy)
         self._vote = RunningVote(state, settings)
         self._num_ended = self._num_missing = 0
         self._most = 1.0
@@ -101,4 +102,4 @@ class EarlyStop:
         width = self._settings.width
         if depth == self._settings.limits.max_depth or self._num_ended >= width:
             return self._num_missing
-        return width - self._num_ended if completes_at_most_width(self._strategy) else math.inf
+        return width - self._num_ended if self._keeps_to_width else math.inf
