@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
 from etsearch.answers import Vote
@@ -72,10 +72,6 @@ class Spent:
     prm_tokens: int = 0
     num_cancelled: int = 0
     wasted_tokens: int = 0
-
-    def plus(self, **more: int) -> "Spent":
-        """With more of some of them."""
-        return replace(self, **{name: getattr(self, name) + count for name, count in more.items()})
 
 
 @dataclass(frozen=True, kw_only=True)

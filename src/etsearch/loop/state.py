@@ -28,7 +28,7 @@ class SearchState:
         ended: nodes at which trajectories ended, in the order of their ending, and why.
         failures: requests that failed for good.
         depths: the depths that are over.
-        spent: what it asked its parts for.
+        counts: what it asked its parts for, by the names of ``Spent``; it grows with every request.
         seconds: wall-clock by phase up to the last depth that is over.
     """
 
@@ -36,7 +36,7 @@ class SearchState:
     ended: dict[int, EndReason] = field(default_factory=dict)
     failures: list[Failure] = field(default_factory=list)
     depths: list[DepthSummary] = field(default_factory=list)
-    spent: Spent = field(default_factory=Spent)
+    counts: dict[str, int] = field(default_factory=lambda: asdict(Spent()))
     seconds: dict[str, float] = field(default_factory=dict)
 
     @property
@@ -47,9 +47,15 @@ class SearchState:
         last = self.depths[-1]
         return {node: width for node, width in zip(last.nodes, last.widths, strict=True) if width > 0}
 
+    @property
+    def spent(self) -> Spent:
+        """What it asked its parts for so far."""
+        return Spent(**self.counts)
+
     def spend(self, **more: int) -> None:
         """Counts what the parts were asked for, by the names of ``Spent``."""
-        self.spent = self.spent.plus(**more)
+        for name, count in more.items():
+            self.counts[name] += count
 
     def before(self, mark: "Mark") -> "SearchState":
         """The state as it was at a mark; what happened since is not in it."""
@@ -58,7 +64,7 @@ class SearchState:
             ended=dict(list(self.ended.items())[: mark.num_ended]),
             failures=self.failures[: mark.num_failures],
             depths=list(self.depths),
-            spent=mark.spent,
+            counts=asdict(mark.spent),
             seconds=dict(self.seconds),
         )
 
@@ -70,7 +76,7 @@ class SearchState:
     def usage(self) -> Usage:
         """What the search cost up to the last depth that is over."""
         return Usage(
-            **asdict(self.spent),
+            **self.counts,
             **KvFigures.total(self.depths).kv,
             peak_kv_tokens=max((d.kv_tokens for d in self.depths), default=0),
             seconds=self.seconds,
@@ -93,7 +99,7 @@ class SearchState:
             "ended": [[node, str(reason)] for node, reason in self.ended.items()],
             "failures": [asdict(f) for f in self.failures],
             "depths": [d.plain() for d in self.depths],
-            "spent": asdict(self.spent),
+            "spent": dict(self.counts),
             "seconds": dict(self.seconds),
         }
 
@@ -112,7 +118,7 @@ class SearchState:
                 ended={int(node): EndReason(reason) for node, reason in plain["ended"]},
                 failures=[Failure(**f) for f in plain["failures"]],
                 depths=[DepthSummary.of(d) for d in plain["depths"]],
-                spent=Spent(**plain["spent"]),
+                counts=asdict(Spent(**plain["spent"])),
                 seconds=dict(plain["seconds"]),
             )
         except (KeyError, TypeError, ValueError, IndexError) as error:
