@@ -177,3 +177,29 @@ def test_every_part_of_ours_tells_what_it_is():
         for entry in ours:
             assert entry.summary, entry.name
             assert all(setting.help for setting in entry.settings.values()), entry.name
+
+
+def test_signatures_of_all_kinds(parts):
+    def by_keyword(*, path: Path, size: int = 1):
+        return path, size
+
+    def for_checkers(size: "NoSuchType" = 1, share: "float" = 0.5):  # noqa: F821
+        return size, share
+
+    def lends_nothing(waiting: Waiting = None):
+        return waiting
+
+    for make in (by_keyword, for_checkers, lends_nothing, print):
+        parts.register(make.__name__, make)
+    parts.register("odd", type("Odd", (), {"__call__": None}).__call__ or iter)
+    assert parts.create("by_keyword(size=2):/x") == (Path("/x"), 2)
+    assert parts.create("for_checkers(size=2)") == ("2", 0.5)
+    assert parts.create("lends_nothing") is None
+    with pytest.raises(ConfigError, match="the part 'odd' does not tell what it takes"):
+        parts.create("odd")
+
+
+@pytest.mark.parametrize("name", ["a:b", "a b", "beam(keep=2)", "", "./x.py:Y", "a-b"])
+def test_a_name_that_can_be_none(parts, name):
+    with pytest.raises(ConfigError, match=r"can be no name of a part|is no specification"):
+        parts.register(name, plain)

@@ -33,7 +33,9 @@ class Registry(Generic[T]):
         self._registered: dict[str, Entry[T]] = {}
 
     def register(self, name: str, make: Callable[..., T]) -> None:
-        """Adds a part from Python. Raises ConfigError if the name is taken."""
+        """Adds a part from Python. Raises ConfigError if the name is taken, or can be none."""
+        if parse(name) != Specification(name) or ":" in name:
+            raise ConfigError(f"{name!r} can be no name of a {self.kind}; use letters, digits and '_'")
         if taken := self._find(name):
             raise ConfigError(
                 f"there is a {self.kind} called {name!r} already, of {taken[0].origin}; choose another name"
@@ -47,7 +49,7 @@ class Registry(Generic[T]):
 
     def _entry_of(self, point: metadata.EntryPoint) -> Entry[T]:
         origin = f"{point.dist.name} {point.dist.version}" if point.dist else "a package"
-        return Entry(self.kind, point.name, origin, point.load)
+        return Entry(self.kind, point.name.replace("-", "_"), origin, point.load)
 
     def entries(self) -> tuple[Entry[T], ...]:
         """All parts that have a name; one that cannot be loaded is among them, and says so when it is looked at."""

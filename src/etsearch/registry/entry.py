@@ -111,10 +111,16 @@ class Entry(Generic[T]):
     def _parameters(self) -> Mapping[str, inspect.Parameter]:
         try:
             signature = inspect.signature(self.make, eval_str=True)
-        except NameError:  # an annotation that is there for type checkers alone
-            signature = inspect.signature(self.make)
+        except Exception:  # noqa: BLE001 - an annotation that is there for type checkers alone raises what it will
+            signature = self._plain_signature()
         packed = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         return {name: p for name, p in signature.parameters.items() if p.kind not in packed}
+
+    def _plain_signature(self) -> inspect.Signature:
+        try:
+            return inspect.signature(self.make)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{self} does not tell what it takes: {error}. Name a class or a function") from error
 
     @cached_property
     def _hints(self) -> Mapping[str, Any]:
@@ -156,7 +162,7 @@ class Entry(Generic[T]):
             if parameter.default is inspect.Parameter.empty:
                 continue
             hint = self._hints[name]
-            if isinstance(hint, type) and is_dataclass(hint):
+            if isinstance(hint, type) and is_dataclass(hint) and isinstance(parameter.default, hint):
                 found |= {s.name: s for s in _fields_of(hint, parameter)}
             elif (readable := _readable(hint)) is not None:
                 found[name] = Setting(name, readable, parameter.default, told.get(name, ""))
@@ -203,7 +209,12 @@ class Entry(Generic[T]):
             into = values if setting.group is None else groups.setdefault(setting.group, {})
             into[key] = setting.read(given, str(self))
         values |= {name: replace(self._parameters[name].default, **given) for name, given in groups.items()}
-        return self._make_with(self._arguments(argument), values)
+        if argument is None or self._argument is None:
+            return self._make_with((), values)
+        given = self._read_argument(self._argument, argument)
+        if self._argument.kind is inspect.Parameter.KEYWORD_ONLY:
+            return self._make_with((), {**values, self._argument.name: given})
+        return self._make_with((given,), values)
 
     def _make_with(self, arguments: Sequence[Any], values: Mapping[str, Any]) -> T:
         try:
@@ -217,15 +228,9 @@ class Entry(Generic[T]):
             where = f"{Path(last.filename).name}, line {last.lineno}"
             raise ConfigError(f"{self} failed when it was made ({where}): {type(error).__name__}: {error}") from error
 
-    def _arguments(self, argument: str | None) -> Sequence[Any]:
-        if argument is None or self._argument is None:
-            return ()
-        hint = _readable(self._hints[self._argument.name])
-        return (
-            argument
-            if hint is None
-            else Setting(self._argument.name, hint, None).read(argument, str(self), "argument"),
-        )
+    def _read_argument(self, parameter: inspect.Parameter, argument: str) -> Any:
+        hint = _readable(self._hints[parameter.name])
+        return argument if hint is None else Setting(parameter.name, hint, None).read(argument, str(self), "argument")
 
 
 def _fields_of(group: type[Any], parameter: inspect.Parameter) -> Sequence[Setting]:
