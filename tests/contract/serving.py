@@ -19,7 +19,7 @@ QUICK = "connect_timeout_s=1, patience_s=5"
 
 
 @contextlib.asynccontextmanager
-async def made(registry, specification):
+async def open_part(registry, specification):
     part = registry.create(specification)
     try:
         yield part
@@ -27,7 +27,7 @@ async def made(registry, specification):
         await part.aclose()
 
 
-async def asked(generator, **changes):
+async def make_request(generator, **changes):
     values = {"prefix": tuple(await generator.encode_prompt(PROBLEM.question)), "num_continuations": 2}
     values |= {"max_tokens": 300, "stop": ("\n",), "seed": 1}
     return GenerateRequest(**(values | changes))
@@ -38,7 +38,7 @@ def settings(width=8, seed=2, **more):
     return SearchSettings(width, seed=seed, early_stop=False, **more)
 
 
-async def searched(generator, strategy="rebase", reward_model=None, **more):
+async def search(generator, strategy="rebase", reward_model=None, **more):
     return await run_search(
         PROBLEM,
         generator=generator,
@@ -50,13 +50,13 @@ async def searched(generator, strategy="rebase", reward_model=None, **more):
     )
 
 
-async def searched_over(folder, kind, name, strategy):
+async def search_over(folder, kind, name, strategy):
     with running(kind(folder), kind(folder)) as (policy, prm):
         async with (
-            made(GENERATORS, f"{name}:{policy.url}") as generator,
-            made(REWARD_MODELS, f"{name}:{prm.url}") as reward_model,
+            open_part(GENERATORS, f"{name}:{policy.url}") as generator,
+            open_part(REWARD_MODELS, f"{name}:{prm.url}") as reward_model,
         ):
-            return await searched(generator, strategy, reward_model)
+            return await search(generator, strategy, reward_model)
 
 
 def shape(result):

@@ -7,6 +7,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from typing import final
 
 import numpy as np
 import pytest
@@ -18,9 +19,11 @@ from etsearch.generators._openvino_thread import PipelineThread
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.loop.watch import EngineWatch
 from etsearch.prms import REWARD_MODELS
-from etsearch.prms.families import PrmFamily
+from etsearch.prms.families import PrmFamily, find_family
+from etsearch.prms.in_process import InProcessRewardModel
 from etsearch.prms.log_probability import LogProbabilityRewardModel
-from etsearch.types import FinishReason, GenerateRequest, Sampling, Step, Trajectory
+from etsearch.prms.reading import PrmReader
+from etsearch.types import FinishReason, GenerateRequest, Identity, Sampling, Step, Trajectory
 from tests.contract.tiny_models import QUESTION, STOP, model_path, request
 
 pytestmark = pytest.mark.model
@@ -199,7 +202,7 @@ def test_room_counts_a_shared_prefix_once_it_is_computed():
     room.take(second)
     assert room.num_held == 8
     assert not room.has_room(Need.of(prefix, 1, 26))  # it would compute the prefix once more
-    room.computed(1000)
+    room.count_computed(1000)
     assert room.num_held == 8  # each keeps its copy
     assert room.has_room(Need.of(prefix, 2, 26))
     assert not room.has_room(Need.of(prefix, 3, 26))
@@ -430,14 +433,47 @@ async def test_closing_the_reward_model():
         await model.score(next(trajectories(1)), 0)
 
 
+class Spoilt:
+    """The network of the reward model; its figures are what ``spoil`` makes of them."""
+
+    def __init__(self, network):
+        self.network, self.spoil = network, lambda figures: figures
+
+    def figures(self, sequences):
+        for batch, figures in self.network.figures(sequences):
+            yield batch, self.spoil(figures)
+
+
+@final
+class SpoiltRewardModel(InProcessRewardModel):
+    """The reward model over a network that a test can spoil."""
+
+    identity = Identity("spoilt")
+
+    def __init__(self):
+        from etsearch.prms.openvino import OpenVinoCodec, OpenVinoNetwork
+
+        folder = model_path("prm")
+        reader = PrmReader(find_family(None, folder.name, folder), OpenVinoCodec(folder))
+        self.network = Spoilt(OpenVinoNetwork(folder, reader.family.head, reader.label_ids, max_batch=64))
+        super().__init__(reader, self.network, None)
+
+
+@pytest.fixture
+async def spoilt():
+    model = SpoiltRewardModel()
+    yield model
+    await model.aclose()
+
+
 @pytest.mark.parametrize("shape", [(2,), (3, 2), (1, 1, 2)])
-async def test_an_output_of_another_shape_is_an_error_for_all_who_wait(prm, monkeypatch, shape):
-    monkeypatch.setattr(prm._scorer._network, "_infer", lambda *_: np.zeros(shape))
+async def test_an_output_of_another_shape_is_an_error_for_all_who_wait(spoilt, shape):
+    spoilt.network.spoil = lambda _: np.zeros(shape)
     for trajectory in trajectories(2):
         with pytest.raises(RewardError, match="failed"):
-            await prm.score(trajectory, 0)
-    monkeypatch.undo()
-    assert (await prm.score(trajectory, 0)).rewards
+            await spoilt.score(trajectory, 0)
+    spoilt.network.spoil = lambda figures: figures
+    assert (await spoilt.score(trajectory, 0)).rewards
 
 
 async def test_the_reward_model_refuses_words_it_cannot_read():
@@ -456,11 +492,10 @@ async def test_a_packed_tree_scores_as_its_trajectories_one_by_one(prm):
         assert scores.rewards == pytest.approx(alone.rewards, abs=1e-5)
 
 
-async def test_logits_that_are_no_numbers(prm, monkeypatch):
-    real = prm._scorer._network._infer
-    monkeypatch.setattr(prm._scorer._network, "_infer", lambda *a: real(*a) * math.nan)
+async def test_logits_that_are_no_numbers(spoilt):
+    spoilt.network.spoil = lambda figures: [rows * math.nan for rows in figures]
     with pytest.raises(RewardError, match="no numbers"):
-        await prm.score(next(trajectories(1)), 0)
+        await spoilt.score(next(trajectories(1)), 0)
 
 
 def family(**changes):

@@ -94,7 +94,7 @@ def test_a_reward_model_says_what_runs_it(reward_model):
         assert identity.num_parameters == 868_224
 
 
-async def asked(generator, **changes):
+async def make_request(generator, **changes):
     prefix = tuple(await generator.encode_prompt(PROBLEM.question))
     values = {"prefix": prefix, "num_continuations": 3, "max_tokens": 200, "stop": ("\n",), "seed": 5} | changes
     return GenerateRequest(**values)
@@ -108,14 +108,14 @@ async def spells(generator, continuation):
 
 
 async def test_ids_spell_the_text(generator):
-    for continuation in await generator.generate(await asked(generator)):
+    for continuation in await generator.generate(await make_request(generator)):
         assert continuation.finish_reason is FinishReason.STEP
         assert continuation.text.endswith("\n")
         assert await spells(generator, continuation)
 
 
 async def test_generator_reaches_the_token_limit(generator):
-    for continuation in await generator.generate(await asked(generator, max_tokens=4)):
+    for continuation in await generator.generate(await make_request(generator, max_tokens=4)):
         is_told = continuation.log_probability is not None or not hasattr(generator, "codec")
         assert len(continuation.token_ids) == 4 if is_told else 0 < len(continuation.token_ids) <= 4
 
@@ -131,13 +131,13 @@ async def test_a_closed_generator_says_so():
     await generator.aclose()
     await generator.aclose()
     with pytest.raises(EngineError, match="closed"):
-        await generator.generate(await asked(generator))
+        await generator.generate(await make_request(generator))
 
 
 async def test_generator_writes_up_to_the_answer(generator):
     prefix = await generator.encode_prompt(PROBLEM.question)
     for _ in range(12):
-        (step,) = await generator.generate(await asked(generator, prefix=tuple(prefix), num_continuations=1))
+        (step,) = await generator.generate(await make_request(generator, prefix=tuple(prefix), num_continuations=1))
         prefix = [*prefix, *step.token_ids]
         if step.finish_reason is not FinishReason.STEP or "answer is" in step.text:
             break
@@ -148,4 +148,4 @@ async def test_generator_refuses_a_request_that_makes_no_sense(generator):
     for change in ({"num_continuations": 0}, {"max_tokens": 0}, {"stop": ("",)}, {"prefix": ()}):
         if type(generator) is not ScriptedGenerator:
             with pytest.raises(ConfigError):
-                await generator.generate(await asked(generator, **change))
+                await generator.generate(await make_request(generator, **change))

@@ -8,7 +8,7 @@ from etsearch.errors import (
     ConfigError,
 )
 from etsearch.generators import GENERATORS
-from tests.contract.serving import QUICK, asked, made, searched, shape
+from tests.contract.serving import QUICK, make_request, open_part, search, shape
 from tests.doubles.http import running
 from tests.doubles.vllm import VllmDouble
 
@@ -17,8 +17,8 @@ async def test_a_tree_stays_on_one_replica_and_trees_spread(folder):
     doubles = [VllmDouble(folder) for _ in range(3)]
     with running(*doubles):
         address = ",".join(double.url for double in doubles)
-        async with made(GENERATORS, f"vllm:{address}") as generator:
-            await asyncio.gather(*(searched(generator) for _ in range(6)))
+        async with open_part(GENERATORS, f"vllm:{address}") as generator:
+            await asyncio.gather(*(search(generator) for _ in range(6)))
     seeds = [[body["seed"] for body in double.posts("/v1/completions")] for double in doubles]
     assert all(seeds)
     roots = [found.count(seeds[0][0]) for found in seeds]
@@ -28,10 +28,10 @@ async def test_a_tree_stays_on_one_replica_and_trees_spread(folder):
 
 
 async def test_a_dead_replicas_trees_move(folder):
-    straight = await searched(GENERATORS.create("scripted"))
+    straight = await search(GENERATORS.create("scripted"))
     doubles = [VllmDouble(folder) for _ in range(2)]
     with running(*doubles):
-        async with made(GENERATORS, f"vllm({QUICK}):{doubles[0].url},{doubles[1].url}") as generator:
+        async with open_part(GENERATORS, f"vllm({QUICK}):{doubles[0].url},{doubles[1].url}") as generator:
             for double in doubles:
                 double.trouble = lambda call, double=double: dies_after_three(double)
 
@@ -39,7 +39,7 @@ async def test_a_dead_replicas_trees_move(folder):
                 is_first = all(other is double or not other.posts("/v1/completions") for other in doubles)
                 return "drop" if is_first and len(double.posts("/v1/completions")) >= 3 else None
 
-            result = await searched(generator)
+            result = await search(generator)
     assert all(double.posts("/v1/completions") for double in doubles)
     assert shape(result) == shape(straight)
 
@@ -54,15 +54,15 @@ async def test_replicas_must_serve_one_model(folder):
 
 async def test_a_replica_that_is_away_from_the_start_is_left_out(server, caplog):
     specification = f"vllm({QUICK}):http://127.0.0.1:9,{server.url}"
-    async with made(GENERATORS, specification) as generator:
-        assert len(await generator.generate(await asked(generator))) == 2
+    async with open_part(GENERATORS, specification) as generator:
+        assert len(await generator.generate(await make_request(generator))) == 2
     assert "a replica is away" in caplog.text
 
 
 async def test_a_replica_that_tells_no_figures_for_once_changes_no_totals(folder):
     doubles = [VllmDouble(folder), VllmDouble(folder)]
     with running(*doubles):
-        async with made(GENERATORS, f"vllm:{doubles[0].url},{doubles[1].url}") as generator:
+        async with open_part(GENERATORS, f"vllm:{doubles[0].url},{doubles[1].url}") as generator:
             for double in doubles:
                 double.hits = 1000
             first = (await generator.stats()).prefix_hit_tokens

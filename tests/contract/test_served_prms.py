@@ -14,27 +14,30 @@ from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
 from etsearch.prms import REWARD_MODELS
 from etsearch.strategies import STRATEGIES
-from tests.contract.serving import PROBLEM, QUICK, made, searched, settings, trajectory
+from tests.contract.serving import PROBLEM, QUICK, open_part, search, settings, trajectory
 from tests.doubles import world
 from tests.doubles.http import RefusedError, running
 from tests.doubles.vllm import VllmDouble
 
 
 async def test_a_step_is_scored_once_and_siblings_go_out_as_a_batch(server):
-    async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model, made(GENERATORS, "scripted") as generator:
-        result = await searched(generator, reward_model=reward_model)
+    async with (
+        open_part(REWARD_MODELS, f"vllm:{server.url}") as reward_model,
+        open_part(GENERATORS, "scripted") as generator,
+    ):
+        result = await search(generator, reward_model=reward_model)
         distinct = {result.tree.trajectory(node).text.strip() for node in range(1, len(result.tree))}
         assert reward_model.num_scored == len(distinct)
         prompts = [tuple(ids) for body in server.posts("/v1/completions") for ids in body["prompt"]]
         assert len(prompts) == len(set(prompts)) == len(distinct)
         assert reward_model.num_requests < len(distinct)
         before = reward_model.num_requests
-        await searched(generator, reward_model=reward_model)
+        await search(generator, reward_model=reward_model)
         assert reward_model.num_requests == before, "every reward is known"
 
 
 async def test_a_failed_score_is_asked_for_again(server):
-    async with made(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as reward_model:
+    async with open_part(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as reward_model:
         trajectory = etsearch.types.Trajectory(PROBLEM.question, (etsearch.types.Step("The answer is 3."),))
 
         def trouble(call):
@@ -60,7 +63,7 @@ async def test_one_bad_trajectory_of_a_batch_is_lost_alone(server):
         return real(body)
 
     server.post_completions = post
-    async with made(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as reward_model:
+    async with open_part(REWARD_MODELS, f"vllm({QUICK}):{server.url}") as reward_model:
         texts = ("1 + 1 = 2 cups.\n", "unreadable\n", "The answer is 2.")
         for text in texts:  # so that all are tokenised, and go out together
             await reward_model.reader.read(trajectory(text), 0)
@@ -76,7 +79,7 @@ async def test_searches_that_a_server_ends_together_keep_a_state_each(server):
             raise RefusedError(503, "gone")
 
     server.trouble = trouble
-    async with made(REWARD_MODELS, f"vllm(patience_s=0.1):{server.url}") as reward_model:
+    async with open_part(REWARD_MODELS, f"vllm(patience_s=0.1):{server.url}") as reward_model:
         searches = [
             run_search(
                 PROBLEM,
@@ -99,7 +102,7 @@ def shape_of(state):
 
 
 async def test_a_trajectory_that_the_prm_cannot_hold(server):
-    async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
+    async with open_part(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
         long = etsearch.types.Trajectory(PROBLEM.question, (etsearch.types.Step("x" * world.CONTEXT),))
         with pytest.raises(RewardError, match=f"does not fit the reward model's {world.CONTEXT}") as caught:
             await reward_model.score(long, 0)
@@ -119,7 +122,7 @@ async def test_an_answer_that_is_none_is_an_error_and_no_dropped_node(folder, br
     with running(VllmDouble(folder, pools=True)) as server:
         real = server.post_pooling
         server.post_pooling = lambda body: break_it(real(body))
-        async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
+        async with open_part(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
             trajectory = etsearch.types.Trajectory(PROBLEM.question, (etsearch.types.Step("The answer is 3."),))
             with pytest.raises(RewardError, match=message):
                 await reward_model.score(trajectory, 0)
@@ -128,8 +131,8 @@ async def test_an_answer_that_is_none_is_an_error_and_no_dropped_node(folder, br
 async def test_rows_of_tags_only_are_told_apart(folder):
     with running(VllmDouble(folder, pools=True, tags_only=True), VllmDouble(folder)) as (pooling, plain):
         async with (
-            made(REWARD_MODELS, f"vllm:{pooling.url}") as reward_model,
-            made(REWARD_MODELS, f"vllm:{plain.url}") as other,
+            open_part(REWARD_MODELS, f"vllm:{pooling.url}") as reward_model,
+            open_part(REWARD_MODELS, f"vllm:{plain.url}") as other,
         ):
             steps = tuple(etsearch.types.Step(text) for text in ("2 + 1 = 3 cups.\n", "The answer is 3."))
             trajectory = etsearch.types.Trajectory(PROBLEM.question, steps)
@@ -147,7 +150,7 @@ async def test_a_family_that_a_route_cannot_ask_for(server):
 
 async def test_a_score_that_nobody_waits_for_is_taken_back(server):
     server.trouble = lambda call: 60.0 if call.path == "/v1/completions" else None
-    async with made(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
+    async with open_part(REWARD_MODELS, f"vllm:{server.url}") as reward_model:
         task = asyncio.create_task(reward_model.score(trajectory("1 + 1 = 2 cups.\n"), 0))
         while not server.posts("/v1/completions"):  # noqa: ASYNC110 - the double tells nobody
             await asyncio.sleep(0.01)

@@ -22,7 +22,7 @@ from etsearch.prms import REWARD_MODELS
 from etsearch.prms.scripted import ScriptedRewardModel
 from etsearch.strategies import STRATEGIES
 from etsearch.types import EndReason, StopReason
-from tests.contract.serving import PROBLEM, QUICK, asked, made, searched, searched_over, settings, shape
+from tests.contract.serving import PROBLEM, QUICK, make_request, open_part, search, search_over, settings, shape
 from tests.doubles import world
 from tests.doubles.http import RefusedError, running
 from tests.doubles.openai import PlainDouble
@@ -33,15 +33,15 @@ from tests.doubles.vllm import VllmDouble
 @pytest.mark.parametrize("strategy", ["rebase", "ets", "best_of_n", "dvts"])
 async def test_a_search_over_a_server_is_that_of_the_same_model_in_process(folder, strategy):
     """The doubles' model is the scripted one, its PRM likewise: same seeds, same tokens, same tree."""
-    straight = await searched(GENERATORS.create("scripted"), strategy)
-    result = await searched_over(folder, VllmDouble, "vllm", strategy)
+    straight = await search(GENERATORS.create("scripted"), strategy)
+    result = await search_over(folder, VllmDouble, "vllm", strategy)
     assert shape(result) == shape(straight)
     assert not result.failures
     assert result.engine.peak_cache_tokens == 1024
 
 
 async def test_a_search_over_sglang(folder):
-    result = await searched_over(folder, SglangDouble, "sglang", "ets")
+    result = await search_over(folder, SglangDouble, "sglang", "ets")
     assert result.answer
     assert not result.failures
     assert result.engine.prefix_hit_tokens > 0
@@ -51,9 +51,9 @@ async def test_a_search_over_sglang(folder):
 
 
 async def test_what_one_expansion_sends(server):
-    async with made(GENERATORS, f"vllm:{server.url}") as generator:
-        await generator.generate(await asked(generator, num_continuations=5))
-        await generator.generate(await asked(generator, num_continuations=3, sampling=etsearch.Sampling(0.0)))
+    async with open_part(GENERATORS, f"vllm:{server.url}") as generator:
+        await generator.generate(await make_request(generator, num_continuations=5))
+        await generator.generate(await make_request(generator, num_continuations=3, sampling=etsearch.Sampling(0.0)))
     sampled, greedy = server.posts("/v1/completions")
     assert (sampled["n"], sampled["seed"], sampled["stop"], sampled["top_k"]) == (5, 1, ["\n"], -1)
     assert greedy["n"] == 1
@@ -62,13 +62,13 @@ async def test_what_one_expansion_sends(server):
 async def test_sglang_seeds(folder):
     """Where seeds are obeyed one for all would make all continuations equal: each is sent with its own."""
     with running(SglangDouble(folder), SglangDouble(folder, deterministic=False, old_names=True)) as (exact, free):
-        async with made(GENERATORS, f"sglang:{exact.url}") as generator:
-            some = await generator.generate(await asked(generator, num_continuations=8))
-            assert some == await generator.generate(await asked(generator, num_continuations=8))
+        async with open_part(GENERATORS, f"sglang:{exact.url}") as generator:
+            some = await generator.generate(await make_request(generator, num_continuations=8))
+            assert some == await generator.generate(await make_request(generator, num_continuations=8))
             assert len({c.text for c in some}) > 1
             assert (await generator.stats()).cache_capacity_tokens == 8192
-        async with made(GENERATORS, f"sglang(log_probabilities=false):{free.url}") as generator:
-            one, two = [await generator.generate(await asked(generator, num_continuations=8)) for _ in range(2)]
+        async with open_part(GENERATORS, f"sglang(log_probabilities=false):{free.url}") as generator:
+            one, two = [await generator.generate(await make_request(generator, num_continuations=8)) for _ in range(2)]
             assert one != two
             assert one[0].log_probability is None
     (body, _) = exact.posts("/generate")
@@ -87,8 +87,8 @@ async def test_what_can_be_retried_is(server):
         return found
 
     server.trouble = trouble
-    async with made(GENERATORS, f"vllm(patience_s=60):{server.url}") as generator:
-        assert len(await generator.generate(await asked(generator))) == 2
+    async with open_part(GENERATORS, f"vllm(patience_s=60):{server.url}") as generator:
+        assert len(await generator.generate(await make_request(generator))) == 2
     assert len(server.posts("/v1/completions")) == 6
     assert next(troubles, None) is None
 
@@ -103,8 +103,8 @@ async def test_a_pause_that_the_server_asks_for_is_kept(server):
                 raise RefusedError(429, "slow down", {"retry-after": "0.5"})
 
     server.trouble = trouble
-    async with made(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
-        await generator.generate(await asked(generator))
+    async with open_part(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
+        await generator.generate(await make_request(generator))
     assert times[1] - times[0] >= 0.5
 
 
@@ -125,9 +125,9 @@ async def test_what_cannot_be_retried_is_not(server, status, message, error):
             raise RefusedError(status, message)
 
     server.trouble = trouble
-    async with made(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
+    async with open_part(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
         with pytest.raises(error, match=message.replace("'", ".")):
-            await generator.generate(await asked(generator))
+            await generator.generate(await make_request(generator))
     assert len(server.posts("/v1/completions")) == 1
 
 
@@ -137,9 +137,9 @@ async def test_a_server_that_fails_at_one_request_only(server):
             raise RefusedError(500, "kernel error")
 
     server.trouble = trouble
-    async with made(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
+    async with open_part(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
         with pytest.raises(EngineError, match="kernel error, 3 times"):
-            await generator.generate(await asked(generator))
+            await generator.generate(await make_request(generator))
 
 
 async def test_a_branch_that_does_not_fit_is_cut_and_says_so(server):
@@ -148,24 +148,24 @@ async def test_a_branch_that_does_not_fit_is_cut_and_says_so(server):
             raise RefusedError(400, "This model's maximum context length is 400 tokens.")
 
     server.trouble = trouble
-    async with made(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
-        result = await searched(generator)
+    async with open_part(GENERATORS, f"vllm({QUICK}):{server.url}") as generator:
+        result = await search(generator)
     assert {t.end_reason for t in result.trajectories} == {EndReason.LENGTH}
     assert all("maximum context length is 400" in failure.reason for failure in result.failures)
 
 
 async def test_a_server_that_answers_too_late(server):
     server.trouble = lambda call: 2.0 if call.path == "/v1/completions" else None
-    async with made(GENERATORS, f"vllm(read_timeout_s=0.2):{server.url}") as generator:
+    async with open_part(GENERATORS, f"vllm(read_timeout_s=0.2):{server.url}") as generator:
         with pytest.raises(EngineTimeoutError, match="read_timeout_s") as caught:
-            await generator.generate(await asked(generator))
+            await generator.generate(await make_request(generator))
     assert caught.value.retryable
 
 
 async def test_a_cancelled_request_reaches_the_server(server):
     server.trouble = lambda call: 60.0 if call.path == "/v1/completions" else None
-    async with made(GENERATORS, f"vllm:{server.url}") as generator:
-        task = asyncio.create_task(generator.generate(await asked(generator)))
+    async with open_part(GENERATORS, f"vllm:{server.url}") as generator:
+        task = asyncio.create_task(generator.generate(await make_request(generator)))
         while not server.posts("/v1/completions"):  # noqa: ASYNC110 - the double tells nobody
             await asyncio.sleep(0.01)
         task.cancel()
@@ -180,15 +180,15 @@ async def test_a_cancelled_request_reaches_the_server(server):
 
 async def test_no_more_requests_are_in_flight_than_allowed(server):
     server.trouble = lambda call: 0.05 if call.path == "/v1/completions" else None
-    async with made(GENERATORS, f"vllm(max_in_flight=3):{server.url}") as generator:
-        await asyncio.gather(*[generator.generate(await asked(generator, seed=i)) for i in range(12)])
+    async with open_part(GENERATORS, f"vllm(max_in_flight=3):{server.url}") as generator:
+        await asyncio.gather(*[generator.generate(await make_request(generator, seed=i)) for i in range(12)])
     assert server.most_at_once == 3
 
 
 # The double that dies may leave connections that it was just taking in.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 async def test_a_server_that_dies_in_mid_search_and_comes_back_costs_nothing(server):
-    straight = await searched(GENERATORS.create("scripted"))
+    straight = await search(GENERATORS.create("scripted"))
     deaths, dying = [], threading.Lock()
 
     def trouble(call):
@@ -207,8 +207,8 @@ async def test_a_server_that_dies_in_mid_search_and_comes_back_costs_nothing(ser
         dying.release()
 
     server.trouble = trouble
-    async with made(GENERATORS, f"vllm(connect_timeout_s=1, patience_s=30):{server.url}") as generator:
-        result = await searched(generator)
+    async with open_part(GENERATORS, f"vllm(connect_timeout_s=1, patience_s=30):{server.url}") as generator:
+        result = await search(generator)
     assert len(deaths) == 2
     assert shape(result) == shape(straight)
     assert not result.failures
@@ -216,7 +216,7 @@ async def test_a_server_that_dies_in_mid_search_and_comes_back_costs_nothing(ser
 
 @pytest.mark.parametrize("who", ["policy", "prm"])
 async def test_a_server_that_stays_away_ends_the_search_which_can_go_on(folder, who):
-    straight = await searched(GENERATORS.create("scripted"))
+    straight = await search(GENERATORS.create("scripted"))
     with running(VllmDouble(folder), VllmDouble(folder)) as (policy, prm):
         dying = {"policy": policy, "prm": prm}[who]
 
@@ -227,16 +227,16 @@ async def test_a_server_that_stays_away_ends_the_search_which_can_go_on(folder, 
         dying.trouble = trouble
         specification = "vllm(connect_timeout_s=0.5, patience_s=0.3):{}"
         async with (
-            made(GENERATORS, specification.format(policy.url)) as generator,
-            made(REWARD_MODELS, specification.format(prm.url)) as reward_model,
+            open_part(GENERATORS, specification.format(policy.url)) as generator,
+            open_part(REWARD_MODELS, specification.format(prm.url)) as reward_model,
         ):
             with pytest.raises(UnavailableError, match=r"503: loading; no answer for 0\.3 s .*patience_s") as caught:
-                await searched(generator, reward_model=reward_model)
+                await search(generator, reward_model=reward_model)
             state = caught.value.state
             assert len(state.depths) >= 1
             state.tree.check_integrity()
             dying.trouble = lambda call: None
-            result = await searched(generator, reward_model=reward_model, resume=state)
+            result = await search(generator, reward_model=reward_model, resume=state)
     assert result.answer == straight.answer
     assert shape(result) == shape(straight)
 
@@ -287,20 +287,20 @@ async def test_a_key_reaches_the_server_and_no_log(monkeypatch, caplog, tmp_path
     caplog.set_level(logging.DEBUG)
     form = world.folder(tmp_path / "m") / "etsearch.json"
     with running(PlainDouble(key="sk-very-secret")) as plain:
-        async with made(GENERATORS, f"openai(format={form}):{plain.url}") as generator:
-            result = await searched(generator)
+        async with open_part(GENERATORS, f"openai(format={form}):{plain.url}") as generator:
+            result = await search(generator)
             assert result.answer
             monkeypatch.setenv("ETSEARCH_API_KEY", "sk-other")
-        async with made(GENERATORS, f"openai(format={form}):{plain.url}") as generator:
+        async with open_part(GENERATORS, f"openai(format={form}):{plain.url}") as generator:
             with pytest.raises(ConfigError, match="environment variable ETSEARCH_API_KEY"):
-                await generator.generate(await asked(generator))
+                await generator.generate(await make_request(generator))
     assert "secret" not in caplog.text
     assert "sk-other" not in caplog.text
     assert "secret" not in str(result.to_dict())
 
 
 async def test_limits_of_the_search_hold_with_a_server(server):
-    async with made(GENERATORS, f"vllm:{server.url}") as generator:
+    async with open_part(GENERATORS, f"vllm:{server.url}") as generator:
         result = await run_search(
             PROBLEM,
             generator=generator,

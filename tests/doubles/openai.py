@@ -114,25 +114,25 @@ class LlamaDouble(Double):
 
     def _completion(self, body):
         if isinstance(body["prompt"][0], list):
-            return [self._labelled(ids, index) for index, ids in enumerate(body["prompt"])]
+            return [self._label(ids, index) for index, ids in enumerate(body["prompt"])]
         if len(body["prompt"]) >= world.CONTEXT:
             raise RefusedError(
                 400, f"request exceeds the available context size ({world.CONTEXT} tokens), try increasing it"
             )
         if not 1 <= body["n_cmpl"] <= SLOTS:
             raise RefusedError(400, f"n_cmpl must be between 1 and {SLOTS}")
-        outputs = [self._drawn(body, index) for index in range(body["n_cmpl"])]
+        outputs = [self._draw(body, index) for index in range(body["n_cmpl"])]
         random.Random(1).shuffle(outputs)
         return outputs if len(outputs) > 1 else outputs[0]
 
     @staticmethod
-    def _labelled(ids, index):
+    def _label(ids, index):
         logs = zip((world.GOOD, world.BAD), world.logs_of(world.text_of(ids)), strict=True)
         top = [{"id": i, "token": chr(i), "logprob": log} for i, log in logs]
         return {"index": index, "completion_probabilities": [{"top_logprobs": top}]}
 
     @staticmethod
-    def _drawn(body, index):
+    def _draw(body, index):
         limits = {"stops": body["stop"], "max_tokens": body["n_predict"]}
         found = world.write(world.text_of(body["prompt"]), seed=body["seed"], index=index, **limits)
         word = found.stop if isinstance(found.stop, str) else ""

@@ -62,7 +62,7 @@ class VllmDouble(Double):
     def post_detokenize(self, body):
         return {"prompt": world.text_of(body["tokens"])}
 
-    def _seen(self, ids):
+    def _see(self, ids):
         if len(ids) + 1 > world.CONTEXT:
             raise RefusedError(400, f"This model's maximum context length is {world.CONTEXT} tokens.")
         self.queries += len(ids)
@@ -75,15 +75,15 @@ class VllmDouble(Double):
         prompts = prompts if isinstance(prompts[0], list) else [prompts]
         choices = []
         for ids in prompts:
-            self._seen(ids)
+            self._see(ids)
             drawn = range(body.get("n", 1))
             choices += [
-                self._label(ids, body) if "logprob_token_ids" in body else self._drawn(ids, i, body) for i in drawn
+                self._label(ids, body) if "logprob_token_ids" in body else self._draw(ids, i, body) for i in drawn
             ]
         return {"choices": [{**choice, "index": i} for i, choice in enumerate(choices)]}
 
     @staticmethod
-    def _drawn(ids, index, body):
+    def _draw(ids, index, body):
         greedy = body["temperature"] == 0
         if greedy and body.get("n", 1) > 1:
             raise RefusedError(400, "n must be 1 when using greedy sampling")
@@ -112,7 +112,7 @@ class VllmDouble(Double):
         data = []
         for index, item in enumerate(body["items"]):
             assert item, "an item is empty"
-            self._seen(body["query"] + item)
+            self._see(body["query"] + item)
             share = world.share_good(world.text_of(body["query"] + item))
             data.append({"index": index, "object": "score", "score": share})
         return {"data": data[::-1]}

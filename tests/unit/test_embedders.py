@@ -31,13 +31,13 @@ class Counting(CachedEmbedder):
 
     def __init__(self, rows=None):
         super().__init__(max_batch=4)
-        self.seen, self._rows, self._calls = [], rows, itertools.count(1)
+        self.seen, self.rows, self._calls = [], rows, itertools.count(1)
 
     async def _vectors(self, texts):
         self.seen.append(list(texts))
         call = next(self._calls)
         await asyncio.sleep(0)
-        return [[call, place + 1] for place in range(len(texts))] if self._rows is None else self._rows
+        return [[call, place + 1] for place in range(len(texts))] if self.rows is None else self.rows
 
 
 class Ages(InProcessEmbedder):
@@ -79,11 +79,11 @@ def vectors(body, *, change=lambda items: items):
 NOT_A_NUMBER = '{"data": [{"index": 0, "embedding": [NaN]}, {"index": 1, "embedding": [1]}]}'
 
 
-def changed(change):
+def change_items(change):
     return lambda body: vectors(body, change=change)
 
 
-def served(*answers, max_batch=32, **conditions):
+def serve(*answers, max_batch=32, **conditions):
     answers = Answers(*answers)
     pool = Pool(addresses(URL), Conditions(**conditions), lambda _: httpx.MockTransport(answers))
     return HttpEmbedder(pool, "m", max_batch), answers
@@ -158,7 +158,7 @@ async def test_vectors_that_cannot_be_used_are_refused(rows, message):
 async def test_the_number_of_values_stays():
     embedder = Counting()
     await embedder.embed(["a"])
-    embedder._rows = [[1, 2, 3]]
+    embedder.rows = [[1, 2, 3]]
     with pytest.raises(EmbedderError, match="vectors of 3 values, and of 2 before"):
         await embedder.embed(["b"])
 
@@ -217,7 +217,7 @@ async def test_what_waits_for_a_closed_embedder_fails():
 
 
 async def test_a_server_is_asked_in_batches():
-    embedder, server = served(vectors, max_batch=2)
+    embedder, server = serve(vectors, max_batch=2)
     rows = await embedder.embed(["aaaa", "b", "", "b", "dd"])
     assert rows[:, 0].tolist() == [4, 1, len(BLANK), 1, 2]
     assert server.bodies == [
@@ -231,16 +231,16 @@ async def test_a_server_is_asked_in_batches():
 @pytest.mark.parametrize(
     ("answer", "message"),
     [
-        (changed(lambda items: items[:1]), "answered 1 embeddings"),
-        (changed(lambda items: [*items, items[0]]), "answered 3 embeddings"),
-        (changed(lambda items: [items[0], items[0]]), r"indices \[1\] to 2 texts"),
-        (changed(lambda items: [{**item, "index": 7} for item in items]), r"indices \[7\] to 2 texts"),
-        (changed(lambda items: [{"index": 0}, {"index": 1}]), "answered no embeddings"),
-        (changed(lambda items: None), "answered no embeddings"),
-        (changed(lambda items: [{**item, "embedding": None} for item in items]), r"shape \(2,\)"),
-        (changed(lambda items: [{**item, "embedding": "AACAPw=="} for item in items]), "no matrix of numbers"),
-        (changed(lambda items: [{**item, "embedding": [0.0, 0.0]} for item in items]), "zeros only"),
-        (changed(lambda items: [{**item, "embedding": [None]} for item in items]), "not finite for text 0 of 2"),
+        (change_items(lambda items: items[:1]), "answered 1 embeddings"),
+        (change_items(lambda items: [*items, items[0]]), "answered 3 embeddings"),
+        (change_items(lambda items: [items[0], items[0]]), r"indices \[1\] to 2 texts"),
+        (change_items(lambda items: [{**item, "index": 7} for item in items]), r"indices \[7\] to 2 texts"),
+        (change_items(lambda items: [{"index": 0}, {"index": 1}]), "answered no embeddings"),
+        (change_items(lambda items: None), "answered no embeddings"),
+        (change_items(lambda items: [{**item, "embedding": None} for item in items]), r"shape \(2,\)"),
+        (change_items(lambda items: [{**item, "embedding": "AACAPw=="} for item in items]), "no matrix of numbers"),
+        (change_items(lambda items: [{**item, "embedding": [0.0, 0.0]} for item in items]), "zeros only"),
+        (change_items(lambda items: [{**item, "embedding": [None]} for item in items]), "not finite for text 0 of 2"),
         (httpx.Response(200, text=NOT_A_NUMBER), "not finite for text 0 of 2"),
         (httpx.Response(200, json=[]), "answered no embeddings"),
         (httpx.Response(200, text="<html>"), "answered no JSON"),
@@ -250,12 +250,12 @@ async def test_a_server_is_asked_in_batches():
     ],
 )  # fmt: skip
 async def test_an_answer_that_cannot_be_used_is_refused(answer, message):
-    embedder, _ = served(answer)
+    embedder, _ = serve(answer)
     with pytest.raises(EmbedderError, match=message):
         await embedder.embed(["aaaa", "b"])
 
 
-def holding(num_letters, refusal):
+def refuse_above(num_letters, refusal):
     """A server whose model holds so many letters."""
 
     def answer(body):
@@ -274,7 +274,7 @@ def holding(num_letters, refusal):
     ],
 )
 async def test_a_text_that_is_too_long_is_cut(refusal):
-    embedder, server = served(holding(10, refusal))
+    embedder, server = serve(refuse_above(10, refusal))
     assert (await embedder.embed(["aa", "b" * 36, "c" * 10]))[:, 0].tolist() == [2, 9, 10]
     assert [[len(text) for text in body["input"]] for body in server.bodies] == [
         [2, 36, 10],
@@ -287,20 +287,20 @@ async def test_a_text_that_is_too_long_is_cut(refusal):
 
 
 async def test_another_model_is_noticed():
-    embedder, _ = served(vectors, changed(lambda items: [{**item, "embedding": [1, 2, 3]} for item in items]))
+    embedder, _ = serve(vectors, change_items(lambda items: [{**item, "embedding": [1, 2, 3]} for item in items]))
     await embedder.embed(["a"])
     with pytest.raises(EmbedderError, match="another model answers now"):
         await embedder.embed(["b"])
 
 
 async def test_a_server_that_is_away_is_waited_for():
-    embedder, server = served(httpx.Response(503), httpx.Response(429), vectors)
+    embedder, server = serve(httpx.Response(503), httpx.Response(429), vectors)
     assert (await embedder.embed(["aaa"])).tolist() == [[3, 1]]
     assert len(server.bodies) == 3
 
 
 async def test_a_server_that_stays_away_stops_the_search():
-    embedder, _ = served(httpx.Response(503, text="starting"), patience_s=0)
+    embedder, _ = serve(httpx.Response(503, text="starting"), patience_s=0)
     with pytest.raises(UnavailableError, match="starting"):
         await embedder.embed(["aaa"])
 
@@ -310,9 +310,9 @@ async def test_a_slow_server_and_a_missing_key_are_named():
         raise httpx.ReadTimeout("")
 
     with pytest.raises(EmbedderError, match="no answer within 7 s"):
-        await served(slow, read_timeout_s=7)[0].embed(["a"])
+        await serve(slow, read_timeout_s=7)[0].embed(["a"])
     with pytest.raises(ConfigError, match="environment variable ETSEARCH_API_KEY"):
-        await served(httpx.Response(401))[0].embed(["a"])
+        await serve(httpx.Response(401))[0].embed(["a"])
 
 
 async def test_a_failed_request_ends_the_others():

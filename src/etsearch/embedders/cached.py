@@ -47,7 +47,7 @@ class CachedEmbedder(ABC):
         """
         if self._is_closed:
             raise EmbedderError("the embedder is closed; make a new one")
-        readable = [_readable(text) for text in texts]
+        readable = [_make_readable(text) for text in texts]
         found = {text: self._kept[text] for text in readable if text in self._kept}
         new = [text for text in dict.fromkeys(readable) if text not in found]
         if new:
@@ -97,5 +97,5 @@ class CachedEmbedder(ABC):
         self._kept.clear()
 
 
-def _readable(text: str) -> str:
+def _make_readable(text: str) -> str:
     return text.encode("utf-8", "replace").decode() if text.strip() else BLANK

@@ -46,8 +46,8 @@ class KvRoom:
     """The blocks that the running requests can come to hold.
 
     A prefix is shared with those that come after it has been computed. Prefixes taken in at the same time are
-    computed for each by itself, and each keeps its copy; ``computed`` says how many tokens a step computed at least,
-    so that after some steps one copy of each can be shared.
+    computed for each by itself, and each keeps its copy; ``count_computed`` says how many tokens a step computed at
+    least, so that after some steps one copy of each can be shared.
     """
 
     def __init__(self, num_blocks: int) -> None:
@@ -72,7 +72,7 @@ class KvRoom:
         self._fresh.append(need)
         self._backlog_tokens += need.num_prefix_tokens
 
-    def computed(self, num_tokens: int) -> None:
+    def count_computed(self, num_tokens: int) -> None:
         self._backlog_tokens = max(0, self._backlog_tokens - num_tokens)
         if self._backlog_tokens:
             return

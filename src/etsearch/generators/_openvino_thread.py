@@ -179,7 +179,7 @@ class PipelineThread(ModelThread[_Job]):
     def failure(self, error: Exception) -> EngineError:
         return EngineError(f"the embedded engine failed: {error}; make a new one")
 
-    def _held(self) -> list[_Job]:
+    def _held_jobs(self) -> list[_Job]:
         return [*self._jobs, *self._waiting]
 
     def stats(self) -> EngineStats:
@@ -220,7 +220,7 @@ class PipelineThread(ModelThread[_Job]):
             self._metrics = self._pipeline.get_metrics()
         except Exception as error:  # noqa: BLE001 - whatever the pipeline throws belongs to the callers
             self._fail_all(EngineError(f"OpenVINO GenAI failed while generating: {error}"))
-        self._room.computed(MAX_BATCHED_TOKENS // 2)
+        self._room.count_computed(MAX_BATCHED_TOKENS // 2)
         for need in leaving:
             self._room.give_back(need)
 

@@ -34,7 +34,7 @@ from etsearch.generators._openvino_thread import (
     Work,
 )
 from etsearch.generators.base import STEP_BY_STEP
-from etsearch.models.files import check_path, context_length, identify, read_format, unreadable
+from etsearch.models.files import check_path, context_length, explain_unreadable, identify, read_format
 from etsearch.models.gathering import Gathered, Wakeups
 from etsearch.registry import needs
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
@@ -107,7 +107,7 @@ class OpenVinoGenerator:
             self._texts = _token_texts(self._tokenizer)
             num_blocks = num_kv_blocks or _count_blocks(pipeline, self._config(_TWO_TOKENS, 0, 1))
         except RuntimeError as error:
-            raise ConfigError(unreadable(self._path, str(error))) from error
+            raise ConfigError(explain_unreadable(self._path, str(error))) from error
         self._num_blocks = num_blocks
         self._context_tokens = min(context_length(self._path) or math.inf, num_blocks * BLOCK_TOKENS)
         self._pipeline = PipelineThread(pipeline, num_blocks)

@@ -27,7 +27,7 @@ def check_path(path: str | Path) -> Path:
     return path
 
 
-def unreadable(path: Path, reason: str) -> str:
+def explain_unreadable(path: Path, reason: str) -> str:
     return (
         f"OpenVINO GenAI cannot read the model {path}; it needs an OpenVINO IR folder with the tokenizer, or a GGUF "
         f"file of a Llama or Qwen architecture. It says: {' '.join(reason.split())}"

@@ -51,7 +51,7 @@ class ModelThread(ABC, Generic[J]):
         self._thread.start()
 
     def take(self, job: J) -> None:
-        """Takes a job on. Raises what ``closed`` gives if the thread was stopped, or is gone."""
+        """Takes a job on. Raises ``closed_error`` if the thread was stopped, or is gone."""
         with self._lock:
             if self._is_closed:
                 raise self.closed_error()
@@ -79,7 +79,7 @@ class ModelThread(ABC, Generic[J]):
         """Works until ``_is_ending``; then all that was taken is answered."""
 
     @abstractmethod
-    def _held(self) -> Iterable[J]:
+    def _held_jobs(self) -> Iterable[J]:
         """Jobs that were taken out of the inbox and are not answered."""
 
     def _take_arrivals(self, *, wait: bool) -> list[J]:
@@ -100,5 +100,5 @@ class ModelThread(ABC, Generic[J]):
         except Exception as error:  # noqa: BLE001 - nobody must wait for a thread that is gone
             with self._lock:
                 self._is_closed = True
-            for job in [*self._held(), *self._take_arrivals(wait=False)]:
+            for job in [*self._held_jobs(), *self._take_arrivals(wait=False)]:
                 Job.fail(job, self.failure(error))

@@ -61,7 +61,7 @@ class Scorer(ModelThread[_Job]):
     def failure(self, error: Exception) -> RewardError:
         return RewardError(f"the reward model failed: {error}; make a new one")
 
-    def _held(self) -> list[_Job]:
+    def _held_jobs(self) -> list[_Job]:
         return self._jobs
 
     def _serve(self) -> None:

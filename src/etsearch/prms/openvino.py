@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from etsearch.errors import ConfigError, MissingDependencyError, RewardError
 from etsearch.models.codec import Codec, FolderCodec, Messages
-from etsearch.models.files import check_path, context_length, identify, unreadable
+from etsearch.models.files import check_path, context_length, explain_unreadable, identify
 from etsearch.models.gathering import Gathered
 from etsearch.prms.families import Head, PrmFamily, find_family
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, pad
@@ -137,7 +137,7 @@ class OpenVinoRewardModel(InProcessRewardModel):
         try:
             network = OpenVinoNetwork(folder, row.head, reader.label_ids, max_batch)
         except RuntimeError as error:
-            raise ConfigError(unreadable(folder, str(error))) from error
+            raise ConfigError(explain_unreadable(folder, str(error))) from error
         self._path = folder
         super().__init__(reader, network, context_length(folder))
 
@@ -165,7 +165,7 @@ class OpenVinoCodec(Codec):
         try:
             self._tokenizer = openvino_genai.Tokenizer(str(folder))
         except RuntimeError as error:
-            raise ConfigError(unreadable(folder, str(error))) from error
+            raise ConfigError(explain_unreadable(folder, str(error))) from error
 
         self._plain, self._special = Gathered(self._encode), Gathered(partial(self._encode, special=True))
 

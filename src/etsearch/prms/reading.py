@@ -150,7 +150,7 @@ class PrmReader:
         readings, positions = [], []
         for index, step in enumerate(trajectory.steps):
             before = self._layout.before_later if index else self._layout.before_first
-            ids += await self._piece(before, self._written(step.text, index + 1))
+            ids += await self._piece(before, self._format_step(step.text, index + 1))
             if not self.family.keeps_tag:
                 if index >= first:
                     readings.append(Reading((*ids, *self._tag), (len(ids) + len(self._tag) - 1,)))
@@ -163,7 +163,7 @@ class PrmReader:
     async def _piece(self, before: str, step: str) -> tuple[int, ...]:
         return await self._ids(before + step, starts=False) if before + step else ()
 
-    def _written(self, text: str, number: int) -> str:
+    def _format_step(self, text: str, number: int) -> str:
         """A step as the family writes it."""
         family, text = self.family, text.strip()
         if family.taken_off:
