@@ -15,9 +15,7 @@ BASE = {
     "strategies": ["best_of_n", "rebase", "ets"],
     "widths": [4, 8],
     "limit": 4,
-    "early_stop": False,
 }
-"""A decided vote would stop a search wherever its parts then happen to be."""
 
 
 def recipe(out: Path, **changes) -> Recipe:
@@ -38,13 +36,16 @@ def run(out: Path, *, clean=False, retry_failed=False, on_start=lambda _: None, 
 
 
 def searches(path: Path) -> dict:
-    """The records of a run by key, without what depends on the clock, and their trees."""
+    """The records of a run by key, without what the clock measures or decides, and their trees."""
     found = {}
     for record in read_run(path).records:
         plain = record.model_dump(mode="json", exclude={"seconds", "engine", "finished_at", "resumed"})
         stored = read_tree(path, record.key)
         state = stored.state.to_dict()
         del state["seconds"]
+        for spent in (plain["usage"], state["spent"]):
+            spent.pop("dropped_tokens", None)
+            spent.pop("dropped_prm_tokens", None)
         for depth in state["depths"]:
             depth["figures"].pop("solver_s", None)
         found[record.key] = json.loads(json.dumps({**plain, "tree": state, "of": stored.specification}))

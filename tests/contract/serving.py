@@ -34,8 +34,7 @@ async def make_request(generator, **changes):
 
 
 def settings(width=8, seed=2, **more):
-    """To its very end: a decided vote stops a search wherever its server then happens to be."""
-    return SearchSettings(width, seed=seed, early_stop=False, **more)
+    return SearchSettings(width, seed=seed, **more)
 
 
 async def search(generator, strategy="rebase", reward_model=None, **more):
@@ -62,7 +61,8 @@ async def search_over(folder, kind, name, strategy):
 def shape(result):
     """What two searches must have in common to be the same."""
     tree = result.tree
-    nodes = [(tree.parent_of(n), tree.continuation(n).text, round(tree.reward(n), 9)) for n in range(1, len(tree))]
+    rewards = [f"{tree.reward(n):.9f}" for n in range(1, len(tree))]  # nan is unlike itself
+    nodes = [(tree.parent_of(n), tree.continuation(n).text, rewards[n - 1]) for n in range(1, len(tree))]
     return result.answer, nodes, [(d.kv_tokens, d.widths) for d in result.depths]
 
 

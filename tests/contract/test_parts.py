@@ -72,7 +72,7 @@ async def test_every_strategy_solves_a_problem(name):
         generator=GENERATORS.create("scripted"),
         reward_model=REWARD_MODELS.create("scripted"),
         strategy=STRATEGIES.create(name),
-        settings=SearchSettings(32, seed=1),
+        settings=SearchSettings(32, seed=1, early_stop=False),
         embedder=EMBEDDERS.create("lexical"),
     )
     assert result.answer == PROBLEM.answer

@@ -112,7 +112,7 @@ def test_a_search_of_version_1_goes_on_to_the_same_end():
                 generator=GENERATORS.create("scripted"),
                 reward_model=REWARD_MODELS.create("scripted"),
                 strategy=STRATEGIES.create(kept["strategy"]),
-                settings=SearchSettings(kept["width"], seed=kept["seed"], early_stop=False),
+                settings=SearchSettings(kept["width"], seed=kept["seed"]),
                 embedder=LexicalEmbedder(),
                 resume=resume,
             )

@@ -34,7 +34,7 @@ class Streams:
         self.inner = ScriptedGenerator(write)
         self.write, self.seed, self.delay = write, seed, delay
         self.given: Counter = Counter()
-        self.requests = []
+        self.requests, self.written = [], []
 
     def __getattr__(self, name):
         return getattr(self.inner, name)
@@ -45,7 +45,9 @@ class Streams:
         self.given[request.prefix] += request.num_continuations
         await asyncio.sleep(self.delay(request))
         so_far = self.inner.decode(request.prefix)
-        return [self.continuation(so_far, first + n, request) for n in range(request.num_continuations)]
+        given = [self.continuation(so_far, first + n, request) for n in range(request.num_continuations)]
+        self.written += [continuation.token_ids for continuation in given]
+        return given
 
     def continuation(self, so_far: str, number: int, request) -> Continuation:
         text = self.write(so_far, random.Random(f"{self.seed}/{so_far}/{number}"))
@@ -160,6 +162,56 @@ def test_an_early_stop_gives_the_answer_of_the_whole_search(strategy, width, see
     assert len(early.trajectories) <= len(whole.trajectories)
     if early.stop_reason is not StopReason.DECIDED:
         assert early.trajectories == whole.trajectories
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.sampled_from(STRATEGIES_HERE), st.integers(1, 24), st.integers(0, 10**6), AGGREGATIONS, st.booleans())
+def test_where_a_search_stops_is_a_function_of_its_seed(strategy, width, seed, aggregation, merge):
+    """However fast the parts are, in whatever order they answer."""
+
+    def record(haste):
+        def delay(request):
+            return random.Random(f"{haste}/{request.prefix}").choice((0, 0, 0.001, 0.002))
+
+        class Slow(ScriptedRewardModel):
+            async def score(self, trajectory, first):
+                await asyncio.sleep(random.Random(f"{haste}/{trajectory.text}").choice((0, 0, 0.001)))
+                return await super().score(trajectory, first)
+
+        arguments = {"aggregation": aggregation, "merge": merge, "limits": Limits(max_depth=5), "early_stop": True}
+        generator = Streams(ragged, seed, delay)
+        result = asyncio.run(run(strategy, width, generator=generator, reward_model=Slow(reward_of), **arguments))
+        plain = result.to_dict()
+        for name in ("seconds", "dropped_tokens", "dropped_prm_tokens"):
+            del plain["usage"][name]
+        for depth in plain["depths"]:
+            depth["figures"] = {}
+        tree = [(result.tree.parent_of(n), result.tree.continuation(n)) for n in range(1, len(result.tree))]
+        rewards = [result.tree.reward(n) for n in range(1, len(result.tree))]
+        return {**plain, "engine": None, "tree": tree, "rewards": repr(rewards)}
+
+    assert record("one") == record("another")
+
+
+async def test_what_an_early_stop_drops_is_counted_by_itself():
+    class Counting(ScriptedRewardModel):
+        read = 0
+
+        async def score(self, trajectory, first):
+            scores = await super().score(trajectory, first)
+            self.read += scores.num_tokens
+            return scores
+
+    generator = Streams(ragged, 3, lambda r: 0.001 if r.prefix[-2:-1] == (ord("a"),) else 0.0)
+    model = Counting(reward_of)
+    early = await run("rebase", 32, generator=generator, reward_model=model, early_stop=True)
+    assert early.stop_reason is StopReason.DECIDED
+    usage = early.usage
+    assert usage.num_cancelled == sum(early.depths[-2].widths) - early.depths[-1].num_sampled > 0
+    assert usage.num_calls == len(early.tree) - 1
+    written = sum(len(c) for c in generator.written)
+    assert usage.generated_tokens + usage.dropped_tokens == written > usage.generated_tokens
+    assert usage.prm_tokens + usage.dropped_prm_tokens == model.read
 
 
 async def test_an_early_stop_spares_the_stragglers_and_says_so():

@@ -65,8 +65,8 @@ def _cost_rows(results: Sequence[SearchResult]) -> list[tuple[str, list[str]]]:
     busy = ("generate", "score", "select")
     return [
         ("continuations sampled", [f"{u.num_calls:,}" for u in usages]),
-        ("tokens generated", [f"{u.generated_tokens:,}" for u in usages]),
-        ("tokens read by the PRM", [f"{u.prm_tokens:,}" for u in usages]),
+        ("tokens generated", [f"{u.generated_tokens + u.dropped_tokens:,}" for u in usages]),
+        ("tokens read by the PRM", [f"{u.prm_tokens + u.dropped_prm_tokens:,}" for u in usages]),
         ("KV tokens, summed over depths", [f"{u.kv_tokens:,}" for u in usages]),
         ("… if nothing were shared", [f"{u.kv_tokens_unshared:,} ({x:.1f}×)" for u, x in zip(usages, ratios)]),  # noqa: B905
         ("KV tokens at the peak", [f"{u.peak_kv_tokens:,}" for u in usages]),

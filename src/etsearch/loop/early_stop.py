@@ -1,11 +1,12 @@
 """Early stop: a search is over as soon as no vote that may still come can change its answer."""
 
 import math
+from collections.abc import Iterator
 from typing import Final
 
 from etsearch import answers
 from etsearch.answers import Aggregation
-from etsearch.loop.expansion import Draw
+from etsearch.loop.expansion import Draw, Expansion
 from etsearch.loop.growth import Growth
 from etsearch.loop.settings import SearchSettings, to_aggregation
 from etsearch.loop.state import SearchState
@@ -58,6 +59,10 @@ class RunningVote:
 class EarlyStop:
     """Watches the vote of a search, and tells when it is decided.
 
+    Steps are looked at in the order of the draws, not of their coming: the depth ends with the first whose vote, with
+    those before it, decides. So where a search stops is a function of its seed, however fast its parts are; what comes
+    after that step is dropped, even if it is there already.
+
     Args:
         state: the search.
         settings: of the search; where ``early_stop`` is false it is never decided.
@@ -68,29 +73,36 @@ class EarlyStop:
         self._state, self._tree, self._settings = state, state.tree, settings
         self._keeps_to_width = completes_at_most_width(strategy)
         self._vote = RunningVote(state, settings)
+        self._settled: Iterator[tuple[Expansion, Draw] | None] = iter(())
         self._num_ended = self._num_missing = 0
         self._most = 1.0
         self.is_decided = False
 
     def begin(self, growth: Growth) -> None:
         """A depth is being written."""
+        self._settled = _settled(growth)
         self._num_ended, self._num_missing = len(self._state.ended), growth.width
         self._most = max(self._vote.most(self._tree.rewards_to(step)) for step in growth.expansions)
 
-    def note(self, growth: Growth, parent: int, draw: Draw) -> bool:
-        """Takes note of a step whose rewards are there; says whether that decides the search."""
-        self._num_missing -= draw.count
-        if draw.end is None or not self._settings.early_stop:
-            return False
+    def look(self, growth: Growth) -> None:
+        """Takes note of the steps that have settled, in the order of the draws; ends the depth if one decides."""
+        while self._settings.early_stop and not self.is_decided and (step := next(self._settled, None)):
+            expansion, draw = step
+            self._num_missing -= draw.count
+            if draw.end is not None:
+                self._add(expansion.node, draw, draw.end)
+                self.is_decided = self._vote.is_decided(self._num_open(growth.depth), self._most)
+            if self.is_decided:
+                growth.end_with(expansion, draw)
+
+    def _add(self, parent: int, draw: Draw, end: EndReason) -> None:
         text = self._tree.trajectory(parent).text + draw.continuation.text
         answer = answer_in(text, draw.continuation, self._settings)
         before = self._tree.rewards_to(parent)
         rewards = before[: len(before) + 1 - len(draw.rewards)] + draw.rewards
         for _ in range(draw.count):
-            self._vote.add(answer, rewards, draw.end)
+            self._vote.add(answer, rewards, end)
         self._num_ended += draw.count
-        self.is_decided = self.is_decided or self._vote.is_decided(self._num_open(growth.depth), self._most)
-        return self.is_decided
 
     def note_end(self, node: int) -> None:
         """Takes note of a trajectory that ended since its node could not be expanded."""
@@ -103,3 +115,14 @@ class EarlyStop:
         if depth == self._settings.limits.max_depth or self._num_ended >= width:
             return self._num_missing
         return width - self._num_ended if self._keeps_to_width else math.inf
+
+
+def _settled(growth: Growth) -> Iterator[tuple[Expansion, Draw] | None]:
+    """The distinct draws of a depth in their order; None as long as the next has not settled."""
+    for expansion in growth.expansions.values():
+        while not expansion.is_over:
+            yield None
+        for draw in expansion.distinct():
+            while not draw.is_settled:
+                yield None
+            yield expansion, draw

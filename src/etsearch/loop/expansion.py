@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import uuid
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
@@ -22,7 +23,8 @@ from etsearch.types import Continuation, EndReason, FinishReason, GenerateReques
 class Draw:
     """A distinct continuation with its rewards: of its own step, or of all steps of the trajectory that it ends.
 
-    ``count`` is how often it was drawn; ``is_settled`` once its rewards, or their failure, are there.
+    ``count`` is how often it was drawn; ``is_settled`` once its rewards, or their failure, are there; ``spent`` what
+    the reward model was asked for, by the names of ``Spent``.
     """
 
     continuation: Continuation
@@ -31,6 +33,7 @@ class Draw:
     rewards: tuple[float, ...] = ()
     failure: str | None = None
     is_settled: bool = False
+    spent: Counter[str] = field(default_factory=Counter)
 
 
 @dataclass(slots=True, eq=False)
@@ -39,7 +42,8 @@ class Expansion:
 
     ``draws`` has one entry a continuation; those of one step are the same object where the search merges.
     ``too_long`` says that the engine cannot hold the node's prefix any longer; the trajectory ends there once it has
-    its ``rewards``, where its steps have none yet.
+    its ``rewards``, where its steps have none yet. ``spent`` is what the generator was asked for, by the names of
+    ``Spent``.
     """
 
     node: int
@@ -49,6 +53,7 @@ class Expansion:
     rewards: tuple[float, ...] = ()
     failure: str | None = None
     too_long: str | None = None
+    spent: Counter[str] = field(default_factory=Counter)
 
     @property
     def is_over(self) -> bool:
@@ -64,7 +69,7 @@ class Expander:
     """Expands nodes of one search.
 
     Args:
-        state: the search; its tree is only read, its figures of what was spent grow.
+        state: the search; it is only read.
         generator: writes the continuations.
         settings: of the search.
         emit: takes the events.
@@ -108,7 +113,6 @@ class Expander:
         except EngineError as error:
             expansion.end, expansion.failure = EndReason.FAILED, in_one_line(error)
             return
-        self.state.spend(num_calls=len(continuations))
         self._emit(Expanded(depth, node, tuple(continuations)))
         used = self.tree.prefix_tokens(node) - self.tree.prefix_tokens(ROOT)
         expansion.draws = self._draws(continuations, depth, used)
@@ -119,30 +123,32 @@ class Expander:
         used = self.tree.prefix_tokens(parent.node) - self.tree.prefix_tokens(ROOT) + len(ids)
         prefix = self.tree.prefix(parent.node) + ids
         seed = derive_seed(self._settings.seed, f"ahead of {parent.node}/{parent.draws.index(draw)}")
-        return Ahead(width, asyncio.create_task(self._generate(self._request(prefix, used, width, seed))))
+        request, spent = self._request(prefix, used, width, seed), Counter[str]()
+        return Ahead(width, asyncio.create_task(self._generate(request, spent)), spent)
 
     async def _continuations(self, expansion: Expansion, ahead: "Ahead | None") -> list[Continuation]:
         """``expansion.width`` continuations: those written ahead first, then as many as are missing."""
-        node, width = expansion.node, expansion.width
+        width = expansion.width
         if ahead is None:
-            return await self._ask(node, width)
+            return await self._ask(expansion, width)
         missing = max(0, width - ahead.width)
-        rest = asyncio.create_task(self._ask(node, missing)) if missing else None
+        rest = asyncio.create_task(self._ask(expansion, missing)) if missing else None
         try:
             early = await ahead.result()
             late = [] if rest is None else await rest
         finally:
             if rest is not None:
                 rest.cancel()
-        self.state.spend(wasted_tokens=num_tokens(early[width:]))
+            expansion.spent.update(ahead.spent)
+        expansion.spent["wasted_tokens"] += num_tokens(early[width:])
         there = early[:width] + late
-        return there if len(there) == width else there + await self._ask(node, width - len(there), "again")
+        return there if len(there) == width else there + await self._ask(expansion, width - len(there), "again")
 
-    async def _ask(self, node: int, width: int, part: str = "") -> list[Continuation]:
-        prefix = self.tree.prefix(node)
+    async def _ask(self, expansion: Expansion, width: int, part: str = "") -> list[Continuation]:
+        prefix = self.tree.prefix(expansion.node)
         used = len(prefix) - self.tree.prefix_tokens(ROOT)
-        seed = derive_seed(self._settings.seed, f"{node}{part}")
-        return await self._generate(self._request(prefix, used, width, seed))
+        seed = derive_seed(self._settings.seed, f"{expansion.node}{part}")
+        return await self._generate(self._request(prefix, used, width, seed), expansion.spent)
 
     def _request(self, prefix: tuple[int, ...], used: int, width: int, seed: int) -> GenerateRequest:
         limits = self._settings.limits
@@ -156,21 +162,24 @@ class Expander:
             search=self._name,
         )
 
-    async def _generate(self, request: GenerateRequest) -> list[Continuation]:
-        """The continuations of a request. Greedy ones are all the same, so that one is asked for, where draws merge."""
+    async def _generate(self, request: GenerateRequest, spent: Counter[str]) -> list[Continuation]:
+        """The continuations of a request; what it took is added to ``spent``.
+
+        Greedy ones are all the same, so that one is asked for, where draws merge.
+        """
         copies = 1
         if self._settings.merge and request.sampling.temperature == 0:
             copies, request = request.num_continuations, replace(request, num_continuations=1)
-        return copies * await retry(lambda: self._generate_once(request))
+        return copies * await retry(lambda: self._generate_once(request, spent))
 
-    async def _generate_once(self, request: GenerateRequest) -> list[Continuation]:
-        self.state.spend(num_requests=1)
+    async def _generate_once(self, request: GenerateRequest, spent: Counter[str]) -> list[Continuation]:
+        spent["num_requests"] += 1
         continuations = await self._generator.generate(request)
         if len(continuations) != request.num_continuations:
             raise BadResponseError(
                 f"the generator gave {len(continuations)} continuations; {request.num_continuations} were asked for"
             )
-        self.state.spend(generated_tokens=num_tokens(continuations))
+        spent["generated_tokens"] += num_tokens(continuations)
         return continuations
 
     def _draws(self, continuations: list[Continuation], depth: int, used: int) -> list[Draw]:
@@ -200,10 +209,11 @@ class Expander:
 
 @dataclass(slots=True, eq=False)
 class Ahead:
-    """Continuations of a step that were asked for before the step was chosen."""
+    """Continuations of a step that were asked for before the step was chosen, and what they took."""
 
     width: int
     task: "asyncio.Task[list[Continuation]]"
+    spent: Counter[str] = field(default_factory=Counter)
 
     async def result(self) -> list[Continuation]:
         """The continuations; none if the engine failed, for the same will then be asked for in due course."""

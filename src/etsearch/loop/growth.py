@@ -2,7 +2,8 @@
 
 import asyncio
 import math
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from etsearch.loop.events import Completed, Event
@@ -23,12 +24,16 @@ class Growth:
         widths: expansion width of each node that is expanded.
         expansions: what comes of each step among them, by its original.
         tasks: what is at work on it.
+        dropped: the draws that are left out, since the search was decided before them.
+        later: what comes after the last step that is kept; it is left out altogether.
     """
 
     depth: int
     widths: Mapping[int, int]
     expansions: dict[int, Expansion] = field(default_factory=dict)
     tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
+    dropped: set[Draw] = field(default_factory=set)
+    later: list[Expansion] = field(default_factory=list)
 
     @classmethod
     def of(cls, state: SearchState, widths: Mapping[int, int]) -> "Growth":
@@ -49,10 +54,37 @@ class Growth:
         """Those of them that are not there, and of which it is not known either that they will never be."""
         return sum(e.width for e in self.expansions.values() if not e.is_over)
 
-    def stop(self) -> None:
-        """Stops what is at work; what is there already stays."""
+    def end_with(self, expansion: Expansion, draw: Draw) -> None:
+        """Makes a draw the last: stops what is at work, and drops what comes after it in the order of the draws."""
         for task in self.tasks:
             task.cancel()
+        steps = list(self.expansions)
+        after = steps[steps.index(expansion.node) + 1 :]
+        self.later = [self.expansions.pop(step) for step in after]
+        distinct = expansion.distinct()
+        self.dropped = set(distinct[distinct.index(draw) + 1 :])
+
+    @property
+    def num_dropped(self) -> int:
+        """Continuations that were asked for and are left out."""
+        return sum(expansion.width for expansion in self.later) + sum(draw.count for draw in self.dropped)
+
+    @property
+    def spent_for_dropped(self) -> Counter[str]:
+        """What was asked for what is left out, by the names of ``Spent``."""
+        draws = [*self.dropped, *(draw for expansion in self.later for draw in expansion.distinct())]
+        return _sum(self.later, draws)
+
+    @property
+    def spent(self) -> Counter[str]:
+        """What was asked for what is kept, by the names of ``Spent``."""
+        draws = [draw for expansion in self.expansions.values() for draw in expansion.distinct()]
+        return _sum(self.expansions.values(), [draw for draw in draws if draw not in self.dropped])
+
+
+def _sum(expansions: Iterable[Expansion], draws: Iterable[Draw]) -> Counter[str]:
+    spent = [expansion.spent for expansion in expansions] + [draw.spent for draw in draws]
+    return sum(spent, Counter())
 
 
 class TreeWriter:
@@ -78,6 +110,8 @@ class TreeWriter:
         ended: list[int] = []
         for parent, width in growth.widths.items():
             step = self._tree.original(parent)
+            if step not in taken:
+                continue
             expansion, first = growth.expansions[step], taken[step]
             if expansion.failure:
                 self._state.failures.append(Failure(parent, "expand", expansion.failure))
@@ -85,16 +119,23 @@ class TreeWriter:
                 self._set_rewards(parent, expansion.rewards)
                 self._end(growth.depth, parent, expansion.end)
                 ended.append(parent)
-            written += [self._add(growth.depth, parent, draw) for draw in expansion.draws[first : first + width]]
+            draws = [draw for draw in expansion.draws[first : first + width] if draw not in growth.dropped]
+            written += [self._add(growth.depth, parent, draw) for draw in draws]
             taken[step] = first + width
+        self._count(growth, len(written))
         return written, ended
+
+    def _count(self, growth: Growth, num_written: int) -> None:
+        dropped = growth.spent_for_dropped
+        self._state.spend(**growth.spent, num_calls=num_written, num_cancelled=growth.num_dropped)
+        self._state.spend(dropped_tokens=dropped["generated_tokens"], dropped_prm_tokens=dropped["prm_tokens"])
 
     def _add(self, depth: int, parent: int, draw: Draw) -> int:
         node = self._tree.add(parent, draw.continuation)
         self._set_rewards(node, draw.rewards)
         if draw.failure:
             self._state.failures.append(Failure(node, "score", draw.failure))
-        if draw.end and draw.is_settled:
+        if draw.end:
             self._end(depth, node, draw.end)
         return node
 

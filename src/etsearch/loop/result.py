@@ -54,15 +54,21 @@ class KvFigures:
 class Spent:
     """What a search has asked its parts for.
 
+    A search that is decided early drops what comes after the step that decided. How much of that was there already
+    depends on how fast the parts were, so it is counted by itself (``dropped_tokens``, ``dropped_prm_tokens``); all
+    else is a function of the seed, where the parts' answers are.
+
     Attributes:
         num_requests: requests to the generator.
-        num_calls: continuations sampled in them; those cut off by an early stop not.
+        num_calls: continuations sampled in them that are in the tree.
         num_scores: trajectories given to the reward model.
         generated_tokens: tokens written by the generator; those of continuations that were cut off are not known.
         prm_tokens: tokens given to the reward model; one that reads shared prefixes once computes fewer.
-        num_cancelled: continuations that were asked for and cut off: by an early stop, or written ahead for a branch
-            that was then pruned.
+        num_cancelled: continuations that were asked for and are not in the tree: dropped by an early stop, or written
+            ahead for a branch that was then pruned.
         wasted_tokens: tokens among ``generated_tokens`` that were written ahead and never used.
+        dropped_tokens: tokens written, beside ``generated_tokens``, of continuations that an early stop dropped.
+        dropped_prm_tokens: tokens given to the reward model, beside ``prm_tokens``, of such continuations.
     """
 
     num_requests: int = 0
@@ -72,6 +78,8 @@ class Spent:
     prm_tokens: int = 0
     num_cancelled: int = 0
     wasted_tokens: int = 0
+    dropped_tokens: int = 0
+    dropped_prm_tokens: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

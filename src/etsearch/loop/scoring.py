@@ -1,5 +1,6 @@
 """Score: a step gets its reward as soon as it exists, or a whole trajectory as it ends."""
 
+from collections import Counter
 from collections.abc import Callable
 
 from etsearch.errors import RewardError
@@ -16,14 +17,14 @@ class Scorer:
     """Scores the steps of one search.
 
     Args:
-        state: the search; its tree is only read, its figures of what was spent grow.
+        state: the search; it is only read.
         parts: the reward model, and the strategy, which says when rewards are needed.
         emit: takes the events.
         clock: takes the time.
     """
 
     def __init__(self, state: SearchState, parts: Parts, emit: Callable[[Event], None], clock: PhaseClock) -> None:
-        self._state, self._tree, self._emit, self._clock = state, state.tree, emit, clock
+        self._tree, self._emit, self._clock = state.tree, emit, clock
         self._reward_model, self._needs_rewards = parts.reward_model, parts.strategy.needs_rewards
 
     async def score(self, depth: int, expansion: Expansion, draw: Draw) -> None:
@@ -47,7 +48,7 @@ class Scorer:
         steps = (*path.steps, Step(step.text, step.token_ids, step.log_probability))
         trajectory = Trajectory(path.question, steps if step.text else path.steps)
         try:
-            rewards = await self._rewards(trajectory, first)
+            rewards = await self._rewards(trajectory, first, draw.spent)
         except RewardError as error:
             draw.end, draw.failure = EndReason.FAILED, in_one_line(error)
             return
@@ -58,15 +59,15 @@ class Scorer:
         end, failure = EndReason.LENGTH, expansion.too_long
         if self._reward_model is not None and not self._needs_rewards:
             try:
-                expansion.rewards = await self._rewards(self._tree.trajectory(expansion.node), 0)
+                expansion.rewards = await self._rewards(self._tree.trajectory(expansion.node), 0, expansion.spent)
             except RewardError as lost:
                 end, failure = EndReason.FAILED, f"{failure}; then {in_one_line(lost)}"
         expansion.end, expansion.failure = end, failure
 
-    async def _rewards(self, trajectory: Trajectory, first: int) -> tuple[float, ...]:
+    async def _rewards(self, trajectory: Trajectory, first: int, spent: Counter[str]) -> tuple[float, ...]:
         with self._clock.phase("score"):
             scores = await retry(lambda: self._scores(trajectory, first))
-        self._state.spend(num_scores=1, prm_tokens=scores.num_tokens)
+        spent.update(num_scores=1, prm_tokens=scores.num_tokens)
         return scores.rewards
 
     async def _scores(self, trajectory: Trajectory, first: int) -> Scores:

@@ -102,6 +102,7 @@ class _Search:
         await self.expander.expand(growth.depth, expansion, ahead)
         if expansion.too_long:
             await self.scorer.score_end(expansion)
+        self.early_stop.look(growth)
         async with asyncio.TaskGroup() as group:
             for draw in expansion.distinct():
                 group.create_task(self._step(growth, expansion, draw))
@@ -111,8 +112,7 @@ class _Search:
         await self.scorer.score(growth.depth, expansion, draw)
         if draw.end is None and self.speculation:
             self.speculation.consider(expansion, draw)
-        if self.early_stop.note(growth, expansion.node, draw):
-            growth.stop()
+        self.early_stop.look(growth)
 
     async def run(self) -> StopReason:
         """Grows the tree to its end, and says why it ended."""
@@ -141,7 +141,6 @@ class _Search:
         finally:
             for early in ahead.values():
                 early.task.cancel()
-        self.state.spend(num_cancelled=growth.num_under_way)
 
     async def _frontier(self, nodes: list[int]) -> Frontier:
         return await build_frontier(

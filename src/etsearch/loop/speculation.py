@@ -79,7 +79,7 @@ class Speculation:
         for ahead in self._ahead.values():
             written = ahead.drop()
             wasted, cancelled = num_tokens(written), ahead.width - len(written)
-            self._expander.state.spend(wasted_tokens=wasted, num_cancelled=cancelled)
+            self._expander.state.spend(**ahead.spent, wasted_tokens=wasted, num_cancelled=cancelled)
         self._ahead.clear()
 
     def _num_under_way(self) -> int:

@@ -107,7 +107,7 @@ class Results:
 
     def cost(self, cell: Cell, name: str) -> Values:
         """A figure of the searches' usage; of those whose records tell it, for older ones lack some."""
-        return by_problem([r for r in self.cells.get(cell, ()) if name in r.usage], lambda r: float(r.usage[name]))
+        return by_problem([r for r in self.cells.get(cell, ()) if name in r.usage], lambda r: spent(r, name))
 
     def values(self, cell: Cell, figure: Callable[[SearchRecord], float]) -> Values:
         return by_problem(self.cells.get(cell, ()), figure)
@@ -123,7 +123,7 @@ class Results:
     def reduction(self, cell: Cell, other: Cell, cost: str = "kv_tokens") -> Interval:
         """How many times less a cell costs than another, on the same problems and seeds; by default in KV tokens."""
         mine, others = self._on_common_problems(cell, other, lambda r: cost in r.usage)
-        return ratio(*(by_problem(records, lambda r: float(r.usage[cost])) for records in (others, mine)))
+        return ratio(*(by_problem(records, lambda r: spent(r, cost)) for records in (others, mine)))
 
     def _on_common_problems(
         self, cell: Cell, other: Cell, counts: Callable[[SearchRecord], bool] = lambda _: True
@@ -162,11 +162,17 @@ class Results:
         return self.values(
             cell,
             lambda r: (
-                2.0 * generator * r.usage["generated_tokens"] + 2.0 * (prm or 0) * r.usage["prm_tokens"]
+                2.0 * generator * spent(r, "generated_tokens") + 2.0 * (prm or 0) * spent(r, "prm_tokens")
                 if generator
-                else float(r.usage["generated_tokens"])
+                else spent(r, "generated_tokens")
             ),
         )
+
+
+def spent(record: SearchRecord, name: str) -> float:
+    """A figure of a search's usage; what an early stop dropped was spent all the same."""
+    dropped = {"generated_tokens": "dropped_tokens", "prm_tokens": "dropped_prm_tokens"}.get(name, "")
+    return float(record.usage[name] + record.usage.get(dropped, 0))
 
 
 def _check_together(runs: Sequence[Run]) -> None:
