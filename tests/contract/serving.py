@@ -33,29 +33,30 @@ async def make_request(generator, **changes):
     return GenerateRequest(**(values | changes))
 
 
-def settings(width=8, seed=2, **more):
-    return SearchSettings(width, seed=seed, **more)
+def settings(width=8, seed=2, *, early_stop=False, **more):
+    """To the very end: all that is asked for enters the tree."""
+    return SearchSettings(width, seed=seed, early_stop=early_stop, **more)
 
 
-async def search(generator, strategy="rebase", reward_model=None, **more):
+async def search(generator, strategy="rebase", reward_model=None, *, early_stop=False, **more):
     return await run_search(
         PROBLEM,
         generator=generator,
         reward_model=reward_model or ScriptedRewardModel(world.reward_of),
         strategy=STRATEGIES.create(strategy),
-        settings=settings(),
+        settings=settings(early_stop=early_stop),
         embedder=etsearch.embedders.LexicalEmbedder(),
         **more,
     )
 
 
-async def search_over(folder, kind, name, strategy):
+async def search_over(folder, kind, name, strategy, **more):
     with running(kind(folder), kind(folder)) as (policy, prm):
         async with (
             open_part(GENERATORS, f"{name}:{policy.url}") as generator,
             open_part(REWARD_MODELS, f"{name}:{prm.url}") as reward_model,
         ):
-            return await search(generator, strategy, reward_model)
+            return await search(generator, strategy, reward_model, **more)
 
 
 def shape(result):

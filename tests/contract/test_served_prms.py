@@ -112,8 +112,8 @@ async def test_a_trajectory_that_the_prm_cannot_hold(server):
 @pytest.mark.parametrize(
     ("break_it", "message"),
     [
-        (lambda answer: answer | {"data": []}, "gave 0 scores; 1 were asked for"),
-        (lambda answer: {"data": [{"index": 0, "data": []}]}, "gave 0 rows for a trajectory"),
+        (lambda answer: answer | {"data": []}, "gave 0 answers; 1 were asked for"),
+        (lambda answer: {"data": [{"index": 0, "data": []}]}, "rows of different lengths, or none"),
         (lambda answer: {"data": [{"index": 0, "data": [[1.0, 2.0]] * 3}]}, "gave 3 rows for a trajectory"),
         (lambda answer: {"oops": 1}, "answered something else"),
     ],

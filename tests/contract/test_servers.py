@@ -13,6 +13,7 @@ from etsearch.errors import (
     ContextLengthError,
     EngineError,
     EngineTimeoutError,
+    EtsearchError,
     UnavailableError,
 )
 from etsearch.generators import GENERATORS
@@ -24,17 +25,18 @@ from etsearch.strategies import STRATEGIES
 from etsearch.types import EndReason, StopReason
 from tests.contract.serving import PROBLEM, QUICK, make_request, open_part, search, search_over, settings, shape
 from tests.doubles import world
-from tests.doubles.http import RefusedError, running
+from tests.doubles.http import Raw, RefusedError, running
 from tests.doubles.openai import PlainDouble
 from tests.doubles.sglang import SglangDouble
 from tests.doubles.vllm import VllmDouble
 
 
+@pytest.mark.parametrize("early_stop", [False, True])
 @pytest.mark.parametrize("strategy", ["rebase", "ets", "best_of_n", "dvts"])
-async def test_a_search_over_a_server_is_that_of_the_same_model_in_process(folder, strategy):
+async def test_a_search_over_a_server_is_that_of_the_same_model_in_process(folder, strategy, early_stop):
     """The doubles' model is the scripted one, its PRM likewise: same seeds, same tokens, same tree."""
-    straight = await search(GENERATORS.create("scripted"), strategy)
-    result = await search_over(folder, VllmDouble, "vllm", strategy)
+    straight = await search(GENERATORS.create("scripted"), strategy, early_stop=early_stop)
+    result = await search_over(folder, VllmDouble, "vllm", strategy, early_stop=early_stop)
     assert shape(result) == shape(straight)
     assert not result.failures
     assert result.engine.peak_cache_tokens == 1024
@@ -309,3 +311,79 @@ async def test_limits_of_the_search_hold_with_a_server(server):
             settings=settings(limits=Limits(max_depth=2)),
         )
     assert result.stop_reason is StopReason.MAX_DEPTH
+
+
+async def test_a_body_that_drips_is_not_waited_for_for_ever(server):
+    server.spoil = lambda call, answer: Raw(b" " * 1000, pause_s=0.05) if call.path == "/v1/completions" else answer
+    async with open_part(GENERATORS, f"vllm(read_timeout_s=0.2, connect_timeout_s=0.1):{server.url}") as generator:
+        with pytest.raises(EngineTimeoutError, match="came to no end of its answer"):
+            await generator.generate(await make_request(generator))
+
+
+async def test_a_body_is_read_as_far_as_max_answer_mb(server):
+    def spoil(call, answer):
+        return Raw(b" " * 1_200_000) if call.path == "/v1/completions" else answer
+
+    server.spoil = spoil
+    async with open_part(GENERATORS, f"vllm(max_answer_mb=1):{server.url}") as generator:
+        with pytest.raises(EngineError, match="answered more than 1 MB"):
+            await generator.generate(await make_request(generator))
+
+
+async def test_half_a_character_of_a_server_is_replaced_and_told(server, caplog):
+    def spoil(call, answer):
+        if call.path == "/v1/completions":
+            for choice in answer["choices"]:
+                choice["text"] = "half \ud800 a character\n"
+        return answer
+
+    server.spoil = spoil
+    async with open_part(GENERATORS, f"vllm:{server.url}") as generator:
+        found = await generator.generate(await make_request(generator))
+    assert {c.text for c in found} == {"half \ufffd a character\n"}
+    assert "answers text that is no Unicode" in caplog.text
+
+
+KEY = "sk-live/0123456789+abcdef"
+
+
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 418, 422, 429, 500, 502, 503])
+@pytest.mark.parametrize(
+    "content",
+    [
+        f'{{"error": {{"message": "the key {KEY} is wrong"}}}}',
+        f"<html>{KEY}</html>",
+        '{"error": {"message": "' + KEY.replace("/", "\\/").replace("s", "\\u0073") + '"}}',
+        f'{{"choices": [{{"index": "{KEY}"}}]}}',
+        f'[["{KEY}"',
+    ],
+)
+async def test_a_key_that_a_server_repeats_is_shown_nowhere(server, monkeypatch, caplog, status, content):
+    monkeypatch.setenv("ETSEARCH_API_KEY", KEY)
+    answer = Raw(content.encode(), status, {"x-key": KEY, "retry-after": "0"})
+    async with open_part(GENERATORS, f"vllm(patience_s=0):{server.url}") as generator:
+        request = await make_request(generator)
+        server.spoil = lambda *_: answer
+        with pytest.raises(EtsearchError) as caught:
+            await generator.generate(request)
+    error, told = caught.value, [caplog.text]
+    while error is not None:
+        told.append(str(error))
+        error = error.__cause__
+    assert "0123456789" not in " ".join(told)
+
+
+async def test_a_key_in_the_models_own_text_enters_no_record(server, monkeypatch):
+    monkeypatch.setenv("ETSEARCH_API_KEY", KEY)
+
+    def spoil(call, answer):
+        if call.path == "/v1/completions":
+            for choice in answer["choices"]:
+                choice["text"] = f"{KEY} {choice['text']}"
+        return answer
+
+    server.spoil = spoil
+    async with open_part(GENERATORS, f"vllm:{server.url}") as generator:
+        result = await search(generator)
+    assert "0123456789" not in f"{result.to_dict()}{result.tree.trajectory(1)}"
+    assert result.tree.continuation(1).text.startswith("[key] ")

@@ -27,16 +27,29 @@ class Call:
     headers: dict = field(default_factory=dict)
 
 
+@dataclass
+class Raw:
+    """An answer as it goes out: after its head, the parts of its content with pauses between them."""
+
+    content: bytes = b""
+    status: int = 200
+    headers: dict = field(default_factory=dict)
+    pause_s: float = 0.0
+    length: int | None = None
+
+
 class Double:
     """A server under test. Subclasses answer in ``get`` and ``post``; whatever they return is sent as JSON, or as text.
 
     ``trouble`` is asked before every POST: it may raise RefusedError, return "drop" to close the connection, or return
-    a number of seconds to wait. ``calls`` are all that arrived, ``abandoned`` those whose caller went away first.
+    a number of seconds to wait. ``spoil`` is given every call and its answer, and gives what is sent instead: the
+    answer, another, or a Raw. ``calls`` are all that arrived, ``abandoned`` those whose caller went away first.
     """
 
     def __init__(self):
         self.calls, self.abandoned, self.num_now, self.most_at_once = [], [], 0, 0
         self.trouble = lambda call: None
+        self.spoil = lambda call, answer: answer
         self._server, self._thread, self.port = None, None, 0
 
     def get(self, path):
@@ -133,12 +146,20 @@ class Double:
         if answer is None:
             writer.transport.abort()
             return False
-        status, headers, content, kind = answer
-        lines = [f"HTTP/1.1 {status} {REASONS.get(status, 'Status')}", f"content-type: {kind}"]
-        lines += [f"content-length: {len(content)}", *(f"{k}: {v}" for k, v in headers.items())]
-        writer.write("\r\n".join(lines).encode() + b"\r\n\r\n" + content)
-        await writer.drain()
-        return True
+        return await self._send(answer, writer)
+
+    @staticmethod
+    async def _send(answer, writer):
+        lines = [f"HTTP/1.1 {answer.status} {REASONS.get(answer.status, 'Status')}"]
+        length = len(answer.content) if answer.length is None else answer.length
+        lines += [f"content-length: {length}", *(f"{k}: {v}" for k, v in answer.headers.items())]
+        writer.write("\r\n".join(lines).encode("latin-1") + b"\r\n\r\n")
+        parts = [answer.content] if not answer.pause_s else [bytes([byte]) for byte in answer.content]
+        for part in parts:
+            writer.write(part)
+            await writer.drain()
+            await asyncio.sleep(answer.pause_s)
+        return length == len(answer.content)
 
     async def _handle(self, call):
         try:
@@ -151,10 +172,13 @@ class Double:
             found = self.get(call.path) if call.method == "GET" else await self.post(call.path, call.body)
         except RefusedError as refusal:
             content = json.dumps({"error": {"message": refusal.message, "code": refusal.status}}).encode()
-            return refusal.status, refusal.headers, content, "application/json"
+            return Raw(content, refusal.status, {"content-type": "application/json", **refusal.headers})
+        found = self.spoil(call, found)
+        if isinstance(found, Raw):
+            return found
         if isinstance(found, str):
-            return 200, {}, found.encode(), "text/plain"
-        return 200, {}, json.dumps(found).encode(), "application/json"
+            return Raw(found.encode(), headers={"content-type": "text/plain"})
+        return Raw(json.dumps(found).encode(), headers={"content-type": "application/json"})
 
 
 def only(body, allowed, what):

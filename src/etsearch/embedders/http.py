@@ -1,15 +1,16 @@
 """Sentence embedders behind servers that answer at ``/v1/embeddings``: vLLM, Text Embeddings Inference, and others."""
 
 import asyncio
-import json
 import re
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Final, Self, final
+from collections.abc import Sequence
+from typing import Annotated, Final, Self, TypeVar, final
 
 from numpy.typing import ArrayLike
+from pydantic import TypeAdapter
 
 from etsearch.embedders.cached import CachedEmbedder
 from etsearch.errors import BadResponseError, ConfigError, EmbedderError
+from etsearch.servers.answers import MODELS, Answer, Figure, in_order
 from etsearch.servers.client import RefusedError, Server, SlowError
 from etsearch.servers.conditions import Conditions
 from etsearch.servers.pool import Pool, pool_at
@@ -22,6 +23,24 @@ _TOO_LONG: Final = re.compile(r"must have less than \d+ tokens")
 """What Text Embeddings Inference says of a text that is too long, unless it was started with ``--auto-truncate``."""
 
 
+class _Embedding(Answer):
+    index: int
+    embedding: list[Figure]
+
+
+class _Embeddings(Answer):
+    data: list[_Embedding]
+
+
+class _Info(Answer):
+    """What Text Embeddings Inference says of itself."""
+
+    model_id: str
+
+
+T = TypeVar("T")
+_EMBEDDINGS: Final = TypeAdapter(_Embeddings)
+_INFO: Final = TypeAdapter(_Info)
 _CONDITIONS: Final = Conditions()
 
 
@@ -69,7 +88,7 @@ class HttpEmbedder(CachedEmbedder):
     async def _ask(self, texts: Sequence[str]) -> list[ArrayLike]:
         body = {"model": self.model, "input": list(texts), "encoding_format": "float"}
         try:
-            answer = await self._pool.post(ROUTE, body)
+            answer = in_order((await self._pool.post(ROUTE, body, _EMBEDDINGS)).data, len(texts))
         except RefusedError as error:
             if self._is_closed:
                 raise EmbedderError("the embedder was closed") from error
@@ -81,7 +100,7 @@ class HttpEmbedder(CachedEmbedder):
             ) from error
         except (SlowError, BadResponseError) as error:
             raise EmbedderError(str(error), retryable=isinstance(error, SlowError)) from error
-        return _in_order(answer, len(texts))
+        return [entry.embedding for entry in answer]
 
     async def _ask_for_less(self, texts: Sequence[str]) -> list[ArrayLike]:
         """The texts one by one; of a text by itself, its first half."""
@@ -99,38 +118,23 @@ def _is_too_long(error: RefusedError) -> bool:
     return error.is_too_long or _TOO_LONG.search(str(error)) is not None
 
 
-def _in_order(answer: Any, num_texts: int) -> list[ArrayLike]:
-    """The vectors of an answer in the order of the texts that were asked for."""
-    try:
-        by_index: dict[int, ArrayLike] = {item["index"]: item["embedding"] for item in answer["data"]}
-    except (KeyError, TypeError) as error:
-        raise EmbedderError(f"{ROUTE} answered no embeddings but {str(answer)[:200]}") from error
-    if len(answer["data"]) != num_texts or by_index.keys() != set(range(num_texts)):
-        raise EmbedderError(
-            f"{ROUTE} answered {len(answer['data'])} embeddings with the indices {list(by_index)[:8]} to {num_texts} "
-            f"texts; it must answer one each, with the indices 0 to {num_texts - 1}"
-        )
-    return [by_index[index] for index in range(num_texts)]
-
-
 def model_of(server: Server) -> str:
     """The model's name in requests to a server: as the address has it, or else as the server says it."""
-    served = _look(server, "/v1/models").get("data")  # asked in any case, so that a server that is away shows now
+    served = _look(server, "/v1/models", MODELS)  # asked in any case, so that a server that is away shows now
     if server.address.model:
         return server.address.model
-    match served:
-        case [{"id": str(name)}, *_]:
-            return name
-    return str(_look(server, "/info").get("model_id") or UNNAMED)
+    if served and served.data:
+        return served.data[0].id
+    info = _look(server, "/info", _INFO)
+    return info.model_id if info else UNNAMED
 
 
-def _look(server: Server, path: str) -> Mapping[str, Any]:
-    """What a server tells at a path; nothing where it has no such path."""
+def _look(server: Server, path: str, answer: TypeAdapter[T]) -> T | None:
+    """What a server tells at a path; None where it has no such path."""
     try:
-        answer = server.send_now(path).json()
-    except (RefusedError, json.JSONDecodeError, UnicodeDecodeError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
+        return server.ask_now(path, answer)
+    except (RefusedError, BadResponseError):
+        return None
 
 
 def http(

@@ -12,10 +12,14 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import Any, Final, Literal, final
+from typing import Annotated, Any, Final, Literal, TypeVar, final
 
-from etsearch.generators.remote import RemoteGenerator, RemoteOptions, expect
+from pydantic import TypeAdapter
+
+from etsearch.errors import BadResponseError
+from etsearch.generators.remote import RemoteGenerator, RemoteOptions
 from etsearch.models.codec import TURN, Codec, TextCodec, name_of, pieces_of
+from etsearch.servers.answers import Answer, Count, Figure, OneOrMany, TokenId, expect, in_order
 from etsearch.servers.client import Server
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.figures import read_figures, total
@@ -32,6 +36,72 @@ LONGEST_TOKEN: Final = 256
 _logger = logging.getLogger(__name__)
 _LLAMA: Final = "llamacpp:"
 _FIGURES: Final = tuple(_LLAMA + name for name in ("requests_processing", "requests_deferred"))
+
+
+class _Timings(Answer):
+    cache_n: Count = 0
+    prompt_n: Count = 0
+
+
+class _LogProbability(Answer):
+    logprob: Figure
+
+
+class _Output(Answer):
+    """A continuation as llama-server gives it."""
+
+    index: int
+    content: str
+    stop_type: Literal["word", "eos", "limit"]
+    stopping_word: str = ""
+    tokens: list[TokenId]
+    completion_probabilities: tuple[_LogProbability, ...] = ()
+    timings: _Timings = _Timings()
+
+
+class _Token(_LogProbability):
+    token: str
+
+
+class _LogProbabilities(Answer):
+    """As completions give them, or as chats do."""
+
+    tokens: list[str] | None = None
+    token_logprobs: list[Figure | None] | None = None
+    content: list[_Token] | None = None
+
+
+class _Message(Answer):
+    content: str | None = None
+
+
+class _Choice(Answer):
+    index: int = 0
+    text: str | None = None
+    message: _Message | None = None
+    finish_reason: str | None = None
+    stop_reason: str | int | None = None
+    matched_stop: str | int | None = None
+    logprobs: _LogProbabilities | None = None
+
+
+class _PromptTokens(Answer):
+    cached_tokens: Count | None = None
+
+
+class _Usage(Answer):
+    prompt_tokens: Count = 0
+    prompt_tokens_details: _PromptTokens | None = None
+
+
+class _Completions(Answer):
+    choices: list[_Choice]
+    usage: _Usage | None = None
+
+
+T = TypeVar("T")
+_OUTPUTS: Final[TypeAdapter[list[_Output]]] = TypeAdapter(Annotated[list[_Output], OneOrMany])
+_COMPLETIONS: Final = TypeAdapter(_Completions)
 
 
 @final
@@ -97,9 +167,9 @@ class OpenAiGenerator(RemoteGenerator):
         self._num_prompt_tokens += num_prompt
         self._num_hit_tokens += num_hit
 
-    async def post(self, path: str, body: dict[str, Any], tree: str) -> Any:
+    async def post(self, path: str, body: dict[str, Any], answer: TypeAdapter[T], tree: str) -> T:
         """For the dialects."""
-        return await self._pool.post(path, body, tree)
+        return await self._pool.post(path, body, answer, tree)
 
 
 class _Dialect(ABC):
@@ -146,27 +216,23 @@ class _LlamaServer(_Dialect):
             "return_tokens": True,
             "n_probs": 1,
         }
-        answer = await self._generator.post("/completion", body, request.search)
-        outputs = answer if isinstance(answer, list) else [answer]
-        expect(outputs, count)
-        outputs = sorted(outputs, key=lambda output: int(output["index"]))
+        answer = await self._generator.post("/completion", body, _OUTPUTS, request.search)
+        outputs = in_order(answer, count)
         for output in outputs:
-            timings = output.get("timings", {})
-            hits = int(timings.get("cache_n", 0))
-            self._generator.count(hits + int(timings.get("prompt_n", 0)), hits)
+            hits = output.timings.cache_n
+            self._generator.count(hits + output.timings.prompt_n, hits)
         return [self._continuation(output) for output in outputs]
 
     @staticmethod
-    def _continuation(output: dict[str, Any]) -> Continuation:
+    def _continuation(output: _Output) -> Continuation:
         reasons = {"word": FinishReason.STEP, "eos": FinishReason.END, "limit": FinishReason.LENGTH}
-        reason = reasons[output["stop_type"]]
-        ids = [int(i) for i in output["tokens"]]
+        reason, ids = reasons[output.stop_type], output.tokens
         if reason is FinishReason.END:
             ids = ids[:-1]
-        told = [float(entry["logprob"]) for entry in output["completion_probabilities"]][: len(ids)]
+        told = [entry.logprob for entry in output.completion_probabilities][: len(ids)]
         # The stop string is cut out of the text, not out of the tokens; of its tokens no probability is told, so theirs
         # is taken to be as the others' in the mean.
-        text = output["content"] + (output["stopping_word"] if reason is FinishReason.STEP else "")
+        text = output.content + (output.stopping_word if reason is FinishReason.STEP else "")
         log_probability = sum(told) * len(ids) / len(told) if told else None
         return Continuation(tuple(ids), text, reason, log_probability)
 
@@ -202,21 +268,21 @@ class _Text(_Dialect):
             path, more = "/v1/chat/completions", self._chat(text)
         else:
             path, more = "/v1/completions", {"prompt": text, "logprobs": 1}
-        choices: list[dict[str, Any]] = []
+        choices: list[_Choice] = []
         while len(choices) < count:  # some servers know no n, and give one at a time
             asked = {**body, **more, "n": count - len(choices), "seed": request.seed + len(choices)}
-            answer = await self._generator.post(path, asked, request.search)
-            self._count(answer.get("usage") or {})
-            came = sorted(answer["choices"], key=lambda choice: int(choice.get("index", 0)))
+            answer = await self._generator.post(path, asked, _COMPLETIONS, request.search)
+            self._count(answer.usage)
+            came = sorted(answer.choices, key=lambda choice: choice.index)
             if not 0 < len(came) <= asked["n"]:
                 expect(came, asked["n"])
             choices += came
         return [_from_text(c, request.stop) for c in choices] * (request.num_continuations // count)
 
-    def _count(self, usage: dict[str, Any]) -> None:
-        hits = (usage.get("prompt_tokens_details") or {}).get("cached_tokens")
-        if hits is not None:
-            self._generator.count(int(usage["prompt_tokens"]), int(hits))
+    def _count(self, usage: _Usage | None) -> None:
+        details = usage.prompt_tokens_details if usage else None
+        if usage and details and details.cached_tokens is not None:
+            self._generator.count(usage.prompt_tokens, details.cached_tokens)
 
     def _chat(self, text: str) -> dict[str, Any]:
         """The question as the user's turn; the steps so far as an answer that is gone on with."""
@@ -229,18 +295,21 @@ class _Text(_Dialect):
         return more
 
 
-def _from_text(choice: dict[str, Any], stop: Sequence[str]) -> Continuation:
-    text = choice["text"] if "text" in choice else choice["message"]["content"] or ""
-    told = choice.get("stop_reason", choice.get("matched_stop"))
+def _from_text(choice: _Choice, stop: Sequence[str]) -> Continuation:
+    if choice.text is None and choice.message is None:
+        raise BadResponseError("the server gave a choice that holds neither a text nor a message")
+    text = choice.text if choice.message is None else choice.message.content
+    text = text or ""
+    told = choice.stop_reason if choice.matched_stop is None else choice.matched_stop
     reason = FinishReason.LENGTH
-    if choice["finish_reason"] == "stop":
+    if choice.finish_reason == "stop":
         is_end = not text or isinstance(told, int)
         reason = FinishReason.END if is_end else FinishReason.STEP
     cut = text
     if reason is FinishReason.STEP:
         ending = told if isinstance(told, str) else stop[0] if stop else ""
         text += "" if text.endswith(ending) else ending
-    pieces, logs = _tokens(choice.get("logprobs"))
+    pieces, logs = _tokens(choice.logprobs)
     spelt = "".join(pieces)
     if spelt == cut and text != cut:
         pieces = [*pieces, text[len(cut) :]]  # some servers leave the stop string's tokens out, as in the text
@@ -250,11 +319,13 @@ def _from_text(choice: dict[str, Any], stop: Sequence[str]) -> Continuation:
     return Continuation(tuple(map(name_of, pieces)), text, reason, sum(logs) if logs is not None else None)
 
 
-def _tokens(logprobs: Any) -> tuple[list[str], list[float] | None]:
+def _tokens(logprobs: _LogProbabilities | None) -> tuple[list[str], list[float] | None]:
     """The tokens of a choice and their log probabilities: of completions, of chats, or of none."""
-    if not logprobs:
+    if logprobs is None:
         return [], None
-    if "tokens" in logprobs:
-        return list(logprobs["tokens"]), [float(p or 0) for p in logprobs["token_logprobs"]]
-    content = logprobs.get("content") or []
-    return [entry["token"] for entry in content], [float(entry["logprob"]) for entry in content]
+    if logprobs.tokens is not None:
+        logs = logprobs.token_logprobs or []
+        expect(logs, len(logprobs.tokens))
+        return logprobs.tokens, [log or 0.0 for log in logs]
+    content = logprobs.content or []
+    return [entry.token for entry in content], [entry.logprob for entry in content]

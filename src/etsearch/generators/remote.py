@@ -5,8 +5,9 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
+from etsearch.boundary.numbers import shown
 from etsearch.errors import BadResponseError, ConfigError, ContextLengthError, EngineError, EngineTimeoutError
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.models.codec import Codec, local_codec
@@ -121,18 +122,16 @@ class RemoteGenerator(ABC):
         """``request.num_continuations`` continuations; see :class:`~etsearch.generators.base.Generator`."""
         request = self._fit(request)
         try:
-            return await self._ask(request)
+            continuations = await self._ask(request)
         except SlowError as error:
             raise EngineTimeoutError(str(error)) from error
         except RefusedError as error:
             kind = ContextLengthError if error.is_too_long else EngineError
             raise kind(str(error)) from error
-        except (KeyError, TypeError, ValueError, IndexError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise BadResponseError(
-                f"the answer of {self.facts.engine} is no {type(self).__name__}'s: {error!r}"
-            ) from error
+        for continuation in continuations:
+            if continuation.text and not continuation.token_ids:
+                raise BadResponseError(f"{self.facts.engine} gave the text {shown(continuation.text)} without tokens")
+        return continuations
 
     async def encode(self, text: str) -> list[int]:
         """Token ids of a text, without any special token around it."""
@@ -183,9 +182,3 @@ class RemoteGenerator(ABC):
                 f"{self.facts.context_tokens}; shorten the question, or lower max_tokens"
             )
         return replace(request, max_tokens=min(request.max_tokens, room))
-
-
-def expect(answers: Sequence[Any], count: int) -> None:
-    """Raises BadResponseError if a server gave another number of answers than it was asked for."""
-    if len(answers) != count:
-        raise BadResponseError(f"the server gave {len(answers)} answers; {count} were asked for")

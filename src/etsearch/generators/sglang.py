@@ -1,11 +1,16 @@
 """SGLang's own server, by its native route ``/generate`` (requests and answers as 0.5.23 has them)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, final
+from typing import Annotated, Any, Final, final
 
-from etsearch.errors import EngineOverloadedError
-from etsearch.generators.remote import RemoteGenerator, RemoteOptions, expect
+from pydantic import TypeAdapter
+
+from etsearch.boundary.numbers import shown
+from etsearch.boundary.texts import clean_message
+from etsearch.errors import BadResponseError, EngineOverloadedError
+from etsearch.generators.remote import RemoteGenerator, RemoteOptions
 from etsearch.models.codec import Codec
+from etsearch.servers.answers import Answer, Count, Figure, OneOrMany, TokenId, expect
 from etsearch.servers.client import Server
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.figures import read_figures, total
@@ -24,6 +29,29 @@ _FIGURES: Final = tuple(
         "num_queue_reqs",
     )
 )
+
+
+class _Finish(Answer):
+    type: str
+    matched: str | int | list[int] | None = None
+    message: str | None = None
+
+
+class _Meta(Answer):
+    finish_reason: _Finish
+    prompt_tokens: Count = 0
+    cached_tokens: Count = 0
+    output_token_logprobs: list[tuple[Figure, int, str | None]] | None = None
+    """Log probability, id and text of each token."""
+
+
+class _Output(Answer):
+    text: str
+    output_ids: list[TokenId]
+    meta_info: _Meta
+
+
+_OUTPUTS: Final[TypeAdapter[list[_Output]]] = TypeAdapter(Annotated[list[_Output], OneOrMany])
 
 
 @final
@@ -63,12 +91,11 @@ class SglangGenerator(RemoteGenerator):
                 body["return_logprob"] = [True] * count
         else:
             body["sampling_params"] = {**sampling, "n": count}
-        answer = await self._pool.post("/generate", body, request.search)
-        outputs = answer if isinstance(answer, list) else [answer]
+        outputs = await self._pool.post("/generate", body, _OUTPUTS, request.search)
         expect(outputs, count)
         for output in outputs:
-            self._num_prompt_tokens += int(output["meta_info"].get("prompt_tokens", 0))
-            self._num_hit_tokens += int(output["meta_info"].get("cached_tokens", 0))
+            self._num_prompt_tokens += output.meta_info.prompt_tokens
+            self._num_hit_tokens += output.meta_info.cached_tokens
         return [_continuation(output) for output in outputs] * (request.num_continuations // count)
 
     def _stats(self, texts: Sequence[str]) -> EngineStats:
@@ -90,21 +117,21 @@ class SglangGenerator(RemoteGenerator):
         return {} if found is None else {"num_preemptions": found}
 
 
-def _continuation(output: dict[str, Any]) -> Continuation:
-    meta = output["meta_info"]
-    reason, matched = meta["finish_reason"]["type"], meta["finish_reason"].get("matched")
-    ids = [int(i) for i in output["output_ids"]]
+def _continuation(output: _Output) -> Continuation:
+    meta, ids = output.meta_info, output.output_ids
+    reason, matched = meta.finish_reason.type, meta.finish_reason.matched
     if reason == "abort":
-        raise EngineOverloadedError(
-            f"the server gave a continuation up: {meta['finish_reason'].get('message', 'abort')}"
-        )
+        told = clean_message(meta.finish_reason.message or "abort")
+        raise EngineOverloadedError(f"the server gave a continuation up: {told}")
     if reason not in ("stop", "length"):
-        raise ValueError(f"finish_reason is {reason!r}")
+        raise BadResponseError(f"the server ended a continuation for a reason that is not known: {shown(reason)}")
     kind = FinishReason.LENGTH
     if reason == "stop":
         kind = FinishReason.STEP if isinstance(matched, str) else FinishReason.END
     if kind is FinishReason.END and ids and ids[-1] == matched:
         ids = ids[:-1]
-    logs = meta.get("output_token_logprobs")
-    log_probability = sum(float(entry[0]) for entry in logs[: len(ids)]) if logs is not None else None
-    return Continuation(tuple(ids), output["text"], kind, log_probability)
+    logs = meta.output_token_logprobs
+    if logs is not None and len(logs) < len(ids):
+        raise BadResponseError(f"the server gave {len(logs)} log probabilities for {len(ids)} tokens")
+    log_probability = sum(log for log, *_ in logs[: len(ids)]) if logs is not None else None
+    return Continuation(tuple(ids), output.text, kind, log_probability)

@@ -1,16 +1,40 @@
 """vLLM's own server, by its route for plain completion (seen to work with 0.32)."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Any, Final, final
 
-from etsearch.errors import EngineOverloadedError
-from etsearch.generators.remote import RemoteGenerator, expect
+from pydantic import TypeAdapter
+
+from etsearch.boundary.numbers import shown
+from etsearch.errors import BadResponseError, EngineOverloadedError
+from etsearch.generators.remote import RemoteGenerator
 from etsearch.models.codec import Codec
+from etsearch.servers.answers import Answer, Figure, TokenId, in_order
 from etsearch.servers.client import Server
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.tokenizers import ServerCodec
 from etsearch.servers.vllm import vllm_facts, vllm_stats, vllm_totals
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest
+
+
+class _LogProbabilities(Answer):
+    token_logprobs: list[Figure] | None = None
+
+
+class _Choice(Answer):
+    index: int
+    text: str
+    token_ids: list[TokenId]
+    finish_reason: str | None
+    stop_reason: str | int | None = None
+    logprobs: _LogProbabilities | None = None
+
+
+class _Completions(Answer):
+    choices: list[_Choice]
+
+
+_COMPLETIONS: Final = TypeAdapter(_Completions)
 
 
 @final
@@ -49,9 +73,8 @@ class VllmGenerator(RemoteGenerator):
         }
         if self._options.log_probabilities:
             body["logprobs"] = 0
-        answer = await self._pool.post("/v1/completions", body, request.search)
-        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
-        expect(choices, count)
+        answer = await self._pool.post("/v1/completions", body, _COMPLETIONS, request.search)
+        choices = in_order(answer.choices, count)
         return [_continuation(choice) for choice in choices] * (request.num_continuations // count)
 
     def _stats(self, texts: Sequence[str]) -> EngineStats:
@@ -61,10 +84,9 @@ class VllmGenerator(RemoteGenerator):
         return vllm_totals(text)
 
 
-def _continuation(choice: dict[str, Any]) -> Continuation:
-    ids = [int(i) for i in choice["token_ids"]]
-    logs = (choice.get("logprobs") or {}).get("token_logprobs")
-    match choice["finish_reason"], choice.get("stop_reason"):
+def _continuation(choice: _Choice) -> Continuation:
+    ids, logs = choice.token_ids, choice.logprobs.token_logprobs if choice.logprobs else None
+    match choice.finish_reason, choice.stop_reason:
         case "stop", str():
             reason = FinishReason.STEP
         case "stop", _:
@@ -76,6 +98,8 @@ def _continuation(choice: dict[str, Any]) -> Continuation:
                 f"the server gave a continuation up ({other}): it is going down, or has no room"
             )
         case other, _:
-            raise ValueError(f"finish_reason is {other!r}")
-    log_probability = sum(map(float, logs[: len(ids)])) if logs is not None else None
-    return Continuation(tuple(ids), choice["text"], reason, log_probability)
+            raise BadResponseError(f"the server ended a continuation for a reason that is not known: {shown(other)}")
+    if logs is not None and len(logs) < len(ids):
+        raise BadResponseError(f"the server gave {len(logs)} log probabilities for {len(ids)} tokens")
+    log_probability = sum(logs[: len(ids)]) if logs is not None else None
+    return Continuation(tuple(ids), choice.text, reason, log_probability)

@@ -4,14 +4,16 @@ import asyncio
 import hashlib
 from abc import ABC, abstractmethod
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, final
+from typing import Any, Final, Protocol, TypeVar, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
+from etsearch.boundary.numbers import check_whole
 from etsearch.errors import BadResponseError, ConfigError, EtsearchError, RewardError, UnavailableError
 from etsearch.models.codec import Codec
 from etsearch.prms.families import Head, PrmFamily
@@ -21,6 +23,9 @@ from etsearch.servers.client import RefusedError, SlowError
 from etsearch.servers.pool import Pool
 from etsearch.types import Finding, Identity, Level, Scores, Trajectory
 
+T = TypeVar("T")
+MOST_BATCH: Final = 65_536
+"""The most that ``max_batch`` may be."""
 KEPT_REWARDS: Final = 262_144
 """Rewards that are remembered."""
 
@@ -33,8 +38,10 @@ class Asked:
     positions: tuple[int, ...]
 
 
-Post = Callable[[str, Any], Awaitable[Any]]
-"""Sends a body to a path of the replica that a question stays on; gives the answer's JSON."""
+class Post(Protocol):
+    """Sends a body to a path of the replica that a question stays on; gives what it answers, see ``Pool.post``."""
+
+    async def __call__(self, path: str, body: Any, answer: TypeAdapter[T], /) -> T: ...
 
 
 _Waiting = tuple[Asked, "asyncio.Future[NDArray[np.float64]]"]
@@ -69,7 +76,7 @@ class PrmOptions:
         family: a family's name, or a YAML file; by default what the model's folder or name tells.
         tokenizer: a folder on this machine with the tokenizer; by default the model's own folder, if it lies on this
             machine, else the server's.
-        max_batch: trajectories in a request at most.
+        max_batch: trajectories in a request at most, 1 to 65,536.
     """
 
     family: str | None = None
@@ -77,8 +84,7 @@ class PrmOptions:
     max_batch: int = 64
 
     def __post_init__(self) -> None:
-        if self.max_batch < 1:
-            raise ConfigError(f"max_batch is {self.max_batch}; it must be at least 1")
+        check_whole("max_batch", self.max_batch, 1, MOST_BATCH)
 
 
 @final
@@ -249,8 +255,8 @@ class RemoteRewardModel:
             return
         self.num_requests += 1
 
-        async def post(path: str, body: Any) -> Any:
-            return await self._pool.post(path, body, question)
+        async def post(path: str, body: Any, answer: TypeAdapter[T], /) -> T:
+            return await self._pool.post(path, body, answer, question)
 
         asking = asyncio.create_task(self._ask_route(post, [asked for asked, _ in batch]))  # noqa: RUF006 - it is waited for
         for _, answer in batch:
@@ -304,4 +310,4 @@ def _as_error(error: BaseException) -> BaseException:
             return RewardError("the request that asked for this reward was cancelled")
         case EtsearchError() if not isinstance(error, BadResponseError):
             return error
-    return RewardError(f"the reward model's server answered something else: {error!r}")
+    return RewardError(str(error) if isinstance(error, EtsearchError) else f"the reward model failed: {error!r}")

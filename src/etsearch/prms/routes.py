@@ -1,23 +1,24 @@
 """The routes by which servers tell what a PRM says; one class a route.
 
 Shapes as seen on vLLM 0.32 and SGLang 0.5.23. Where a route reads one position a prompt, every position is a prompt of
-its
-own that ends there: all of one trajectory share their prefix, and a server with a prefix cache computes it once.
+its own that ends there: all of one trajectory share their prefix, and a server with a prefix cache computes it once.
 """
 
 import asyncio
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any, Final, final
+from typing import Annotated, Any, Final, final
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import Field, TypeAdapter
 
-from etsearch.errors import RewardError
+from etsearch.errors import BadResponseError, RewardError
 from etsearch.models.codec import turns_of
 from etsearch.prms.families import Head
 from etsearch.prms.reading import PrmReader
 from etsearch.prms.remote import Asked, Post, Route
+from etsearch.servers.answers import Answer, Figure, OneOrMany, in_order
 
 UNTOLD: Final = -9999.0
 """The log probability that vLLM gives instead of minus infinity."""
@@ -27,6 +28,97 @@ MOST_LIKELY: Final = 20
 """Tokens that a server without label routes is asked for; hosted ones give no more."""
 
 _Rows = list[NDArray[np.float64]]
+
+
+class _Likeliest(Answer):
+    top_logprobs: Annotated[list[dict[str, Figure]], Field(min_length=1)]
+
+
+class _Choice(Answer):
+    index: int
+    logprobs: _Likeliest
+
+
+class _Choices(Answer):
+    """Of ``/v1/completions``."""
+
+    choices: list[_Choice]
+
+
+class _Share(Answer):
+    index: int
+    score: Annotated[float, Field(ge=0, le=1)]
+
+
+class _Shares(Answer):
+    """Of ``/generative_scoring``."""
+
+    data: list[_Share]
+
+
+class _Pooled(Answer):
+    index: int
+    data: list[list[Figure]] | list[Figure]
+
+
+class _PooledAll(Answer):
+    """Of ``/pooling``."""
+
+    data: list[_Pooled]
+
+
+class _SglangMeta(Answer):
+    output_token_ids_logprobs: Annotated[list[list[tuple[Figure | None, int, Any]]], Field(min_length=1)]
+    """At each position: log probability, id and text of each token that was asked for."""
+
+
+class _SglangOutput(Answer):
+    meta_info: _SglangMeta
+
+
+class _LlamaToken(Answer):
+    id: int
+    logprob: Figure
+
+
+class _LlamaPosition(Answer):
+    top_logprobs: list[_LlamaToken]
+
+
+class _LlamaOutput(Answer):
+    index: int
+    completion_probabilities: Annotated[list[_LlamaPosition], Field(min_length=1)]
+
+
+class _ChatToken(Answer):
+    token: str
+    logprob: Figure
+
+
+class _ChatPosition(Answer):
+    top_logprobs: list[_ChatToken]
+
+
+class _ChatPositions(Answer):
+    content: Annotated[list[_ChatPosition], Field(min_length=1)]
+
+
+class _ChatChoice(Answer):
+    logprobs: _ChatPositions
+
+
+class _Chat(Answer):
+    """Of ``/v1/chat/completions``."""
+
+    choices: Annotated[list[_ChatChoice], Field(min_length=1)]
+
+
+_CHOICES: Final = TypeAdapter(_Choices)
+_SHARES: Final = TypeAdapter(_Shares)
+_POOLED: Final = TypeAdapter(_PooledAll)
+_SGLANG: Final[TypeAdapter[list[_SglangOutput]]] = TypeAdapter(Annotated[list[_SglangOutput], OneOrMany])
+_LLAMA: Final[TypeAdapter[list[_LlamaOutput]]] = TypeAdapter(Annotated[list[_LlamaOutput], OneOrMany])
+_CHAT: Final = TypeAdapter(_Chat)
 
 
 def _prompts(asked: Sequence[Asked]) -> list[tuple[int, ...]]:
@@ -67,14 +159,16 @@ class VllmCompletions(Route):
             "logprob_token_ids": list(labels),
             "return_tokens_as_token_ids": True,
         }
-        answer = await post("/v1/completions", body)
-        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+        answer = await post("/v1/completions", body, _CHOICES)
+        choices = in_order(answer.choices, sum(len(a.positions) for a in asked))
         return _split([self._pair(choice, labels) for choice in choices], asked)
 
     @staticmethod
-    def _pair(choice: dict[str, Any], labels: tuple[int, int]) -> tuple[float, ...]:
-        told = choice["logprobs"]["top_logprobs"][0]
-        pair = tuple(float(told[f"token_id:{label}"]) for label in labels)
+    def _pair(choice: _Choice, labels: tuple[int, int]) -> tuple[float, ...]:
+        told, names = choice.logprobs.top_logprobs[0], [f"token_id:{label}" for label in labels]
+        if missing := [name for name in names if name not in told]:
+            raise BadResponseError(f"the server told no log probability of {', '.join(missing)}")
+        pair = tuple(told[name] for name in names)
         if max(pair) <= UNTOLD:
             raise RewardError(f"the server gives both labels no probability at all: {pair}", retryable=False)
         return pair
@@ -100,12 +194,9 @@ class VllmGenerativeScoring(Route):
                 "label_token_ids": list(_labels(reader)),
                 "add_special_tokens": False,
             }
-            answer = await post("/generative_scoring", body)
-            data = sorted(answer["data"], key=lambda entry: int(entry["index"]))
-            if len(data) != len(numbers):
-                raise RewardError(f"the server gave {len(data)} scores; {len(numbers)} were asked for")
-            for n, entry in zip(numbers, data, strict=True):
-                rows[n] = _as_logits(float(entry["score"]))
+            answer = await post("/generative_scoring", body, _SHARES)
+            for n, entry in zip(numbers, in_order(answer.data, len(numbers)), strict=True):
+                rows[n] = _as_logits(entry.score)
         return _split(rows, asked)
 
 
@@ -148,14 +239,13 @@ class VllmPooling(Route):
             "use_activation": False,
             "add_special_tokens": False,
         }
-        answer = await post("/pooling", body)
-        data = sorted(answer["data"], key=lambda entry: int(entry["index"]))
-        if len(data) != len(asked):
-            raise RewardError(f"the server gave {len(data)} scores; {len(asked)} were asked for")
-        return [self._rows(entry["data"], a, reader) for entry, a in zip(data, asked, strict=True)]
+        data = in_order((await post("/pooling", body, _POOLED)).data, len(asked))
+        return [self._rows(entry.data, a, reader) for entry, a in zip(data, asked, strict=True)]
 
     @staticmethod
-    def _rows(data: Any, asked: Asked, reader: PrmReader) -> NDArray[np.float64]:
+    def _rows(data: list[list[float]] | list[float], asked: Asked, reader: PrmReader) -> NDArray[np.float64]:
+        if len({len(row) if isinstance(row, list) else 0 for row in data}) != 1:
+            raise BadResponseError("the server gave rows of different lengths, or none")
         rows = np.asarray(data, dtype=np.float64)
         rows = rows[:, None] if rows.ndim == 1 else rows
         tags = [place for place, token in enumerate(asked.ids) if token == reader.tag_id]
@@ -187,12 +277,14 @@ class SglangGenerate(Route):
             "logprob_start_len": -1,
             "token_ids_logprob": [labels] * len(prompts),
         }
-        answer = await post("/generate", body)
+        answer = await post("/generate", body, _SGLANG)
         return _split([self._pair(output, labels) for output in answer], asked)
 
     @staticmethod
-    def _pair(output: dict[str, Any], labels: list[int]) -> tuple[float, ...]:
-        told = {int(entry[1]): entry[0] for entry in output["meta_info"]["output_token_ids_logprobs"][0]}
+    def _pair(output: _SglangOutput, labels: list[int]) -> tuple[float, ...]:
+        told = {token: log for log, token, *_ in output.meta_info.output_token_ids_logprobs[0]}
+        if missing := [label for label in labels if label not in told]:
+            raise BadResponseError(f"the server told no log probability of the tokens {missing}")
         pair = [told[label] for label in labels]
         if all(log is None for log in pair):
             raise RewardError("the server gives both labels no probability at all", retryable=False)
@@ -215,12 +307,11 @@ class LlamaServerCompletion(Route):
             "n_probs": MOST_LIKELY * 5,
             "cache_prompt": True,
         }
-        answer = await post("/completion", body)
-        outputs = sorted(answer if isinstance(answer, list) else [answer], key=lambda output: int(output["index"]))
+        outputs = await post("/completion", body, _LLAMA)
         rows = []
-        for output in outputs:
-            likely = output["completion_probabilities"][0]["top_logprobs"]
-            rows.append(_of_likely({int(entry["id"]): float(entry["logprob"]) for entry in likely}, labels))
+        for output in in_order(outputs, sum(len(a.positions) for a in asked)):
+            likely = output.completion_probabilities[0].top_logprobs
+            rows.append(_of_likely({entry.id: entry.logprob for entry in likely}, labels))
         return _split(rows, asked)
 
 
@@ -233,10 +324,9 @@ class OpenAiCompletions(Route):
     async def ask(self, post: Post, model: str, reader: PrmReader, asked: Sequence[Asked]) -> _Rows:
         texts = [reader.text(ids) for ids in _prompts(asked)]
         body = {"model": model, "prompt": texts, "max_tokens": 1, "temperature": 0, "logprobs": MOST_LIKELY}
-        answer = await post("/v1/completions", body)
-        choices = sorted(answer["choices"], key=lambda choice: int(choice["index"]))
+        choices = in_order((await post("/v1/completions", body, _CHOICES)).choices, len(texts))
         names = reader.family.good, reader.family.bad
-        likely = [choice["logprobs"]["top_logprobs"][0] for choice in choices]
+        likely = [choice.logprobs.top_logprobs[0] for choice in choices]
         return _split([_of_likely(_by_text(tokens), names) for tokens in likely], asked)
 
 
@@ -258,9 +348,9 @@ class OpenAiChat(Route):
     async def _pair(post: Post, model: str, reader: PrmReader, ids: tuple[int, ...]) -> tuple[float, float]:
         turns = [{"role": role, "content": content} for role, content in turns_of(reader.text(ids))]
         body = {"model": model, "messages": turns, "max_tokens": 1, "temperature": 0, "logprobs": True}
-        answer = await post("/v1/chat/completions", {**body, "top_logprobs": MOST_LIKELY})
-        likely = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
-        told = _by_text({entry["token"]: entry["logprob"] for entry in likely})
+        answer = await post("/v1/chat/completions", {**body, "top_logprobs": MOST_LIKELY}, _CHAT)
+        likely = answer.choices[0].logprobs.content[0].top_logprobs
+        told = _by_text({entry.token: entry.logprob for entry in likely})
         return _of_likely(told, (reader.family.good, reader.family.bad))
 
 

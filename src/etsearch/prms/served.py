@@ -1,8 +1,10 @@
 """Reward models behind servers: which route each kind of server is asked by."""
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from etsearch.errors import ConfigError
+from pydantic import TypeAdapter
+
+from etsearch.errors import BadResponseError, ConfigError
 from etsearch.models.codec import Codec, TextCodec, local_codec
 from etsearch.prms.families import Head, find_family
 from etsearch.prms.remote import PrmOptions, RemoteRewardModel, Route
@@ -15,6 +17,7 @@ from etsearch.prms.routes import (
     VllmCompletions,
     VllmPooling,
 )
+from etsearch.servers.answers import Answer
 from etsearch.servers.client import RefusedError, Server
 from etsearch.servers.conditions import Conditions
 from etsearch.servers.facts import ServerFacts
@@ -24,6 +27,14 @@ from etsearch.servers.sglang import DETOKENIZE, sglang_facts
 from etsearch.servers.tokenizers import LlamaServerCodec, ServerCodec
 from etsearch.servers.vllm import vllm_facts
 
+
+class _Paths(Answer):
+    """Of a server's description of its own routes."""
+
+    paths: dict[str, Any]
+
+
+_PATHS: Final = TypeAdapter(_Paths)
 _OPTIONS: Final = PrmOptions()
 _JUDGE: Final = PrmOptions(family="judge", max_batch=16)
 _CONDITIONS: Final = Conditions()
@@ -120,6 +131,6 @@ def _open(pool: Pool, route: Route, options: PrmOptions, facts: ServerFacts, ser
 def _pools(server: Server) -> bool:
     """Whether a vLLM server was started to pool; one that does not tell is taken to generate."""
     try:
-        return "/pooling" in server.send_now("/openapi.json").json()["paths"]
-    except (RefusedError, LookupError, TypeError, ValueError):
+        return "/pooling" in server.ask_now("/openapi.json", _PATHS).paths
+    except (RefusedError, BadResponseError, ConfigError):
         return False

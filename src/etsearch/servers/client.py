@@ -1,19 +1,30 @@
 """Requests to one server, and what their trouble means."""
 
 import asyncio
+import logging
+import math
 import re
 import weakref
+from collections.abc import Mapping
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
+from anyio.from_thread import start_blocking_portal
+from pydantic import TypeAdapter
 
-from etsearch.errors import ConfigError, EtsearchError
+from etsearch.boundary.plain import map_texts, read_json
+from etsearch.boundary.texts import REPLACEMENT, clean_message, hide_secrets, make_readable
+from etsearch.errors import BadResponseError, ConfigError, EtsearchError
 from etsearch.servers.address import Address
+from etsearch.servers.answers import parse
 from etsearch.servers.conditions import Conditions
 
 LOOK_TIMEOUT_S: Final = 5.0
 """How long a server's figures are waited for."""
+LONGEST_RETRY_AFTER_S: Final = 3600.0
+"""The longest pause between two requests that a server is granted; ``patience_s`` ends it in any case."""
 MESSAGE_LETTERS: Final = 400
 """Letters of a server's message that are passed on."""
 
@@ -22,6 +33,10 @@ _CONTEXT: Final = re.compile(
     r"|exceeds? the (model|maximum|context)|exceed_context_size|longer than the model",
     re.IGNORECASE,
 )
+
+
+T = TypeVar("T")
+_logger = logging.getLogger(__name__)
 
 
 class Trouble(Enum):
@@ -55,6 +70,47 @@ class SlowError(EtsearchError):
     """The server took a request and did not answer in time."""
 
 
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """What came back from a server.
+
+    Attributes:
+        where: the server's address and the path that was asked.
+        status: of HTTP.
+        headers: of the answer, by their names in lower case.
+        text: the content; what is no UTF-8 is replaced, a key that was sent along is hidden.
+    """
+
+    where: str
+    status: int
+    headers: Mapping[str, str]
+    text: str
+
+    def json(self) -> Any:
+        """The value in the content. Raises BadResponseError if there is none."""
+        try:
+            value = read_json(self.text, replace=self._replace)
+            # A key may have been written with escapes.
+            return map_texts(value, hide_secrets) if "\\u" in self.text or "\\/" in self.text else value
+        except ValueError as error:
+            told = clean_message(self.text[:100])
+            raise BadResponseError(f"{self.where} answered no JSON ({error}): {told!r}") from None
+
+    def _replace(self, text: str) -> str:
+        _tell_replaced(self.where)
+        return make_readable(text)
+
+
+_told: set[str] = set()
+
+
+def _tell_replaced(where: str) -> None:
+    """Says once of a route that its texts were mended."""
+    if where not in _told:
+        _told.add(where)
+        _logger.warning("%s answers text that is no Unicode; what is none of it is replaced by %s", where, REPLACEMENT)
+
+
 class Server:
     """One server. Callers may live on any event loop; each has connections of its own."""
 
@@ -63,7 +119,6 @@ class Server:
     ) -> None:
         self.address, self.num_in_flight = address, 0
         self._conditions, self._transport = conditions, transport
-        self._timeout = httpx.Timeout(conditions.read_timeout_s, connect=conditions.connect_timeout_s, pool=None)
         self._loops: weakref.WeakKeyDictionary[
             asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, asyncio.Semaphore]
         ] = weakref.WeakKeyDictionary()
@@ -71,7 +126,7 @@ class Server:
     def __repr__(self) -> str:
         return f"Server({self.address.base!r})"
 
-    async def send(self, path: str, body: Any) -> httpx.Response:
+    async def send(self, path: str, body: Any) -> Reply:
         """The answer to a POST of ``body`` as JSON.
 
         Cancelling the call closes its connection, by which servers know that nobody waits any more.
@@ -84,33 +139,64 @@ class Server:
         async with slots:
             self.num_in_flight += 1
             try:
-                response = await client.post(path, json=body)
-            except httpx.HTTPError as error:
-                raise self._to_error(error, path, self._conditions.read_timeout_s, "read_timeout_s") from error
+                return await self._ask(client, "POST", path, body, self._conditions.read_timeout_s, "read_timeout_s")
             finally:
                 self.num_in_flight -= 1
-        return self._check(response, path)
 
     async def look(self, path: str) -> str:
         """The text of a GET, such as the server's figures: beside the requests in flight, and not waited for long."""
         client, _ = self._own()
-        try:
-            response = await client.get(path, timeout=LOOK_TIMEOUT_S)
-        except httpx.HTTPError as error:
-            raise self._to_error(error, path, LOOK_TIMEOUT_S, "for figures") from error
-        return self._check(response, path).text
+        return (await self._ask(client, "GET", path, None, LOOK_TIMEOUT_S, "for figures")).text
 
-    def send_now(self, path: str, body: Any = None) -> httpx.Response:
-        """The same for callers without an event loop, such as a constructor."""
-        conditions = self._conditions
-        longest = conditions.connect_timeout_s * 4
-        timeout = httpx.Timeout(longest, connect=conditions.connect_timeout_s)
-        with httpx.Client(base_url=self.address.base, headers=conditions.headers, timeout=timeout) as client:
-            try:
-                response = client.request("GET" if body is None else "POST", path, json=body)
-            except httpx.HTTPError as error:
-                raise self._to_error(error, path, longest, "4 times connect_timeout_s") from error
-        return self._check(response, path)
+    def send_now(self, path: str, body: Any = None) -> Reply:
+        """The same for callers without an event loop, such as a constructor: a GET, or a POST of ``body``."""
+        with start_blocking_portal() as portal:
+            reply: Reply = portal.call(self._send_alone, path, body)
+            return reply
+
+    def ask_now(self, path: str, answer: TypeAdapter[T], body: Any = None) -> T:
+        """The same, read by ``answer``. Raises BadResponseError too."""
+        reply = self.send_now(path, body)
+        return parse(reply.json(), answer, reply.where)
+
+    async def _send_alone(self, path: str, body: Any) -> Reply:
+        longest_s = self._conditions.connect_timeout_s * 4
+        async with self._make_client(longest_s) as client:
+            method = "GET" if body is None else "POST"
+            return await self._ask(client, method, path, body, longest_s, "4 times connect_timeout_s")
+
+    async def _ask(
+        self, client: httpx.AsyncClient, method: str, path: str, body: Any, longest_s: float, setting: str
+    ) -> Reply:
+        """One request, answered to its last byte."""
+        where = f"{self.address.base}{path}"
+        json = {} if body is None else {"json": body}
+        try:
+            async with (
+                asyncio.timeout(longest_s + self._conditions.connect_timeout_s),
+                client.stream(method, path, timeout=self._timeout(longest_s), **json) as response,
+            ):
+                content = await self._read(response, where)
+        except TimeoutError as error:
+            raise SlowError(f"{where} came to no end of its answer within {longest_s:g} s ({setting})") from error
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise self._to_error(error, where, longest_s, setting) from error
+        text = content.decode("utf-8", "replace")
+        if REPLACEMENT in text and REPLACEMENT.encode() not in content:
+            _tell_replaced(where)
+        headers = {name: hide_secrets(value) for name, value in response.headers.items()}
+        return self._check(Reply(where, response.status_code, headers, hide_secrets(text)))
+
+    async def _read(self, response: httpx.Response, where: str) -> bytes:
+        most = self._conditions.max_answer_mb * 1_000_000
+        content = bytearray()
+        async for part in response.aiter_bytes():
+            content += part
+            if len(content) > most:
+                raise RefusedError(
+                    f"{where} answered more than {self._conditions.max_answer_mb} MB (max_answer_mb), and was cut off"
+                )
+        return bytes(content)
 
     async def aclose(self) -> None:
         """Closes the connections of this event loop; what is in flight raises."""
@@ -121,37 +207,44 @@ class Server:
     def _own(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._conditions.max_in_flight)
-            client = httpx.AsyncClient(
-                base_url=self.address.base,
-                headers=self._conditions.headers,
-                timeout=self._timeout,
-                limits=limits,
-                transport=self._transport,
-            )
+            client = self._make_client(self._conditions.read_timeout_s)
             self._loops[loop] = client, asyncio.Semaphore(self._conditions.max_in_flight)
         return self._loops[loop]
 
-    def _to_error(self, error: httpx.HTTPError, path: str, longest_s: float, setting: str) -> Exception:
-        what = f"{self.address.base}{path}"
-        if isinstance(error, httpx.LocalProtocolError):  # its text may hold a header, and so the key
-            return RefusedError(f"the request to {what} cannot be sent: it breaks the protocol")
-        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
-            return SlowError(f"{what} gave no answer within {longest_s:g} s ({setting})")
-        if isinstance(error, httpx.TransportError):
-            reason = str(error) or "the connection was dropped"
-            return TroubleError(Trouble.AWAY, f"{what}: {type(error).__name__}: {reason}")
-        return RefusedError(f"{what}: {type(error).__name__}: {error}")
+    def _make_client(self, longest_s: float) -> httpx.AsyncClient:
+        limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._conditions.max_in_flight)
+        return httpx.AsyncClient(
+            base_url=self.address.base,
+            headers=self._conditions.headers,
+            timeout=self._timeout(longest_s),
+            limits=limits,
+            verify=self.address.base.startswith("https"),  # certificates take long to read, and are of no use without
+            transport=self._transport,
+        )
 
-    def _check(self, response: httpx.Response, path: str) -> httpx.Response:
-        status, what = response.status_code, f"{self.address.base}{path}"
-        if response.is_success:
-            return response
-        message = f"{what} answered {status}: {_message(response)}"
+    def _timeout(self, longest_s: float) -> httpx.Timeout:
+        return httpx.Timeout(longest_s, connect=self._conditions.connect_timeout_s, pool=None)
+
+    @staticmethod
+    def _to_error(error: Exception, where: str, longest_s: float, setting: str) -> Exception:
+        if isinstance(error, httpx.LocalProtocolError):  # its text may hold a header, and so the key
+            return RefusedError(f"the request to {where} cannot be sent: it breaks the protocol")
+        if isinstance(error, httpx.ReadTimeout | httpx.WriteTimeout):
+            return SlowError(f"{where} gave no answer within {longest_s:g} s ({setting})")
+        if isinstance(error, httpx.TransportError):
+            reason = clean_message(str(error)) or "the connection was dropped"
+            return TroubleError(Trouble.AWAY, f"{where}: {type(error).__name__}: {reason}")
+        return RefusedError(f"{where}: {type(error).__name__}: {clean_message(str(error))}")
+
+    def _check(self, reply: Reply) -> Reply:
+        status = reply.status
+        if 200 <= status < 300:
+            return reply
+        message = f"{reply.where} answered {status}: {_message(reply)}"
         if status == 429:
-            raise TroubleError(Trouble.BUSY, message, _retry_after_s(response))
+            raise TroubleError(Trouble.BUSY, message, _retry_after_s(reply))
         if status in (502, 503, 504):
-            raise TroubleError(Trouble.AWAY, message, _retry_after_s(response))
+            raise TroubleError(Trouble.AWAY, message, _retry_after_s(reply))
         if status == 500:
             raise TroubleError(Trouble.BROKEN, message)
         if status in (401, 403):
@@ -161,20 +254,21 @@ class Server:
         raise RefusedError(message, is_too_long=bool(status in (400, 413, 422) and _CONTEXT.search(message)))
 
 
-def _message(response: httpx.Response) -> str:
+def _message(reply: Reply) -> str:
     """What the server says went wrong, on one line."""
     try:
-        content = response.json()
+        content = read_json(reply.text, replace=make_readable)
         error = content.get("error", content.get("message", content.get("detail", content)))
-        text = error.get("message", str(error)) if isinstance(error, dict) else str(error)
+        text = str(error.get("message", error)) if isinstance(error, dict) else str(error)
     except (ValueError, AttributeError):
-        text = response.text
-    return " ".join(text.split())[:MESSAGE_LETTERS] or "nothing"
+        text = reply.text
+    return clean_message(text[: 10 * MESSAGE_LETTERS])[:MESSAGE_LETTERS] or "nothing"
 
 
-def _retry_after_s(response: httpx.Response) -> float:
-    """The pause that the server asks for, in seconds; a date counts as none."""
+def _retry_after_s(reply: Reply) -> float:
+    """The pause that the server asks for, in seconds, an hour at most; a date counts as none."""
     try:
-        return max(0.0, float(response.headers.get("retry-after", 0)))
+        pause_s = float(reply.headers.get("retry-after", 0))
     except ValueError:
         return 0.0
+    return min(max(0.0, pause_s), LONGEST_RETRY_AFTER_S) if math.isfinite(pause_s) else 0.0

@@ -6,13 +6,15 @@ import random
 import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import httpx
+from pydantic import TypeAdapter
 
 from etsearch.errors import BadResponseError, ConfigError, UnavailableError
 from etsearch.servers.address import Address, addresses
-from etsearch.servers.client import RefusedError, Server, SlowError, Trouble, TroubleError
+from etsearch.servers.answers import parse
+from etsearch.servers.client import RefusedError, Reply, Server, SlowError, Trouble, TroubleError
 from etsearch.servers.conditions import Conditions
 
 FIRST_PAUSE_S: Final = 0.2
@@ -25,6 +27,7 @@ KEPT_TREES: Final = 4096
 AT_WORK_S: Final = 30.0
 """A tree that has asked for nothing for so long is no load any more."""
 
+T = TypeVar("T")
 _logger = logging.getLogger(__name__)
 
 
@@ -63,7 +66,7 @@ class Pool:
             except TroubleError as error:
                 reasons.append(str(error))
                 self._rest(server)
-            except (RefusedError, SlowError) as error:
+            except (RefusedError, SlowError, BadResponseError) as error:
                 reasons.append(str(error))
         if not answers:
             raise ConfigError(f"no server answers: {'; '.join(reasons)}. Start it, or correct the address")
@@ -71,33 +74,30 @@ class Pool:
             _logger.warning("a replica is away: %s", reason)
         return answers
 
-    async def post(self, path: str, body: Any, tree: str = "") -> Any:
-        """The JSON that a replica answers to a POST; requests of one ``tree`` go to one replica.
+    async def post(self, path: str, body: Any, answer: TypeAdapter[T], tree: str = "") -> T:
+        """What a replica answers to a POST, as ``answer`` reads it; requests of one ``tree`` go to one replica.
 
         Raises:
             UnavailableError: no replica took the request within ``patience_s``.
             RefusedError, SlowError, ConfigError: the request cannot be answered.
-            BadResponseError: the answer is no JSON.
+            BadResponseError: the answer is no JSON, or not what it should be.
         """
-        response = await self._send(path, body, tree)
-        try:
-            return response.json()
-        except ValueError as error:
-            raise BadResponseError(f"{response.request.url} answered no JSON: {response.text[:100]!r}") from error
+        reply = await self._send(path, body, tree)
+        return parse(reply.json(), answer, reply.where)
 
-    async def _send(self, path: str, body: Any, tree: str) -> httpx.Response:
+    async def _send(self, path: str, body: Any, tree: str) -> Reply:
         give_up_at, num_broken, attempt = None, 0, 0
         while True:
             if self._is_closed:
                 raise RefusedError("the connection to the server is closed; make a new one")
             server = self._choose(tree)
             try:
-                response = await server.send(path, body)
+                reply = await server.send(path, body)
             except TroubleError as error:
                 trouble = error
             else:
                 self._away_until.pop(server, None)
-                return response
+                return reply
             if trouble.trouble is Trouble.BROKEN and not await self._is_away(server):
                 num_broken += 1
                 if num_broken >= MAX_BROKEN:
@@ -154,19 +154,20 @@ class Pool:
                 self._home.popitem(last=False)
         return home
 
-    def ask_now(self, path: str, body: Any) -> Any:
-        """The JSON that the first replica that is there answers to a POST, for callers without an event loop.
+    def ask_now(self, path: str, body: Any, answer: TypeAdapter[T]) -> T:
+        """What the first replica that is there answers to a POST, for callers without an event loop.
 
         Raises:
-            RefusedError: it refuses the request.
-            ConfigError: none answers.
+            ConfigError: none answers, or one refuses the request or answers something else.
         """
         reasons = []
         for server in self.servers:
             try:
-                return server.send_now(path, body).json()
+                return server.ask_now(path, answer, body)
             except (TroubleError, SlowError) as error:
                 reasons.append(str(error))
+            except (RefusedError, BadResponseError) as error:
+                raise ConfigError(f"{error}; give the address of another server") from error
         raise ConfigError(f"no server answers: {'; '.join(reasons)}. Start it, or correct the address")
 
     async def figures(self) -> dict[Server, str]:

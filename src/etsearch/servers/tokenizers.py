@@ -1,12 +1,24 @@
 """The tokenizer of a server, through its own routes."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, final
+from typing import Annotated, Any, Final, final
 
-from etsearch.errors import BadResponseError, ConfigError
+from pydantic import AliasChoices, Field, TypeAdapter
+
+from etsearch.errors import ConfigError
 from etsearch.models.codec import Codec, Messages
+from etsearch.servers.answers import TOKENS, Answer
 from etsearch.servers.client import RefusedError
 from etsearch.servers.pool import Pool
+
+
+class _Text(Answer):
+    """A text, by the name that each server has for it."""
+
+    text: Annotated[str, Field(validation_alias=AliasChoices("prompt", "text", "content"))]
+
+
+_TEXT: Final = TypeAdapter(_Text)
 
 
 @final
@@ -23,23 +35,23 @@ class ServerCodec(Codec):
         return {"model": self._model, "prompt": text, "add_special_tokens": special}
 
     def encode_now(self, text: str, *, special: bool = False) -> list[int]:
-        return _ids(self._pool.ask_now("/tokenize", self._body(text, special=special)))
+        return self._pool.ask_now("/tokenize", self._body(text, special=special), TOKENS).tokens
 
     async def encode(self, text: str, *, special: bool = False) -> list[int]:
-        return _ids(await self._pool.post("/tokenize", self._body(text, special=special)))
+        return (await self._pool.post("/tokenize", self._body(text, special=special), TOKENS)).tokens
 
     def decode_now(self, ids: Sequence[int]) -> str:
-        answer = self._pool.ask_now("/detokenize", {"model": self._model, "tokens": list(ids), **self._detokenize})
-        return str(answer["prompt"] if "prompt" in answer else answer["text"])
+        body = {"model": self._model, "tokens": list(ids), **self._detokenize}
+        return self._pool.ask_now("/detokenize", body, _TEXT).text
 
     def render_now(self, messages: Messages, *, opens_answer: bool) -> str | None:
         try:
-            answer = self._pool.ask_now("/tokenize", self._chat(messages, opens_answer=opens_answer))
-        except RefusedError as error:
+            answer = self._pool.ask_now("/tokenize", self._chat(messages, opens_answer=opens_answer), TOKENS)
+        except ConfigError as error:
             if _lacks_template(error):
                 return None
             raise
-        return self.decode_now(_ids(answer))
+        return self.decode_now(answer.tokens)
 
     def _chat(self, messages: Messages, *, opens_answer: bool) -> dict[str, Any]:
         turns = [{"role": role, "content": content} for role, content in messages]
@@ -48,7 +60,7 @@ class ServerCodec(Codec):
 
     async def encode_chat(self, messages: Messages) -> list[int] | None:
         try:
-            return _ids(await self._pool.post("/tokenize", self._chat(messages, opens_answer=True)))
+            return (await self._pool.post("/tokenize", self._chat(messages, opens_answer=True), TOKENS)).tokens
         except RefusedError as error:
             if _lacks_template(error):
                 return None
@@ -65,27 +77,25 @@ class LlamaServerCodec(Codec):
         self._pool = pool
 
     def encode_now(self, text: str, *, special: bool = False) -> list[int]:
-        return _ids(self._pool.ask_now("/tokenize", {"content": text, "add_special": special, "parse_special": True}))
+        return self._pool.ask_now("/tokenize", _content(text, special=special), TOKENS).tokens
 
     async def encode(self, text: str, *, special: bool = False) -> list[int]:
-        body = {"content": text, "add_special": special, "parse_special": True}
-        return _ids(await self._pool.post("/tokenize", body))
+        return (await self._pool.post("/tokenize", _content(text, special=special), TOKENS)).tokens
 
     def decode_now(self, ids: Sequence[int]) -> str:
-        return str(self._pool.ask_now("/detokenize", {"tokens": list(ids)})["content"])
+        return self._pool.ask_now("/detokenize", {"tokens": list(ids)}, _TEXT).text
 
     def render_now(self, messages: Messages, *, opens_answer: bool) -> str | None:
         if not opens_answer:
             raise ConfigError("llama-server renders chats up to an answer only; give the tokenizer: tokenizer=PATH")
-        return str(self._pool.ask_now("/apply-template", _turns(messages))["prompt"])
+        return self._pool.ask_now("/apply-template", _turns(messages), _TEXT).text
 
     async def encode_chat(self, messages: Messages) -> list[int] | None:
-        return await self.encode(
-            str((await self._pool.post("/apply-template", _turns(messages)))["prompt"]), special=True
-        )
+        rendered = await self._pool.post("/apply-template", _turns(messages), _TEXT)
+        return await self.encode(rendered.text, special=True)
 
 
-def _lacks_template(error: RefusedError) -> bool:
+def _lacks_template(error: Exception) -> bool:
     return "template" in str(error).lower()
 
 
@@ -93,8 +103,5 @@ def _turns(messages: Messages) -> dict[str, Any]:
     return {"messages": [{"role": role, "content": content} for role, content in messages]}
 
 
-def _ids(answer: Any) -> list[int]:
-    try:
-        return [int(i) for i in answer["tokens"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise BadResponseError(f"the server's tokenizer answered {str(answer)[:200]}, which holds no tokens") from error
+def _content(text: str, *, special: bool) -> dict[str, Any]:
+    return {"content": text, "add_special": special, "parse_special": True}

@@ -3,7 +3,10 @@
 from collections.abc import Sequence
 from typing import Final
 
-from etsearch.errors import ConfigError
+from pydantic import TypeAdapter
+
+from etsearch.errors import BadResponseError, ConfigError
+from etsearch.servers.answers import MODELS, Answer
 from etsearch.servers.client import RefusedError, Server
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.figures import read_figures, total
@@ -21,16 +24,21 @@ _FIGURES: Final = tuple(
 )
 
 
+class _Version(Answer):
+    version: str
+
+
+_VERSION: Final = TypeAdapter(_Version)
+
+
 def vllm_facts(server: Server) -> ServerFacts:
     """What a vLLM server says of itself, one that pools as well as one that generates."""
     wanted = server.address.model
     try:
-        served = {str(m["id"]): m for m in server.send_now("/v1/models").json()["data"]}
-        version = server.send_now("/version").json()["version"]
-        metrics = server.send_now("/metrics").text
-    except (RefusedError, LookupError, TypeError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
+        served = {model.id: model for model in server.ask_now("/v1/models", MODELS).data}
+        version = server.ask_now("/version", _VERSION).version
+        settings = _cache_settings([server.send_now("/metrics").text])
+    except (RefusedError, BadResponseError) as error:
         raise ConfigError(
             f"{server.address.base} is no vLLM server ({error}); try openai:{server.address.base}"
         ) from error
@@ -38,13 +46,12 @@ def vllm_facts(server: Server) -> ServerFacts:
     if name not in served:
         raise ConfigError(f"{server.address.base} serves no model {name!r}; it serves {', '.join(served) or 'none'}")
     model = served[name]
-    settings = _cache_settings([metrics])
     caching = settings[0].get("enable_prefix_caching") if settings else None
     return ServerFacts(
         engine=f"vllm {version}",
         model=name,
-        folder=model.get("root"),
-        context_tokens=model.get("max_model_len"),
+        folder=model.root,
+        context_tokens=model.max_model_len,
         cache_tokens=sum(_cache_tokens(s) or 0 for s in settings) or None,
         has_prefix_cache=None if caching is None else caching == "True",
     )

@@ -1,0 +1,133 @@
+"""Plain values, as JSON and YAML hold them: read within limits, written so that any terminal can show them."""
+
+import json
+import re
+from collections.abc import Callable
+from typing import Any, Final
+
+import yaml
+from pydantic_core import from_json
+
+from etsearch.boundary.texts import is_readable, show_controls
+
+MOST_DEPTH: Final = 64
+"""How deep values may be nested in each other."""
+MOST_LETTERS: Final = 200_000
+"""Letters that a YAML text may have."""
+MOST_VALUES: Final = 50_000
+"""Values that a YAML text may hold, those of an alias counted wherever it stands."""
+
+_HALF: Final = re.compile(r"\\u[dD][89a-fA-F]")
+
+
+def read_json(content: bytes | str, *, replace: Callable[[str], str] | None = None) -> Any:
+    """The value that a JSON text holds.
+
+    Args:
+        content: the text, in UTF-8 if it is bytes.
+        replace: makes what is no text one; without it such a text is refused.
+
+    Raises:
+        ValueError: it is no JSON, no UTF-8, or nested too deep; the message is one line.
+    """
+    if isinstance(content, bytes):
+        content = content.decode("utf-8", "strict" if replace is None else "replace")
+    content = content.removeprefix("\ufeff")
+    try:
+        value = from_json(content)  # refuses what is nested deeper than 200
+    except ValueError as error:
+        if not _HALF.search(content):
+            raise ValueError(_in_one_line(error)) from None
+        return _read_halves(content, replace or _refuse)
+    return value if is_readable(content) else _mend(value, replace or _refuse)
+
+
+def _read_halves(content: str, change: Callable[[str], str]) -> Any:
+    """The value of a JSON text in which an escape may name half a character."""
+    try:
+        return _mend(json.loads(content), change)
+    except RecursionError:
+        raise ValueError("it is nested too deep") from None
+    except ValueError as error:
+        raise ValueError(_in_one_line(error)) from None
+
+
+def read_yaml(content: str) -> Any:
+    """The value that a YAML text holds.
+
+    Raises:
+        ValueError: it is no YAML, too long, nested too deep, or too large once its aliases are filled in; the message
+            is one line.
+    """
+    if len(content) > MOST_LETTERS:
+        raise ValueError(f"it has {len(content):,} letters; at most {MOST_LETTERS:,} are read")
+    try:
+        loader = yaml.SafeLoader(content)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            _measure(node, {}, 0)
+            value = loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except RecursionError:
+        raise ValueError(f"it is nested deeper than {MOST_DEPTH}") from None
+    except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError) as error:
+        raise ValueError(_in_one_line(error)) from None
+    return _mend(value, _refuse)
+
+
+def _measure(node: yaml.Node, sizes: dict[int, int | None], depth: int) -> int:
+    """The number of values in a node with its aliases filled in."""
+    if depth > MOST_DEPTH:
+        raise ValueError(f"it is nested deeper than {MOST_DEPTH}")
+    if id(node) in sizes:
+        known = sizes[id(node)]
+        if known is None:
+            raise ValueError(f"an alias stands within what it names ({node.start_mark})")
+        return known
+    sizes[id(node)] = None
+    size = 1
+    if isinstance(node, yaml.CollectionNode):
+        for entry in node.value:
+            for part in entry if isinstance(entry, tuple) else (entry,):
+                size += _measure(part, sizes, depth + 1)
+    if size > MOST_VALUES:
+        raise ValueError(f"it holds more than {MOST_VALUES:,} values, once its aliases are filled in")
+    sizes[id(node)] = size
+    return size
+
+
+def write_json(value: Any) -> str:
+    """The value as JSON on one line, in which nothing steers a terminal and everything can be encoded."""
+    written = json.dumps(value, ensure_ascii=False)
+    return written if written.isprintable() else _escape(written)
+
+
+def _escape(written: str) -> str:
+    return "".join(c if show_controls(c) == c else f"\\u{ord(c):04x}" for c in written)
+
+
+def _refuse(text: str) -> str:
+    raise ValueError(f"the text {text[:60]!r} holds half a character (a lone surrogate)")
+
+
+def _mend(value: Any, change: Callable[[str], str]) -> Any:
+    """The value with each of its texts that no encoding knows changed."""
+    return map_texts(value, lambda text: text if is_readable(text) else change(text))
+
+
+def map_texts(value: Any, change: Callable[[str], str]) -> Any:
+    """The value with each text in it changed."""
+    if isinstance(value, str):
+        return change(value)
+    if isinstance(value, dict):
+        return {map_texts(key, change): map_texts(entry, change) for key, entry in value.items()}
+    if isinstance(value, list):
+        return [map_texts(entry, change) for entry in value]
+    return value
+
+
+def _in_one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
