@@ -39,7 +39,7 @@ def searches(path: Path) -> dict:
     """The records of a run by key, without what the clock measures or decides, and their trees."""
     found = {}
     for record in read_run(path).records:
-        plain = record.model_dump(mode="json", exclude={"seconds", "engine", "finished_at", "resumed"})
+        plain = record.model_dump(mode="json", exclude={"seconds", "engine", "finished_at", "resumed", "tree_crc32"})
         stored = read_tree(path, record.key)
         state = stored.state.to_dict()
         del state["seconds"]

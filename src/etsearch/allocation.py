@@ -7,6 +7,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from etsearch.boundary.numbers import MOST_WEIGHT, check_number
 from etsearch.errors import ConfigError
 
 Rounding = Literal["sequential", "ceil", "round"]
@@ -42,8 +43,7 @@ def share(
     values = check_rewards(rewards)
     if width < 0:
         raise ConfigError(f"width is {width}; it must be at least 0")
-    if not temperature > 0:
-        raise ConfigError(f"the balance temperature is {temperature}; it must be above 0 (inf shares evenly)")
+    check_number("the balance temperature T_R", temperature, LEAST_TEMPERATURE, MOST_WEIGHT, or_inf=True)
     mass = np.exp((values - values.max()) / temperature)
     if multiplicity is not None:
         mass *= _check_multiplicity(multiplicity, len(values))
@@ -79,6 +79,8 @@ def _check_multiplicity(multiplicity: Sequence[float], count: int) -> NDArray[np
     return values
 
 
+LEAST_TEMPERATURE = 1e-9
+"""The smallest balance temperature; below it one reward takes all in any case."""
 _SLACK = 1e-9
 """What a share may exceed a whole number by and still count as that number: equal rewards must share evenly."""
 

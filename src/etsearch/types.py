@@ -1,10 +1,11 @@
 """The values that pass between the parts. All are frozen."""
 
-import math
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import ClassVar
 
+from etsearch.boundary.numbers import check_number
+from etsearch.boundary.texts import check_text
 from etsearch.errors import ConfigError
 
 
@@ -54,12 +55,20 @@ class StopReason(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A question, with the reference answer where one is known (never shown to a strategy), and how hard it is."""
+    """A question, with the reference answer where one is known (never shown to a strategy), and how hard it is.
+
+    Raises:
+        ConfigError: a text that is none, or holds half a character.
+    """
 
     question: str
     answer: str | None = None
     id: str = ""
     level: str = ""
+
+    def __post_init__(self) -> None:
+        for name in ("question", "answer", "id", "level"):
+            check_text(f"the {name} of the problem", getattr(self, name) or "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +112,7 @@ class Sampling:
     """How the generator samples.
 
     Attributes:
-        temperature: sampling temperature, at least 0 (greedy); never T_R.
+        temperature: sampling temperature, 0 (greedy) to 1,000; never T_R.
         top_p: share of the likeliest tokens that is sampled from, in (0, 1].
     """
 
@@ -113,10 +122,8 @@ class Sampling:
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
     def __post_init__(self) -> None:
-        if not 0 <= self.temperature < math.inf:
-            raise ConfigError(f"the sampling temperature is {self.temperature}; it must be finite and at least 0")
-        if not 0 < self.top_p <= 1:
-            raise ConfigError(f"top_p is {self.top_p}; it must be above 0 and at most 1")
+        check_number("the sampling temperature", self.temperature, 0, 1000)
+        check_number("top_p", self.top_p, 0, 1, above=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -83,7 +83,7 @@ def test_solve_eval_replay_and_a_resumed_run(ets, tmp_path):
     read = read_run(tmp_path / "run")
     assert len(read.records) == 6
     assert read.manifest.sources == {}
-    assert read.manifest.sessions[0]["parts"]["strategy halving"] == "outside-pack 0.3"
+    assert read.manifest.sessions[0].model_dump()["parts"]["strategy halving"] == "outside-pack 0.3"
     done = ets("replay", "run", "--strategy", "halving(keep=2)", "--of", "rebase")
     assert done.returncode == 0, done.stderr
 

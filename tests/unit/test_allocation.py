@@ -45,8 +45,8 @@ def test_hand_worked(rewards, width, temperature, rounding, expected):
         ([0.5, -0.1], 4, 0.2, "ceil", r"node 1 is -0.1; rewards must lie in \[0, 1\]"),
         ([], 4, 0.2, "sequential", "at least one"),
         ([0.5], -1, 0.2, "sequential", "width is -1"),
-        ([0.5], 4, 0.0, "sequential", "balance temperature is 0.0"),
-        ([0.5], 4, math.nan, "sequential", "balance temperature is nan"),
+        ([0.5], 4, 0.0, "sequential", "balance temperature T_R is 0.0"),
+        ([0.5], 4, math.nan, "sequential", "balance temperature T_R is nan"),
         ([0.5], 4, 0.2, "floor", "'floor'; choose one of sequential, ceil, round"),
     ],
 )

@@ -173,7 +173,7 @@ async def test_a_closed_embedder_says_so():
 
 
 def test_a_batch_holds_at_least_one_text():
-    with pytest.raises(ConfigError, match="max_batch is 0; it must be at least 1"):
+    with pytest.raises(ConfigError, match="max_batch is 0; it must be a whole number from 1 to 65,536"):
         Ages(max_batch=0)
 
 

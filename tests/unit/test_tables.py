@@ -11,7 +11,7 @@ from etsearch.evaluation.report.results import Cell, Results
 from etsearch.evaluation.report.statistics import Interval
 from etsearch.evaluation.report.tables import gains
 from etsearch.evaluation.run.folder import Run
-from etsearch.evaluation.run.manifest import Manifest
+from etsearch.evaluation.run.manifest import Manifest, Session
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.record import DepthFigures, SearchRecord
 from etsearch.evaluation.sweep import check_validation, choose, chosen_recipe, sweep_points
@@ -179,7 +179,7 @@ def with_session(found):
         "memory_gib": 1,
         "platform": "p",
     }
-    manifest = found.runs[0].manifest.model_copy(update={"sessions": (session,)})
+    manifest = found.runs[0].manifest.model_copy(update={"sessions": (Session(**session),)})
     return replace(found, runs=(replace(found.runs[0], manifest=manifest),))
 
 

@@ -1,12 +1,15 @@
 """Paths that a user gives, and files that are written whole or not at all."""
 
 import os
-import tempfile
 from pathlib import Path
+from typing import Final
 
 from etsearch.boundary.numbers import shown
 from etsearch.boundary.texts import is_readable
 from etsearch.errors import ConfigError
+
+PART: Final = ".part"
+"""Ends the name of a file that is being written."""
 
 
 def to_path(text: str | os.PathLike[str], what: str = "the path") -> Path:
@@ -26,54 +29,38 @@ def to_path(text: str | os.PathLike[str], what: str = "the path") -> Path:
         raise ConfigError(f"{what} is {shown(name)}: {error}") from error
 
 
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file so that, whatever happens, the old content or the new is there: beside it, flushed, and renamed.
+def write_whole(path: Path, content: bytes, *, outlives_power_cut: bool = True) -> None:
+    """Writes a file so that, whatever happens, the old content or the new is there: beside it, then renamed.
+
+    Args:
+        path: the file.
+        content: all that it is to hold.
+        outlives_power_cut: whether it waits until the disk has it. Without, a power cut may leave less of the file.
 
     Raises:
         OSError: it cannot be written; it names the file, and nothing is left behind.
     """
+    part = path.with_name(path.name + PART)
     try:
-        handle, beside = tempfile.mkstemp(prefix=f".{path.name[:32]}.", dir=path.parent)
-    except OSError as error:
-        raise _about(error, path) from error
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with part.open("wb") as file:
             file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(beside).chmod(_mode(path))
-        Path(beside).replace(path)
+            if outlives_power_cut:
+                file.flush()
+                os.fsync(file.fileno())
+        part.replace(path)
+        if outlives_power_cut:
+            _flush_folder(path.parent)
     except OSError as error:
-        Path(beside).unlink(missing_ok=True)
-        raise _about(error, path) from error
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
-    flush_folder(path.parent)
+        part.unlink(missing_ok=True)
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
 
 
-def flush_folder(folder: Path) -> None:
-    """Makes the names in a folder outlive a power cut, where the system can."""
-    try:
-        handle = os.open(folder, os.O_RDONLY)
-    except OSError:
-        return  # some systems open no folders
+def _flush_folder(folder: Path) -> None:
+    """Makes the names in a folder outlive a power cut."""
+    if os.name != "posix":
+        return  # elsewhere folders cannot be opened
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
-    except OSError:
-        pass  # some file systems flush none
     finally:
         os.close(handle)
-
-
-def _mode(path: Path) -> int:
-    """The access rights of the file that is replaced, or those that a new one gets."""
-    if path.exists():
-        return path.stat().st_mode & 0o777
-    mask = os.umask(0)
-    os.umask(mask)
-    return 0o666 & ~mask
-
-
-def _about(error: OSError, path: Path) -> OSError:
-    return OSError(error.errno, error.strerror or str(error), str(path))

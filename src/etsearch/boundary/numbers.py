@@ -8,10 +8,14 @@ from etsearch.errors import ConfigError
 
 LONGEST_S: Final = 31_536_000.0
 """The longest time that a setting may be, a year in seconds."""
+MOST_WIDTH: Final = 65_536
+"""The largest width, and the most of whatever there is one of a branch at most."""
 MOST_TOKENS: Final = 1 << 30
 """The most tokens that a setting may be."""
 MOST_WEIGHT: Final = 1e9
-"""The largest weight or temperature that a setting may be."""
+"""The largest weight that a setting may be."""
+LARGEST_SEED: Final = (1 << 63) - 1
+"""The largest seed, and with a minus the smallest."""
 _SHOWN_LETTERS: Final = 60
 
 

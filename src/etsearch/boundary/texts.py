@@ -3,6 +3,8 @@
 import re
 from typing import Final
 
+from etsearch.errors import ConfigError
+
 REPLACEMENT: Final = "\ufffd"
 """Stands where a text held something that is no character."""
 HIDDEN: Final = "[key]"
@@ -22,6 +24,18 @@ _secrets: set[str] = set()
 def is_readable(text: str) -> bool:
     """Whether a text can be written: whether it is free of lone surrogates, which no encoding knows."""
     return _SURROGATE.search(text) is None
+
+
+def check_text(what: str, text: object) -> None:
+    """Raises ConfigError unless ``text`` is one that can be written: a ``str`` without lone surrogates."""
+    if not isinstance(text, str):
+        raise ConfigError(f"{what} is a {type(text).__name__}; it must be a text")
+    if half := _SURROGATE.search(text):
+        place = max(0, half.start() - 20)
+        raise ConfigError(
+            f"{what} holds half a character (a lone surrogate) at letter {half.start() + 1}: "
+            f"{text[place : half.end() + 20]!r}; it cannot be written in any encoding"
+        )
 
 
 def make_readable(text: str) -> str:

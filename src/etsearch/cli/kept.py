@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from etsearch.boundary.files import write_whole
+from etsearch.boundary.plain import read_json
 from etsearch.errors import ConfigError, RecordError, UnavailableError
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
@@ -37,14 +39,14 @@ class KeptSearch:
         if isinstance(error.state, SearchState) and error.state.depths:
             sources = {name: asdict(source) for name, source in self.sources.items()}
             values = {**self._asked, "sources": sources, "state": error.state.to_dict()}
-            self.path.write_text(json.dumps(values), encoding="utf-8")
+            write_whole(self.path, json.dumps(values).encode())
             told = f"The search up to depth {len(error.state.depths)} is in {self.path}"
             error.args = (f"{error}. {told}: the same command with --resume goes on",)
 
     def read(self) -> SearchState:
         """The search that was kept. Raises ConfigError if there is none, or if it is not the one that is asked for."""
         try:
-            values = json.loads(self.path.read_text(encoding="utf-8"))
+            values = read_json(self.path.read_bytes())
             found = {key: values[key] for key in self._asked}
             sources = {name: Source(**source) for name, source in values.get("sources", {}).items()}
             state = SearchState.from_dict(values["state"])

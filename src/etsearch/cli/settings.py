@@ -6,8 +6,9 @@ from dataclasses import fields
 from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
-import yaml
 
+from etsearch.boundary.numbers import shown
+from etsearch.boundary.plain import read_yaml
 from etsearch.errors import ConfigError
 from etsearch.loop.settings import SearchSettings, group_settings, groups
 from etsearch.registry.entry import attribute_help
@@ -86,7 +87,7 @@ def _read(name: str, value: Any) -> Any:
     if name != "patterns":
         return value
     try:
-        return yaml.safe_load(value if value.lstrip().startswith("[") else f"[{value}]")
-    except yaml.YAMLError as error:
+        return read_yaml(value if value.lstrip().startswith("[") else f"[{value}]")
+    except ValueError as error:
         option = f"--{name.replace('_', '-')}"
-        raise ConfigError(f"{option} is {value!r}, which is no list in YAML: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{option} is {shown(value)}, which is no list in YAML: {error}") from error

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from etsearch.boundary.files import write_whole
 from etsearch.errors import RecordError
 from etsearch.evaluation.run.folder import of_problem, read_run, read_tree
 from etsearch.viewer import make_page, to_view
@@ -42,7 +43,7 @@ def view(
         )
     path = out or run / "view.html"
     path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(make_page(searches), encoding="utf-8")
+    write_whole(path, make_page(searches).encode())
     if len(chosen) > _MOST:
         typer.echo(f"{_MOST} of {len(chosen)} searches; choose with --strategy, --width or --seed")
     typer.echo(path)

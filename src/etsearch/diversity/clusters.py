@@ -6,6 +6,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from etsearch.boundary.numbers import check_number
 from etsearch.errors import ConfigError
 
 DEFAULT_THRESHOLD: Final = 0.05
@@ -74,8 +75,7 @@ def _cluster_copies(embeddings: NDArray[Any], copy_of: NDArray[np.int64], thresh
 
 def check_threshold(threshold: float) -> None:
     """Raises ConfigError for a cosine distance at which no tree of clusters can be cut."""
-    if not 0 < threshold <= 2:
-        raise ConfigError(f"the cluster threshold is {threshold}; it must be above 0 and at most 2")
+    check_number("the cluster threshold", threshold, 0, 2, above=True)
 
 
 def _average_linkage(distances: NDArray[np.float64], counts: NDArray[np.int64], threshold: float) -> NDArray[np.int64]:

@@ -8,7 +8,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from etsearch.errors import ConfigError, EmbedderError
+from etsearch.boundary.numbers import MOST_WIDTH, check_whole
+from etsearch.errors import EmbedderError
 
 KEPT_VECTORS: Final = 16_384
 """Texts whose vectors are remembered, those used last: 50 MB of vectors of 768 values."""
@@ -31,8 +32,7 @@ class CachedEmbedder(ABC):
     """
 
     def __init__(self, max_batch: int) -> None:
-        if max_batch < 1:
-            raise ConfigError(f"max_batch is {max_batch}; it must be at least 1")
+        check_whole("max_batch", max_batch, 1, MOST_WIDTH)
         self._max_batch = max_batch
         self._kept: OrderedDict[str, NDArray[np.float32]] = OrderedDict()
         self._num_dimensions = 0

@@ -16,7 +16,7 @@ from typing import Final, final
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.errors import ConfigError
+from etsearch.boundary.numbers import check_whole
 
 WORD_MASS: Final = 2.0
 """Squared weight of a word, half on the word and half on its character 3- to 5-grams."""
@@ -32,6 +32,7 @@ different numbers keep at the least, however long they are: 0.2 / 1.2 = 0.17, bu
 NUM_HASHES: Final = 3
 """Coordinates of a token, so that no single collision makes two tokens one."""
 MIN_DIMENSIONS: Final = 64
+MOST_DIMENSIONS: Final = 65_536
 
 _NGRAMS: Final = (3, 4, 5)
 _FILLER_WORDS: Final = """
@@ -68,14 +69,13 @@ class LexicalEmbedder:
     the empty text, a unit vector of its own. Texts are hashed by CRC-32: the same on every machine and in every run.
 
     Attributes:
-        num_dimensions: ``d``, at least 64.
+        num_dimensions: ``d``, 64 to 65,536.
     """
 
     num_dimensions: int = 1024
 
     def __post_init__(self) -> None:
-        if self.num_dimensions < MIN_DIMENSIONS:
-            raise ConfigError(f"num_dimensions is {self.num_dimensions}; it must be at least {MIN_DIMENSIONS}")
+        check_whole("num_dimensions", self.num_dimensions, MIN_DIMENSIONS, MOST_DIMENSIONS)
 
     async def embed(self, texts: Sequence[str]) -> NDArray[np.float32]:
         """Embeds a batch: [n, d], unit rows."""

@@ -6,6 +6,7 @@ from typing import Any, Final, Literal, final
 
 from numpy.typing import ArrayLike
 
+from etsearch.boundary.files import to_path
 from etsearch.embedders.in_process import InProcessEmbedder
 from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.registry import needs
@@ -38,7 +39,7 @@ class OpenVinoEmbedder(InProcessEmbedder):
 
     def __init__(self, path: str | Path, pooling: Pooling = "mean", max_batch: int = 64) -> None:
         super().__init__(max_batch)
-        self._pipeline = _load(Path(path).expanduser(), pooling)
+        self._pipeline = _load(to_path(path, "the model"), pooling)
 
     def _embed_batch(self, texts: list[str]) -> Iterable[ArrayLike]:
         return list(self._pipeline.embed_documents(texts))

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Final, Protocol, runtime_checkable
 
+from etsearch.boundary.files import to_path
 from etsearch.errors import EtsearchError
 from etsearch.generators import Generator
 from etsearch.loop.settings import Limits
@@ -183,7 +184,7 @@ def open_reference(prm: RewardModel, given: str) -> tuple[RewardModel, Path] | N
         MissingDependencyError: a folder was given, and transformers is not installed.
     """
     family, found = (prm.family, prm.source_folder) if isinstance(prm, OfFamily) else (None, None)
-    folder = Path(given).expanduser() if given else found
+    folder = to_path(given, "the reference") if given else found
     if folder is None or (not given and not REWARD_MODELS.entry("transformers").is_available):
         return None
     from etsearch.prms.transformers import TransformersRewardModel  # noqa: PLC0415

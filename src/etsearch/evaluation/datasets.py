@@ -11,10 +11,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 from etsearch import minimath
+from etsearch.boundary.files import to_path
+from etsearch.boundary.numbers import check_whole
+from etsearch.boundary.plain import read_json
 from etsearch.errors import ConfigError
 from etsearch.registry import Registry, needs
 from etsearch.types import Problem
@@ -59,8 +61,8 @@ class Dataset:
         if missing := wanted - {p.level for p in self.problems}:
             known = ", ".join(sorted({p.level for p in self.problems if p.level})) or "none"
             raise ConfigError(f"no problem has level {', '.join(sorted(missing))}; the levels there are: {known}")
-        if limit is not None and limit < 1:
-            raise ConfigError(f"the limit is {limit}; it must be at least 1")
+        if limit is not None:
+            check_whole("the limit", limit, 1, 10**9)
         problems = [p for p in self.problems if not wanted or p.level in wanted]
         if shuffle is not None:
             random.Random(f"etsearch {shuffle}").shuffle(problems)
@@ -111,7 +113,7 @@ def gsm8k(path: str) -> Dataset:
             raise ConfigError(f"{where}: the answer does not end with '#### ANSWER'; is this GSM8K?")
         return Problem(_text(row, "question", where), stated[1].replace(",", ""))
 
-    return _read(Path(path), problem)
+    return _read(path, problem)
 
 
 def math500(path: str) -> Dataset:
@@ -121,7 +123,7 @@ def math500(path: str) -> Dataset:
         answer = _text(row, "answer", where)
         return Problem(_text(row, "problem", where), answer, str(row.get("unique_id", "")), _level(row.get("level")))
 
-    return _read(Path(path), problem)
+    return _read(path, problem)
 
 
 def jsonl(path: str, question: str = "question", answer: str = "answer", id: str = "", level: str = "") -> Dataset:  # noqa: A002
@@ -134,7 +136,7 @@ def jsonl(path: str, question: str = "question", answer: str = "answer", id: str
         id: the field that holds the problem's id; by default its place is its id.
         level: the field that says how hard it is.
     """
-    return _read(Path(path), _reader(question, answer, id, level))
+    return _read(path, _reader(question, answer, id, level))
 
 
 def _reader(question: str, answer: str, id_: str, level: str) -> Callable[[Mapping[str, Any], str], Problem]:
@@ -178,9 +180,9 @@ def hub(
     return Dataset.of([read(row, place) for place, row in zip(where, rows, strict=True)], name)
 
 
-def _read(path: Path, problem: Callable[[Mapping[str, Any], str], Problem]) -> Dataset:
+def _read(given: str, problem: Callable[[Mapping[str, Any], str], Problem]) -> Dataset:
     """The problems of a JSONL file, a line each; blank lines do not count."""
-    path = path.expanduser()
+    path = to_path(given, "the data set")
     try:
         raw = path.read_bytes()
         text = raw.decode("utf-8")
@@ -193,7 +195,7 @@ def _read(path: Path, problem: Callable[[Mapping[str, Any], str], Problem]) -> D
                 continue
             where = f"{path}, line {number}"
             try:
-                row = json.loads(line)
+                row = read_json(line)
             except ValueError as error:
                 raise ConfigError(f"{where} is no JSON: {error}") from error
             if not isinstance(row, dict):
@@ -231,10 +233,7 @@ def _text(row: Mapping[str, Any], key: str, where: str) -> str:
     if isinstance(value, bool) or not isinstance(value, str | int | float) or not str(value).strip():
         found = "is missing" if key not in row else f"is {value!r}"
         raise ConfigError(f"{where}: {key!r} {found}; it must hold a text. Fields there: {', '.join(row)}")
-    text = str(value).strip()
-    if not text.isprintable() and any("\ud800" <= character <= "\udfff" for character in text):
-        raise ConfigError(f"{where}: {key!r} holds half a character (a lone surrogate); it cannot be written again")
-    return text
+    return str(value).strip()
 
 
 def _level(value: Any) -> str:

@@ -9,6 +9,7 @@ from typing import Any, Final
 
 import yaml
 
+from etsearch.boundary.files import write_whole
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.datasets import DATASETS
 from etsearch.evaluation.report import plots
@@ -173,9 +174,9 @@ def write_sweep(results: Results, folder: Path, data: str) -> list[Path]:
         raise RecordError("the run holds no setting of a strategy beside REBASE; there is nothing to choose from")
     folder.mkdir(parents=True, exist_ok=True)
     files = [folder / name for name in ("sweep.md", "chosen.yaml", "sweep.png", "sweep.svg")]
-    files[0].write_text(table(found).markdown("#") + "\n", encoding="utf-8")
+    write_whole(files[0], (table(found).markdown("#") + "\n").encode())
     chosen = chosen_recipe(results, found, data)
-    files[1].write_text(yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    write_whole(files[1], yaml.safe_dump(chosen, sort_keys=False, allow_unicode=True).encode())
     draw(results, *files[2:])
     return files
 

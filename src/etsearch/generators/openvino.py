@@ -23,6 +23,7 @@ from typing import Any, Final, Literal, final, get_args
 
 import numpy as np
 
+from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
 from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
 from etsearch.generators._openvino_thread import (
@@ -41,6 +42,8 @@ from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequ
 
 Precision = Literal["f32", "bf16", "f16"]
 
+MOST_CACHE_GB: Final = 65_536
+"""The largest KV cache that may be asked for."""
 _TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, stop=(), seed=0)
 
 
@@ -57,7 +60,7 @@ class OpenVinoGenerator:
         path: The folder (with the tokenizer as IR) or the ``.gguf`` file.
         format: How questions are put to the model; by default what ``etsearch.json`` in the folder says, else
             :data:`~etsearch.generators.base.STEP_BY_STEP`.
-        cache_gb: Size of the KV cache in GB; memory is taken as it is used.
+        cache_gb: Size of the KV cache in GB, 1 to 65,536; memory is taken as it is used.
         num_kv_blocks: Size of the KV cache in blocks of 32 tokens, instead of ``cache_gb``.
         precision: What the engine computes in: ``f32``, ``bf16`` or ``f16``. By default the engine's choice, which is
             bf16 on a CPU that has it, so that searches differ from one kind of CPU to another.
@@ -80,9 +83,10 @@ class OpenVinoGenerator:
         precision: Precision | None = None,
         read_question: Callable[[str], str] = str,
     ) -> None:
-        for name, value in (("cache_gb", cache_gb), ("num_kv_blocks", num_kv_blocks), ("max_num_seqs", max_num_seqs)):
-            if value is not None and value < 1:
-                raise ConfigError(f"{name} is {value}; it must be at least 1")
+        check_whole("cache_gb", cache_gb, 1, MOST_CACHE_GB)
+        check_whole("max_num_seqs", max_num_seqs, 1, MOST_WIDTH)
+        if num_kv_blocks is not None:
+            check_whole("num_kv_blocks", num_kv_blocks, 1, MOST_TOKENS // BLOCK_TOKENS)
         if precision not in (None, *get_args(Precision)):
             raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(get_args(Precision))}, or none")
         self._path = check_path(path)
@@ -171,9 +175,8 @@ class OpenVinoGenerator:
 
     def _fit(self, request: GenerateRequest) -> GenerateRequest:
         """The request within what the model and its cache can hold; an error says what makes no sense in it."""
-        for name, value in (("num_continuations", request.num_continuations), ("max_tokens", request.max_tokens)):
-            if value < 1:
-                raise ConfigError(f"{name} is {value}; it must be at least 1")
+        check_whole("num_continuations", request.num_continuations, 1, MOST_WIDTH)
+        check_whole("max_tokens", request.max_tokens, 1, MOST_TOKENS)
         if not request.prefix or min(request.prefix) < 0 or max(request.prefix) >= len(self._texts):
             raise ConfigError(f"the prefix must hold token ids from 0 to {len(self._texts) - 1}, one at least")
         if not all(request.stop):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
-from etsearch.boundary.numbers import shown
+from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole, shown
 from etsearch.errors import BadResponseError, ConfigError, ContextLengthError, EngineError, EngineTimeoutError
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.models.codec import Codec, local_codec
@@ -17,7 +17,7 @@ from etsearch.servers.facts import ServerFacts
 from etsearch.servers.pool import Pool
 from etsearch.types import Continuation, EngineStats, Finding, GenerateRequest, Identity, Level, PromptFormat
 
-MOST_TOKENS: Final = 1 << 20
+UNTOLD_TOKENS: Final = 1 << 20
 """Tokens of a context that nobody tells."""
 
 
@@ -168,14 +168,13 @@ class RemoteGenerator(ABC):
         await self._pool.aclose()
 
     def _fit(self, request: GenerateRequest) -> GenerateRequest:
-        for name, value in (("num_continuations", request.num_continuations), ("max_tokens", request.max_tokens)):
-            if value < 1:
-                raise ConfigError(f"{name} is {value}; it must be at least 1")
+        check_whole("num_continuations", request.num_continuations, 1, MOST_WIDTH)
+        check_whole("max_tokens", request.max_tokens, 1, MOST_TOKENS)
         if not request.prefix:
             raise ConfigError("the prefix is empty; it must hold one token id at least")
         if not all(request.stop):
             raise ConfigError("a stop string is empty")
-        room = (self.facts.context_tokens or MOST_TOKENS) - len(request.prefix)
+        room = (self.facts.context_tokens or UNTOLD_TOKENS) - len(request.prefix)
         if room < 1:
             raise ContextLengthError(
                 f"a prefix of {len(request.prefix)} tokens leaves no room in the context of "

@@ -5,6 +5,7 @@ import random
 from collections.abc import Callable, Sequence
 from typing import final
 
+from etsearch.boundary.numbers import check_number
 from etsearch.errors import EngineError
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
 
@@ -20,7 +21,7 @@ class ScriptedGenerator:
     Args:
         write: writes the text that follows the prompt and the steps so far; may raise EngineError.
         format: how a question is put; by default ``"{question}\n"`` with one step a line.
-        delay_s: seconds to wait before answering a request.
+        delay_s: seconds to wait before answering a request, at most 3,600.
         read_question: called with every question; gives the question as the script reads it, or raises ConfigError.
     """
 
@@ -35,6 +36,7 @@ class ScriptedGenerator:
         self._write = write
         self._read_question = read_question
         self._format = format or PromptFormat("{question}\n", "\n")
+        check_number("delay_s", delay_s, 0, 3600)
         self._delay_s = delay_s
         self._is_closed = False
         self.requests: list[GenerateRequest] = []

@@ -12,11 +12,14 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from etsearch.answers import DEFAULT_PATTERNS, Aggregation, Pattern, find_pattern
+from etsearch.boundary.numbers import LARGEST_SEED, MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.diversity import DEFAULT_THRESHOLD, check_threshold
 from etsearch.errors import ConfigError
 from etsearch.registry import reason_of
 from etsearch.types import Sampling
 
+MOST_DEPTH: Final = 10_000
+"""The largest depth at which a search may be cut."""
 _STRICT: Final = ConfigDict(extra="forbid")
 """A key that is no setting is an error."""
 
@@ -26,9 +29,9 @@ class Limits:
     """Where a search is cut. The defaults are those of the ETS paper.
 
     Attributes:
-        max_depth: most steps of a trajectory.
-        max_step_tokens: most tokens of a step.
-        max_tokens: most tokens of a trajectory, the prompt not counted.
+        max_depth: most steps of a trajectory, 1 to 10,000.
+        max_step_tokens: most tokens of a step, 1 to 2^30.
+        max_tokens: most tokens of a trajectory, the prompt not counted, 1 to 2^30.
     """
 
     max_depth: int = 25
@@ -38,9 +41,9 @@ class Limits:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     def __post_init__(self) -> None:
-        for name in ("max_depth", "max_step_tokens", "max_tokens"):
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be at least 1")
+        check_whole("max_depth", self.max_depth, 1, MOST_DEPTH)
+        for name in ("max_step_tokens", "max_tokens"):
+            check_whole(name, getattr(self, name), 1, MOST_TOKENS)
 
 
 def _patterns(value: Any) -> Any:
@@ -56,8 +59,8 @@ class SearchSettings:
     """What a search needs beside its problem and its parts.
 
     Attributes:
-        width: ``N``, continuations sampled at each depth, at least 1.
-        seed: of all randomness of the search; every expansion derives its own.
+        width: ``N``, continuations sampled at each depth, 1 to 65,536.
+        seed: of all randomness of the search, within 64 bits; every expansion derives its own.
         aggregation: how the rewards of a trajectory become the weight of its vote: last, min, prod, mean, or majority
             (1 each, which needs no rewards). An ``Aggregation`` or its name.
         cluster_threshold: cosine distance at which clusters are cut, in (0, 2]; 0.05 in the paper.
@@ -97,8 +100,8 @@ class SearchSettings:
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
     def __post_init__(self) -> None:
-        if self.width < 1:
-            raise ConfigError(f"width is {self.width}; it must be at least 1")
+        check_whole("width", self.width, 1, MOST_WIDTH)
+        check_whole("seed", self.seed, -LARGEST_SEED, LARGEST_SEED)
         check_threshold(self.cluster_threshold)
         object.__setattr__(self, "aggregation", to_aggregation(self.aggregation))
         if not self.patterns:

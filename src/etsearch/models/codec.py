@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final, final
 
+from etsearch.boundary.files import to_path
 from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.models.files import read_object
 
@@ -193,7 +194,7 @@ class TextCodec(Codec):
 def local_codec(given: str | None, folder: Path | None) -> FolderCodec | None:
     """The tokenizer of a folder that a user gave, else of the model's own if it can be read here, else None."""
     if given:
-        return FolderCodec(Path(given).expanduser())
+        return FolderCodec(to_path(given, "the tokenizer"))
     if folder is None or not (folder / "tokenizer.json").is_file() or not importlib.util.find_spec("tokenizers"):
         return None
     return FolderCodec(folder)

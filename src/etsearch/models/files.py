@@ -1,24 +1,26 @@
 """What lies in a model's folder or file: whether it is one, how it is used, how long its context is."""
 
 import hashlib
-import json
-import struct
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final
+from typing import Any
 
-import yaml
-
+from etsearch.boundary.files import to_path
+from etsearch.boundary.numbers import MOST_TOKENS, shown
+from etsearch.boundary.plain import read_json, read_yaml
 from etsearch.errors import ConfigError
+from etsearch.models.gguf import read_header
 from etsearch.types import Identity, PromptFormat
 
 
 def check_path(path: str | Path) -> Path:
-    path = Path(path).expanduser()
+    path = to_path(path, "the model")
     if not path.exists():
         raise ConfigError(f"{path} does not exist; give an OpenVINO IR folder or a .gguf file")
     if path.is_file() and path.suffix != ".gguf":
         raise ConfigError(f"{path} is no .gguf file; give an OpenVINO IR folder or a .gguf file")
+    if path.is_file():
+        read_header(path)  # a broken one would end the process within the library
     if path.is_dir() and not (path / "openvino_model.xml").exists():
         raise ConfigError(
             f"{path} holds no openvino_model.xml; export a Hugging Face model into it: "
@@ -47,9 +49,12 @@ def read_object(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        return dict(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        value = read_json(path.read_bytes())
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise ConfigError(f"{path} cannot be read: it holds {shown(value)}, and must hold an object")
+    return value
 
 
 def identify(path: Path, engine: str) -> Identity:
@@ -79,10 +84,10 @@ def read_format(path: Path) -> PromptFormat | None:
 
 def read_format_file(path: Path) -> PromptFormat:
     """The prompt format in a JSON or YAML file; of an ``etsearch.json``, its entry ``format``."""
-    path = path.expanduser()
+    path = to_path(path, "the prompt format")
     try:
-        entry = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        entry = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"the prompt format {path} cannot be read: {error}") from error
     if isinstance(entry, dict) and isinstance(entry.get("format"), dict):
         entry = entry["format"]
@@ -99,48 +104,8 @@ def _format(entry: Any, what: str) -> PromptFormat:
 def context_length(path: Path) -> int | None:
     """Tokens that the model was made for; None where its files do not tell."""
     if path.is_file():
-        return _gguf_context_length(path)
-    config = path / "config.json"
-    if not config.is_file():
-        return None
-    try:
-        length = json.loads(config.read_text(encoding="utf-8")).get("max_position_embeddings")
-        return int(length) if length else None
-    except (OSError, ValueError, TypeError, AttributeError) as error:
-        raise ConfigError(f"{config} cannot be read: {error}") from error
-
-
-_GGUF_INTEGERS: Final = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 7: "?", 10: "Q", 11: "q"}
-_GGUF_CODES: Final = {**_GGUF_INTEGERS, 6: "f", 12: "d"}
-_GGUF_STRING: Final = 8
-_GGUF_ARRAY: Final = 9
-
-
-def _gguf_context_length(path: Path) -> int | None:
-    """``*.context_length`` in the header; None where there is none."""
-    with path.open("rb") as file:
-        magic, _, _, count = struct.unpack("<4sIQQ", file.read(24))
-        for _ in range(count if magic == b"GGUF" else 0):
-            (size,) = struct.unpack("<Q", file.read(8))
-            name = file.read(size).decode("utf-8", "replace")
-            (kind,) = struct.unpack("<I", file.read(4))
-            if name.endswith(".context_length") and kind in _GGUF_INTEGERS:
-                code = "<" + _GGUF_INTEGERS[kind]
-                return int(struct.unpack(code, file.read(struct.calcsize(code)))[0])
-            _skip_gguf(file, kind)
-    return None
-
-
-def _skip_gguf(file: BinaryIO, kind: int) -> None:
-    """Moves past a value of the header."""
-    if kind == _GGUF_STRING:
-        file.seek(struct.unpack("<Q", file.read(8))[0], 1)
-    elif kind == _GGUF_ARRAY:
-        element, count = struct.unpack("<IQ", file.read(12))
-        if element in (_GGUF_STRING, _GGUF_ARRAY):
-            for _ in range(count):
-                _skip_gguf(file, element)
-        else:
-            file.seek(count * struct.calcsize("<" + _GGUF_CODES[element]), 1)
-    else:
-        file.seek(struct.calcsize("<" + _GGUF_CODES[kind]), 1)
+        return read_header(path).context_tokens
+    length = read_object(path / "config.json").get("max_position_embeddings")
+    if length is not None and (not isinstance(length, int) or not 0 <= length <= MOST_TOKENS):
+        raise ConfigError(f"{path / 'config.json'}: max_position_embeddings is {shown(length)}; it must be tokens")
+    return length or None

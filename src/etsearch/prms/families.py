@@ -10,9 +10,11 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from etsearch.boundary.files import to_path
+from etsearch.boundary.numbers import shown
+from etsearch.boundary.plain import read_yaml
 from etsearch.errors import ConfigError
 from etsearch.models.files import read_description
 
@@ -241,7 +243,7 @@ def find_family(name: str | None, model: str, folder: Path | None = None) -> Prm
     if name and name in FAMILIES:
         return FAMILIES[name]
     if name and Path(name).suffix in (".yaml", ".yml", ".json"):
-        return _read_family(Path(name).expanduser())
+        return _read_family(to_path(name, "the PRM family"))
     if name:
         raise ConfigError(f"there is no PRM family {name!r}; choose one of {_names()}, or give a .yaml file")
     if folder is not None and (row := read_family(folder)) is not None:
@@ -270,13 +272,13 @@ def read_family(folder: Path) -> PrmFamily | None:
 
 def _read_family(path: Path) -> PrmFamily:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = read_yaml(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"the PRM family {path} cannot be read: {error}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"the PRM family {path} holds no keys; write 'template: …', 'tag: …' and so on")
     base = values.pop("like", None)
-    if base is not None and base not in FAMILIES:
-        raise ConfigError(f"{path}: 'like' is {base!r}; choose one of {_names()}")
+    if base is not None and not (isinstance(base, str) and base in FAMILIES):
+        raise ConfigError(f"{path}: 'like' is {shown(base)}; choose one of {_names()}")
     start = FAMILIES[base].model_dump(exclude_defaults=True, exclude={"models", "name"}) if base else {}
     return PrmFamily.of({"name": path.stem, **start, **values}, f"the PRM family {path}")

@@ -13,6 +13,7 @@ from typing import Any, Final, final
 import numpy as np
 from numpy.typing import NDArray
 
+from etsearch.boundary.numbers import MOST_WIDTH, check_whole
 from etsearch.errors import ConfigError, MissingDependencyError, RewardError
 from etsearch.models.codec import Codec, FolderCodec, Messages
 from etsearch.models.files import check_path, context_length, explain_unreadable, identify
@@ -125,8 +126,7 @@ class OpenVinoRewardModel(InProcessRewardModel):
         max_batch: int = 64,
         read_question: Callable[[str], str] = str,
     ) -> None:
-        if max_batch < 1:
-            raise ConfigError(f"max_batch is {max_batch}; it must be at least 1")
+        check_whole("max_batch", max_batch, 1, MOST_WIDTH)
         folder = check_path(path)
         if not folder.is_dir():
             raise ConfigError(

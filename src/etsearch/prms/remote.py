@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import TypeAdapter
 
-from etsearch.boundary.numbers import check_whole
+from etsearch.boundary.numbers import MOST_WIDTH, check_whole
 from etsearch.errors import BadResponseError, ConfigError, EtsearchError, RewardError, UnavailableError
 from etsearch.models.codec import Codec
 from etsearch.prms.families import Head, PrmFamily
@@ -24,8 +24,6 @@ from etsearch.servers.pool import Pool
 from etsearch.types import Finding, Identity, Level, Scores, Trajectory
 
 T = TypeVar("T")
-MOST_BATCH: Final = 65_536
-"""The most that ``max_batch`` may be."""
 KEPT_REWARDS: Final = 262_144
 """Rewards that are remembered."""
 
@@ -84,7 +82,7 @@ class PrmOptions:
     max_batch: int = 64
 
     def __post_init__(self) -> None:
-        check_whole("max_batch", self.max_batch, 1, MOST_BATCH)
+        check_whole("max_batch", self.max_batch, 1, MOST_WIDTH)
 
 
 @final

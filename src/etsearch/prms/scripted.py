@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import final
 
+from etsearch.boundary.numbers import check_number
 from etsearch.errors import RewardError
 from etsearch.types import Identity, Scores, Trajectory
 
@@ -16,13 +17,14 @@ class ScriptedRewardModel:
 
     Args:
         reward_of: gives a reward; may raise RewardError.
-        delay_s: seconds to wait before answering a request.
+        delay_s: seconds to wait before answering a request, at most 3,600.
         name: what a record calls it; by default the function's name.
     """
 
     def __init__(self, reward_of: RewardOf, *, delay_s: float = 0.0, name: str = "") -> None:
         self._reward_of = reward_of
         self._name = name or getattr(reward_of, "__qualname__", repr(reward_of))
+        check_number("delay_s", delay_s, 0, 3600)
         self._delay_s = delay_s
 
     @property

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal, final
 
+from etsearch.boundary.files import to_path
+from etsearch.boundary.numbers import MOST_WIDTH, check_whole
 from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.models.codec import FolderCodec
 from etsearch.models.files import context_length, identify
@@ -126,9 +128,8 @@ class TransformersRewardModel(InProcessRewardModel):
         precision: Precision = "float32",
         read_question: Callable[[str], str] = str,
     ) -> None:
-        if max_batch < 1:
-            raise ConfigError(f"max_batch is {max_batch}; it must be at least 1")
-        self._path, self._precision = Path(path).expanduser(), precision
+        check_whole("max_batch", max_batch, 1, MOST_WIDTH)
+        self._path, self._precision = to_path(path, "the model"), precision
         if not (self._path / "config.json").is_file():
             raise ConfigError(f"{self._path} holds no config.json; give a Hugging Face model's folder")
         row = family if isinstance(family, PrmFamily) else find_family(family, self._path.name, self._path)

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Final, Generic, Literal, TypeVar, Union, get_
 import docstring_parser
 from pydantic import TypeAdapter, ValidationError
 
+from etsearch.boundary.numbers import shown
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 from etsearch.registry.outside import Source
 from etsearch.registry.reasons import reason_of
@@ -70,7 +71,7 @@ class Setting:
         except ValidationError as error:
             reason = error.errors()[0]
             told = reason_of(error) if reason["type"] == "value_error" else reason["msg"]
-            raise ConfigError(f"the {noun} {self.name!r} of {what} is {value!r}: {told}") from None
+            raise ConfigError(f"the {noun} {self.name!r} of {what} is {shown(value)}: {told}") from None
 
 
 @dataclass(frozen=True)

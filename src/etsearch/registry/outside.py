@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
+from etsearch.boundary.files import to_path
 from etsearch.errors import ConfigError
 
 _SUFFIX: Final = ".py"
@@ -60,7 +61,7 @@ def _is_defined(value: Any, module: ModuleType) -> bool:
 
 
 def _from_file(given: str) -> tuple[ModuleType, Source]:
-    path = Path(given).expanduser()
+    path = to_path(given, "the file of the part")
     try:
         content = path.read_bytes()
     except (OSError, ValueError) as error:

@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from etsearch.boundary.numbers import shown
+from etsearch.boundary.texts import show_controls
 from etsearch.errors import ConfigError
 
 _REST: Final = r"(?:\((?P<settings>[^()]*)\))?(?::(?P<argument>.+))?"
@@ -38,11 +40,13 @@ class Specification:
 
 def parse(text: str) -> Specification:
     """Takes a specification apart. Raises ConfigError if it is none."""
+    if show_controls(text) != text:
+        raise ConfigError(f"{shown(text)} is no specification: it holds a control character, or what is no character")
     for form in (_IN_FILE, _IN_MODULE, _REGISTERED):
         if match := form.fullmatch(text.strip()):
             return _specification(match, text)
     raise ConfigError(
-        f"{text!r} is no specification; write NAME, NAME:ARGUMENT, NAME(key=value, …) or both, "
+        f"{shown(text)} is no specification; write NAME, NAME:ARGUMENT, NAME(key=value, …) or both, "
         "where NAME may be ./FILE.py:NAME or MODULE:NAME"
     )
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from etsearch.boundary.numbers import shown
 from etsearch.errors import ConfigError
 
 _EXAMPLE = "http://127.0.0.1:8000"
@@ -36,6 +37,8 @@ def addresses(text: str) -> tuple[Address, ...]:
 
 
 def _address(text: str) -> Address:
+    if not (text.isascii() and text.isprintable()) or " " in text:
+        raise ConfigError(f"{shown(text)} is no address: it holds what no address does; write one such as {_EXAMPLE}")
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port

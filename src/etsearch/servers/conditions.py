@@ -4,14 +4,12 @@ import os
 from dataclasses import dataclass
 from typing import Final
 
-from etsearch.boundary.numbers import LONGEST_S, check_number, check_whole
+from etsearch.boundary.numbers import LONGEST_S, MOST_WIDTH, check_number, check_whole
 from etsearch.boundary.texts import keep_secret
 from etsearch.errors import ConfigError
 
 KEY_VARIABLE: Final = "ETSEARCH_API_KEY"
 """Environment variable that holds the API key, unless a setting names another."""
-MOST_IN_FLIGHT: Final = 65_536
-"""The most requests that may be sent to a server at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +37,7 @@ class Conditions:
         for name in ("connect_timeout_s", "read_timeout_s"):
             check_number(name, getattr(self, name), 0, LONGEST_S, above=True)
         check_number("patience_s", self.patience_s, 0, LONGEST_S)
-        check_whole("max_in_flight", self.max_in_flight, 1, MOST_IN_FLIGHT)
+        check_whole("max_in_flight", self.max_in_flight, 1, MOST_WIDTH)
         check_whole("max_answer_mb", self.max_answer_mb, 1, 10_000)
 
     @property

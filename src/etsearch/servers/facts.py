@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from etsearch.boundary.files import to_path
+from etsearch.errors import ConfigError
 from etsearch.types import Finding, Level
 
 
@@ -56,5 +58,8 @@ class ServerFacts:
     @property
     def local_folder(self) -> Path | None:
         """The model's folder, where it lies on this machine."""
-        path = Path(self.folder).expanduser() if self.folder else None
-        return path if path and path.is_dir() else None
+        try:
+            path = to_path(self.folder) if self.folder else None
+            return path if path and path.is_dir() else None
+        except (ConfigError, OSError):  # it is the server's word, and may be no path at all here
+            return None

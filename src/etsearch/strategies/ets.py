@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.allocation import Rounding, share
+from etsearch.boundary.numbers import LONGEST_S, MOST_WEIGHT, check_number
 from etsearch.errors import ConfigError
 from etsearch.selection import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, Programme, solve
 from etsearch.strategies.base import Frontier, Selection
@@ -78,8 +79,8 @@ class ETS:
     def __post_init__(self) -> None:
         share([0.0], 1, self.balance_temperature, self.rounding)
         for name in ("lambda_b", "lambda_d"):
-            if not 0 <= (getattr(self, name) or 0.0) < float("inf"):
-                raise ConfigError(f"{name} is {getattr(self, name)}; it must be finite and at least 0")
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0, MOST_WEIGHT)
         check_limits(self.kv_budget, self.kv_target, self.lambda_b, self.node_cost)
         if self.inherit and not self.lambda_d > 0:
             raise ConfigError("inherit is true and lambda_d is 0; without clusters there is nothing to inherit by")
@@ -88,8 +89,7 @@ class ETS:
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(choices)}")
         if self.solver not in SOLVERS:
             raise ConfigError(f"the solver is {self.solver!r}; choose one of {', '.join(SOLVERS)}")
-        if not self.time_limit_s > 0:
-            raise ConfigError(f"time_limit_s is {self.time_limit_s}; it must be above 0")
+        check_number("time_limit_s", self.time_limit_s, 0, LONGEST_S, above=True, or_inf=True)
 
     @property
     def form(self) -> Form:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.errors import ConfigError
+from etsearch.boundary.numbers import MOST_WIDTH, check_whole
 from etsearch.strategies.base import Frontier, Selection
 
 
@@ -28,8 +28,8 @@ class KeepsBest(ABC):
     needs_clusters = False
 
     def __post_init__(self) -> None:
-        if self.keep is not None and self.keep < 1:
-            raise ConfigError(f"keep is {self.keep}; it must be at least 1, or None for ceil(sqrt(width))")
+        if self.keep is not None:  # else ceil(sqrt(width))
+            check_whole("keep", self.keep, 1, MOST_WIDTH)
 
     @abstractmethod
     def select(self, frontier: Frontier, width: int) -> Selection:

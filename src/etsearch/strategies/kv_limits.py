@@ -5,6 +5,7 @@ from typing import Final, Literal
 
 import numpy as np
 
+from etsearch.boundary.numbers import MOST_TOKENS, check_number, shown
 from etsearch.errors import ConfigError
 from etsearch.selection import Programme, Solution, price_for, solve
 from etsearch.strategies.base import Frontier
@@ -20,8 +21,8 @@ def check_limits(
     """Raises ConfigError for a limit that is none, and for settings of ETS that do not go with one."""
     if kv_budget is not None:
         parse_budget(kv_budget)
-    if kv_target is not None and not 0 < kv_target < float("inf"):
-        raise ConfigError(f"kv_target is {kv_target}; it must be a number of tokens above 0")
+    if kv_target is not None:
+        check_number("kv_target", kv_target, 0, MOST_TOKENS, above=True)
     values = {"lambda_b": lambda_b, "kv_budget": kv_budget, "kv_target": kv_target}
     given = [name for name, value in values.items() if value is not None]
     if "kv_target" in given and len(given) > 1:
@@ -58,7 +59,7 @@ class KvLimit:
 
 
 def parse_budget(budget: int | str) -> int | float:
-    """Tokens as an int, at least 1; a share of the engine's cache as a float in (0, 1].
+    """Tokens as an int, 1 to 2^30; a share of the engine's cache as a float in (0, 1].
 
     Raises:
         ConfigError: neither of them.
@@ -68,11 +69,11 @@ def parse_budget(budget: int | str) -> int | float:
             share = float(budget.strip()[:-1]) / 100
             if 0 < share <= 1:
                 return share
-        elif int(budget) >= 1:
-            return int(budget)
-    except ValueError:
+        elif not isinstance(budget, bool) and 1 <= (tokens := int(budget)) <= MOST_TOKENS:
+            return tokens
+    except (ValueError, TypeError, OverflowError):
         pass
-    raise ConfigError(f"kv_budget is {budget!r}; {_EXAMPLES}")
+    raise ConfigError(f"kv_budget is {shown(budget)}; {_EXAMPLES}, from 1 to {MOST_TOKENS:,} tokens")
 
 
 def budget_tokens(budget: int | str, frontier: Frontier) -> float:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+from etsearch.boundary.files import write_whole
 from etsearch.errors import ConfigError, MissingDependencyError, RecordError
 from etsearch.evaluation.report import plots, tables
 from etsearch.evaluation.report.results import Results
@@ -46,7 +47,7 @@ def write_report(results: Results, folder: Path) -> list[Path]:
         plots.pyplot().close(figure)
     text = "\n\n".join(_parts(results, images))
     for path, content in ((folder / "report.md", text + "\n"), (folder / "report.html", _page(text, images))):
-        path.write_text(content, encoding="utf-8")
+        write_whole(path, content.encode())
         files.append(path)
     return files
 
@@ -71,19 +72,19 @@ def about(results: Results) -> list[str]:
     lines = []
     for run in results.runs:
         last = run.manifest.sessions[-1]
-        git = last["git"] or {}
-        state = f"commit {git['commit'][:10]}{' (changed)' if git['dirty'] else ''}" if git else "no repository"
-        recipe, begun = run.recipe, run.manifest.sessions[0]["started_at"]
+        git = last.git
+        state = f"commit {git.commit[:10]}{' (changed)' if git.dirty else ''}" if git else "no repository"
+        recipe, begun = run.recipe, run.manifest.sessions[0].started_at
         lines.append(
             f"Run `{recipe.name}`: data `{recipe.data}`, widths {_list(recipe.widths)}, seeds {_list(recipe.seeds)}, "
-            f"{_list(recipe.concurrency)} searches in flight; etsearch {last['etsearch']}, {state}; begun {begun}."
+            f"{_list(recipe.concurrency)} searches in flight; etsearch {last.etsearch}, {state}; begun {begun}."
         )
         lines += [f"Notice: {notice}" for notice in run.notices]
     manifest = results.runs[0].manifest
     for name, identity in manifest.identities.items():
         lines.append(f"{name.capitalize()}: {_identity(identity)}.")
     last = manifest.sessions[-1]
-    lines.append(f"Machine: {last['cpu']}, {last['cores']} cores, {last['memory_gib']} GiB; {last['platform']}.")
+    lines.append(f"Machine: {last.cpu}, {last.cores} cores, {last.memory_gib} GiB; {last.platform}.")
     lines.append(f"Grader: {results.grader}. {results.problems} problems, {len(results.failed)} searches failed.")
     lines += _losses(results)
     lines += [f"Failed: {', '.join(map(str, r.key))}: {r.error}" for r in results.failed[:20]]

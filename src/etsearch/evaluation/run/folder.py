@@ -5,6 +5,7 @@ searches.jsonl      one line for each search that is over; only ever appended to
 trees/KEY.json.gz   the whole tree of a search that is over
 open/KEY.json       the state of a search that is under way, after its last completed depth
 set-aside.txt       lines that were damaged by a crash
+*.damaged           files that were
 lock                held by the process that writes
 """
 
@@ -20,9 +21,11 @@ from typing import Any, final
 
 from filelock import FileLock, Timeout
 
+from etsearch.boundary.files import PART, write_whole
+from etsearch.boundary.plain import read_json
 from etsearch.errors import RecordError
-from etsearch.evaluation.run.lines import read_lines, write_whole
-from etsearch.evaluation.run.manifest import Manifest
+from etsearch.evaluation.run.lines import read_lines
+from etsearch.evaluation.run.manifest import DamagedManifestError, Manifest
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.record import Key, SearchRecord
 from etsearch.loop.settings import SearchSettings
@@ -105,7 +108,7 @@ def read_tree(path: Path, key: Key) -> StoredTree:
     """The tree of a finished search. Raises RecordError if it is not there or cannot be read."""
     file = path / "trees" / f"{key.file}.json.gz"
     try:
-        values = json.loads(gzip.decompress(file.read_bytes()))
+        values = read_json(gzip.decompress(file.read_bytes()))
         return StoredTree(
             Key(*values["key"]), values["specification"], values["stop_reason"], SearchState.from_dict(values["state"])
         )
@@ -113,7 +116,7 @@ def read_tree(path: Path, key: Key) -> StoredTree:
         raise RecordError(
             f"{path} holds no tree of {', '.join(map(str, key))}; trees stay in the folder where the run was made"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error) as error:
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, RecordError) as error:
         raise RecordError(f"{file} cannot be read: {error}") from error
 
 
@@ -135,8 +138,10 @@ class RunWriter:
         key = record.key
         if state is not None:
             values = {"key": key, "specification": specification, "stop_reason": record.stop_reason}
-            text = json.dumps({**values, "state": state.to_dict()})
-            write_whole(self.path / "trees" / f"{key.file}.json.gz", gzip.compress(text.encode(), mtime=0))
+            content = gzip.compress(json.dumps({**values, "state": state.to_dict()}).encode(), mtime=0)
+            write_whole(self._tree(key), content)
+            _damaged(self._tree(key)).unlink(missing_ok=True)
+            record = record.model_copy(update={"tree_crc32": zlib.crc32(content)})
         self._file.write(record.model_dump_json() + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -147,7 +152,7 @@ class RunWriter:
     def keep(self, key: Key, state: SearchState, resumed: int) -> None:
         """Keeps a search that is under way."""
         text = json.dumps({"key": key, "resumed": resumed, "state": state.to_dict()})
-        write_whole(self._checkpoint(key), text.encode())
+        write_whole(self._checkpoint(key), text.encode(), outlives_power_cut=False)  # what it leaves is looked at
 
     def read_open(self, key: Key) -> tuple[SearchState, int] | None:
         """The state of a search that was under way, and how often it had been resumed; None if there is none."""
@@ -155,13 +160,25 @@ class RunWriter:
         if not file.exists():
             return None
         try:
-            values = json.loads(file.read_bytes())
+            values = read_json(file.read_bytes())
             return SearchState.from_dict(values["state"]), int(values["resumed"])
-        except (ValueError, KeyError, TypeError, RecordError) as error:
-            aside = file.with_suffix(".damaged")
+        except (OSError, ValueError, KeyError, TypeError, RecordError) as error:
+            aside = _damaged(file)
             file.replace(aside)
             self.notices.append(f"{file.name} was damaged ({error}); it is now {aside}, and the search begins anew")
             return None
+
+    def check_trees(self) -> None:
+        """Sets damaged trees aside, and has their searches run again."""
+        for key, record in list(self.records.items()):
+            tree = self._tree(key)
+            if record.stop_reason and not _is_whole(tree, record.tree_crc32):
+                if tree.exists():
+                    tree.replace(_damaged(tree))
+                del self.records[key]
+                self.notices.append(
+                    f"the tree {tree.name} was damaged; it is now {_damaged(tree).name}, and its search is run again"
+                )
 
     def drop_done(self) -> None:
         """Throws away what was kept of searches that are done: a crash may have come between the two."""
@@ -178,6 +195,9 @@ class RunWriter:
 
     def close(self) -> None:
         self._file.close()
+
+    def _tree(self, key: Key) -> Path:
+        return self.path / "trees" / f"{key.file}.json.gz"
 
     def _checkpoint(self, key: Key) -> Path:
         return self.path / "open" / f"{key.file}.json"
@@ -212,8 +232,9 @@ def writing(
     for folder in (path / "trees", path / "open"):
         folder.mkdir(parents=True, exist_ok=True)
     with _lock(path):
-        _begin(path, Manifest.of(recipe, asked, identities))
+        notices = _begin(path, Manifest.of(recipe, asked, identities), clean=clean)
         writer = _writer(path, clean=clean)
+        writer.notices[:0] = notices
         try:
             yield writer
         finally:
@@ -236,24 +257,57 @@ def _lock(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def _begin(path: Path, manifest: Manifest) -> None:
-    """Writes the manifest of a run that begins, or that is gone on with."""
-    if (path / "run.json").exists():
-        before = Manifest.read(path)
+def _begin(path: Path, manifest: Manifest, *, clean: bool) -> list[str]:
+    """Writes the manifest of a run that begins, or that is gone on with; says what was amiss."""
+    file, notices = path / "run.json", []
+    try:
+        before = Manifest.read(path) if file.exists() else None
+    except DamagedManifestError as error:
+        if not clean:
+            raise RecordError(
+                f"{error}. 'ets eval … --resume-clean' sets it aside, and takes what is there to be of this recipe"
+            ) from error
+        file.replace(_damaged(file))
+        before = None
+        notices.append(
+            f"{file} was damaged; it is now {_damaged(file)}, and what is there is taken to be of this recipe"
+        )
+    if before is not None:
         if different := before.differences(manifest):
             raise RecordError(f"{path} was begun otherwise: {'; '.join(different)}. Give another folder for this run")
         manifest = before.continue_as(manifest)
-    write_whole(path / "run.json", manifest.text().encode())
+    write_whole(file, manifest.text().encode())
+    return notices
 
 
 def _is_fresh(path: Path) -> bool:
     """A folder that a process made just before it was killed."""
-    return {file.name for file in path.iterdir()} <= {"trees", "open", "lock", "run.json.part"}
+    return {file.name for file in path.iterdir()} <= {"trees", "open", "lock", f"run.json{PART}"}
+
+
+def _is_whole(tree: Path, crc32: int | None) -> bool:
+    """Whether the file of a tree is as it was written; older records do not tell its checksum."""
+    if not tree.exists():  # trees may have been left behind where the run was made
+        return not _damaged(tree).exists()
+    try:
+        content = tree.read_bytes()
+        return zlib.crc32(content) == crc32 if crc32 is not None else bool(gzip.decompress(content))
+    except (OSError, EOFError, zlib.error):
+        return False
+
+
+def _damaged(file: Path) -> Path:
+    """Where a damaged file is set aside."""
+    return file.with_name(f"{file.name}.damaged")
 
 
 def _writer(path: Path, *, clean: bool) -> RunWriter:
+    for folder in (path, path / "trees", path / "open"):
+        for part in folder.glob(f"*{PART}"):  # what a crash left
+            part.unlink()
     lines = read_lines(path / "searches.jsonl", repair=True, clean=clean)
     writer = RunWriter(path, {record.key: record for record in lines.records}, list(lines.notices))
+    writer.check_trees()
     writer.drop_done()
     if clean and (count := writer.drop_open()):
         writer.notices.append(f"{count} half-done searches begin anew")

@@ -1,11 +1,13 @@
 """The lines of ``searches.jsonl``: read, and repaired where a crash left one half written."""
 
 import gzip
+import zlib
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pydantic import ValidationError
 
+from etsearch.boundary.files import write_whole
 from etsearch.errors import RecordError
 from etsearch.evaluation.run.record import SearchRecord
 
@@ -24,7 +26,10 @@ def read_lines(file: Path, *, repair: bool = False, clean: bool = False) -> Line
     packed = file.with_name(file.name + ".gz")
     if not file.exists() and not packed.exists():
         return found
-    raw = file.read_bytes() if file.exists() else gzip.decompress(packed.read_bytes())
+    try:
+        raw = file.read_bytes() if file.exists() else gzip.decompress(packed.read_bytes())
+    except (OSError, EOFError, zlib.error) as error:
+        raise RecordError(f"{file if file.exists() else packed} cannot be read: {error}") from error
     lines = raw.split(b"\n")
     damaged: list[tuple[int, bytes]] = []
     for number, line in enumerate(lines, start=1):
@@ -54,10 +59,3 @@ def _set_aside(file: Path, lines: list[bytes], damaged: list[tuple[int, bytes]])
     numbers = {number for number, _ in damaged}
     whole = [line for number, line in enumerate(lines, start=1) if line and number not in numbers]
     write_whole(file, b"".join(line + b"\n" for line in whole))
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Writes a file whole or not at all."""
-    part = path.with_name(path.name + ".part")
-    part.write_bytes(content)
-    part.replace(path)

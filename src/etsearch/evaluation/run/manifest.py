@@ -7,7 +7,8 @@ from typing import Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from etsearch.errors import RecordError
+from etsearch.boundary.plain import read_json
+from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.run.environment import environment
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.sources import origins_of, sources_of
@@ -35,6 +36,31 @@ _FREE: Final = (
 """What may differ when a run is gone on with: it says how much is run, not what a search is."""
 
 
+class DamagedManifestError(RecordError):
+    """A ``run.json`` that is not as it was written."""
+
+
+class Git(BaseModel):
+    """The repository of the package's sources."""
+
+    commit: str
+    dirty: bool
+
+
+class Session(BaseModel):
+    """One time that a run was begun or gone on with: what the user gave, with which packages, on which machine."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    started_at: str
+    etsearch: str
+    git: Git | None = None
+    platform: str | None = None
+    cpu: str | None = None
+    cores: int | None = None
+    memory_gib: float | None = None
+
+
 class Manifest(BaseModel):
     """What a run is.
 
@@ -58,7 +84,7 @@ class Manifest(BaseModel):
     cells: dict[str, str]
     switches: dict[str, dict[str, Any]] = {}
     sources: dict[str, Source] = {}
-    sessions: tuple[dict[str, Any], ...]
+    sessions: tuple[Session, ...]
 
     @classmethod
     def of(cls, recipe: Recipe, asked: Mapping[str, Any], identities: Mapping[str, Identity]) -> Self:
@@ -70,7 +96,7 @@ class Manifest(BaseModel):
             cells={key: arm.specification for key, arm in arms.items()},
             switches={key: dict(arm.search) for key, arm in arms.items()},
             sources=sources_of(recipe),
-            sessions=({"asked": dict(asked), "parts": origins_of(recipe), **environment()},),
+            sessions=(Session.model_validate({"asked": dict(asked), "parts": origins_of(recipe), **environment()}),),
         )
 
     @classmethod
@@ -78,19 +104,20 @@ class Manifest(BaseModel):
         """The manifest of a run's folder.
 
         Raises:
-            RecordError: there is none, it cannot be read, or it is one of another version.
+            DamagedManifestError: it cannot be read.
+            RecordError: there is none, or it is one of another version.
         """
         file = path / "run.json"
         try:
-            values = dict(json.loads(file.read_text(encoding="utf-8")))
+            values = read_json(file.read_bytes())
         except FileNotFoundError:
             raise RecordError(
                 f"{path} is no run: it holds no run.json; make one with 'ets eval … --out {path}'"
             ) from None
-        except (OSError, ValueError, TypeError) as error:
-            raise RecordError(f"{file} cannot be read: {error}") from error
-        if values.get("format") != FORMAT:
-            raise RecordError(f"{file} is not that of a run of etsearch")
+        except ValueError as error:
+            raise DamagedManifestError(f"{file} is damaged: {error}") from error
+        if not isinstance(values, dict) or values.get("format") != FORMAT:
+            raise DamagedManifestError(f"{file} is not that of a run of etsearch, or damaged: it tells no format")
         if values.get("version") not in READABLE:
             raise RecordError(
                 f"{path} is a run of version {values.get('version')}; this etsearch reads versions "
@@ -98,9 +125,21 @@ class Manifest(BaseModel):
                 "nothing was touched"
             )
         try:
-            return cls(**values)
+            manifest = cls.model_validate(values)
+            manifest.check()
         except ValidationError as error:
-            raise RecordError(f"{file} cannot be read: {reason_of(error, list(cls.model_fields))}") from error
+            raise DamagedManifestError(f"{file} is damaged: {reason_of(error, list(cls.model_fields))}") from error
+        except (ConfigError, ValueError) as error:
+            raise DamagedManifestError(f"{file} is damaged: {error}") from error
+        return manifest
+
+    def check(self) -> None:
+        """Raises ValueError if the recipe or a cell is none, or an arm or a session is missing."""
+        told = set(self.specifications)
+        if missing := [(arm.label, arm.width) for arm in self.recipe.arms() if (arm.label, arm.width) not in told]:
+            raise ValueError(f"it does not tell what {missing[0][0]!r} is at width {missing[0][1]}")
+        if not self.sessions:
+            raise ValueError("it tells of no session")
 
     def text(self) -> str:
         """As it is written."""

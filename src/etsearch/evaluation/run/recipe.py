@@ -5,9 +5,11 @@ from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from etsearch.boundary.files import to_path
+from etsearch.boundary.numbers import LARGEST_SEED, MOST_WIDTH, shown
+from etsearch.boundary.plain import read_yaml
 from etsearch.errors import ConfigError
 from etsearch.loop.parts import can_go_without_rewards
 from etsearch.loop.settings import SearchSettings
@@ -16,7 +18,10 @@ from etsearch.strategies import STRATEGIES, Strategy
 
 EXAMPLE: Final = "strategies=[rebase,ets] limits.max_depth=10"
 
-_Positive = Annotated[int, Field(ge=1)]
+_Width = Annotated[int, Field(ge=1, le=MOST_WIDTH)]
+_Count = Annotated[int, Field(ge=1, le=10**9)]
+_Seed = Annotated[int, Field(ge=-LARGEST_SEED, le=LARGEST_SEED)]
+_Assumed = Annotated[float, Field(gt=0, le=1e6)]
 _STRICT: Final = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -42,7 +47,7 @@ class StrategyEntry(BaseModel):
     strategy: str
     label: str = ""
     at: dict[int, dict[str, str | int | float | bool]] = {}
-    widths: tuple[_Positive, ...] | None = None
+    widths: tuple[_Width, ...] | None = None
     search: dict[str, Any] = {}
 
     @field_validator("search", mode="after")
@@ -56,8 +61,8 @@ class Assumed(BaseModel):
 
     model_config = _STRICT
 
-    depths: float = 8
-    step_tokens: float = 40
+    depths: _Assumed = 8
+    step_tokens: _Assumed = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,8 +88,9 @@ class Recipe(BaseModel):
         levels, shuffle, limit: which of its problems, see ``Dataset.chosen``.
         generator, prm, embedder: the parts; ``prm: none`` for best-of-N under a plain majority.
         strategies: specifications, or entries.
-        widths, seeds: every strategy is run at each of them.
-        concurrency: searches in flight. Several numbers are for throughput; accuracy is measured with the first.
+        widths, seeds: every strategy is run at each of them; widths are 1 to 65,536.
+        concurrency: searches in flight, 1 to 65,536. Several numbers are for throughput; accuracy is measured with the
+            first.
         measure: ``accuracy`` goes through the problems, all strategies at each, so that a run that is stopped early
             has compared them on the same problems. ``throughput`` does one strategy, width, seed and concurrency after
             the other, so that the time that each took can be told. ``both`` does the one, then the other.
@@ -99,17 +105,17 @@ class Recipe(BaseModel):
     name: str = "run"
     data: str
     levels: tuple[str, ...] = ()
-    shuffle: int | None = None
-    limit: _Positive | None = None
+    shuffle: _Seed | None = None
+    limit: _Count | None = None
     generator: str = "minimath"
     prm: str = "minimath"
     embedder: str = "lexical"
     strategies: tuple[StrategyEntry, ...]
-    widths: tuple[_Positive, ...] = (16,)
-    seeds: tuple[int, ...] = (0,)
-    concurrency: tuple[_Positive, ...] = (8,)
+    widths: tuple[_Width, ...] = (16,)
+    seeds: tuple[_Seed, ...] = (0,)
+    concurrency: tuple[_Width, ...] = (8,)
     measure: Literal["accuracy", "throughput", "both"] = "accuracy"
-    timed: _Positive | None = None
+    timed: _Count | None = None
     search: SearchSettings = SearchSettings()
     assumed: Assumed = Assumed()
     out: str = ""
@@ -148,11 +154,13 @@ class Recipe(BaseModel):
             ConfigError: no such file, no YAML, an unknown key, a value of the wrong type or out of range.
         """
         try:
-            values = yaml.safe_load(path.expanduser().read_text(encoding="utf-8"))
+            values = read_yaml(to_path(path, "the recipe").read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"the recipe {path} cannot be read: {error}") from error
-        except yaml.YAMLError as error:
-            raise ConfigError(f"the recipe {path} is no YAML: {error}") from error
+        except ConfigError:
+            raise
+        except ValueError as error:
+            raise ConfigError(f"the recipe {path} is no YAML that can be read: {error}") from error
         if not isinstance(values, dict):
             raise ConfigError(f"the recipe {path} holds no keys; write 'data: …' and 'strategies: […]'")
         for override in overrides:
@@ -232,7 +240,7 @@ class Recipe(BaseModel):
 
     @property
     def folder(self) -> Path:
-        return Path(self.out or f"runs/{self.name}").expanduser()
+        return to_path(self.out or f"runs/{self.name}", "the run's folder")
 
     def plain(self) -> dict[str, Any]:
         """Values for JSON and YAML, the settings of the searches as keys of their own."""
@@ -252,9 +260,9 @@ def _set(values: dict[str, Any], override: str) -> None:
     if not equals or not key:
         raise ConfigError(f"{override!r} is no override; write key=value, such as {EXAMPLE}")
     try:
-        value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ConfigError(f"the value of {override!r} is no YAML: {error}") from error
+        value = read_yaml(text)
+    except ValueError as error:
+        raise ConfigError(f"the value of {shown(override)} is no YAML that can be read: {error}") from error
     *path, last = key.split(".")
     for part in path:
         values = values.setdefault(part, {})

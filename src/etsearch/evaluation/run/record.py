@@ -90,6 +90,7 @@ class SearchRecord(BaseModel):
         engine: what the engine measured while the search ran, all searches in flight together.
         finished_at: seconds since 1970.
         resumed: how often it went on from a kept state.
+        tree_crc32: checksum of the file of its tree, by which a damaged one is known.
     """
 
     model_config = _STRICT
@@ -116,6 +117,7 @@ class SearchRecord(BaseModel):
     failures: tuple[str, ...] = ()
     finished_at: float = 0.0
     resumed: int = 0
+    tree_crc32: int | None = None
 
     @property
     def key(self) -> Key:

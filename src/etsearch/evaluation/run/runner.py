@@ -185,7 +185,7 @@ class _Runner:
 
         try:
             async with asyncio.TaskGroup() as group:
-                for _ in range(concurrency):
+                for _ in range(min(concurrency, len(tasks))):
                     group.create_task(work())
         except BaseExceptionGroup as errors:
             raise first_error(errors) from None
