@@ -43,8 +43,8 @@ def check_number(
         number = cast("float", value)
         if least < number <= most or (number == least and not above) or (or_inf and number == math.inf):
             return
-    low = f"above {least:g} and at most" if above else f"from {least:g} to"
-    raise ConfigError(f"{name} is {shown(value)}; it must be {low} {most:g}{', or inf' if or_inf else ''}")
+    low = f"above {least:,.10g} and at most" if above else f"from {least:,.10g} to"
+    raise ConfigError(f"{name} is {shown(value)}; it must be {low} {most:,.10g}{', or inf' if or_inf else ''}")
 
 
 def shown(value: object) -> str:

@@ -7,10 +7,10 @@ from contextlib import AsyncExitStack
 from typing import Annotated
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from etsearch.cli.terminal import make_console
 from etsearch.errors import ConfigError
 from etsearch.evaluation.checks import check_generator, check_reference, check_reward_model, open_reference
 from etsearch.generators import GENERATORS
@@ -36,7 +36,7 @@ def check(
     for finding in findings:
         mark = f"[{_STYLES[finding.level]}]{finding.level}[/]"
         table.add_row(mark, *map(escape, (finding.subject, finding.found, finding.means)))
-    Console(width=None if Console().is_terminal else 160).print(table)
+    make_console(wide=160).print(table)
     if any(finding.level is Level.BAD for finding in findings):
         raise typer.Exit(1)
 

@@ -11,6 +11,7 @@ from rich.markup import escape
 
 from etsearch.cli.progress import ProgressView
 from etsearch.cli.settings import read_settings, takes_settings
+from etsearch.cli.terminal import complain, make_console, say, stop_code
 from etsearch.errors import ConfigError
 from etsearch.evaluation.run.dryrun import describe
 from etsearch.evaluation.run.recipe import EXAMPLE, Recipe
@@ -64,9 +65,9 @@ def evaluation(
         given["measure"] = "throughput"
     recipe = make_recipe(target, overrides, given)
     if dry_run:
-        typer.echo(describe(recipe))
+        say(describe(recipe))
         return
-    if run(Console(), recipe, clean=resume_clean, retry_failed=retry_failed).num_failed:
+    if run(make_console(), recipe, clean=resume_clean, retry_failed=retry_failed).num_failed:
         raise typer.Exit(1)
 
 
@@ -85,8 +86,8 @@ def run(console: Console, recipe: Recipe, *, clean: bool, retry_failed: bool) ->
                 )
             )
         except KeyboardInterrupt:
-            sys.stderr.write("ets: stopped; the same command goes on from here\n")
-            raise typer.Exit(130) from None
+            complain(f"stopped; what was done is in {recipe.folder}, and the same command goes on from there")
+            raise typer.Exit(stop_code()) from None
     for notice in outcome.notices:
         console.print(f"[yellow]{escape(notice)}[/]", highlight=False)
     done = f"{outcome.num_done} searches done, {outcome.num_failed} failed: {outcome.path}"

@@ -8,7 +8,7 @@ from typing import Any
 
 from etsearch.boundary.files import write_whole
 from etsearch.boundary.plain import read_json
-from etsearch.errors import ConfigError, RecordError, UnavailableError
+from etsearch.errors import ConfigError, RecordError
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.registry import Source, changes
@@ -34,14 +34,15 @@ class KeptSearch:
     def _asked(self) -> dict[str, Any]:
         return {"strategy": self.strategy, "width": self.settings.width, "seed": self.settings.seed}
 
-    def write(self, error: UnavailableError) -> None:
-        """Writes the search that a server's absence ended, and says so in the error."""
-        if isinstance(error.state, SearchState) and error.state.depths:
-            sources = {name: asdict(source) for name, source in self.sources.items()}
-            values = {**self._asked, "sources": sources, "state": error.state.to_dict()}
-            write_whole(self.path, json.dumps(values).encode())
-            told = f"The search up to depth {len(error.state.depths)} is in {self.path}"
-            error.args = (f"{error}. {told}: the same command with --resume goes on",)
+    def write(self, state: SearchState | None) -> str:
+        """Writes a search that ended too early, and says where it is; an empty text if there is nothing to keep."""
+        if state is None or not state.depths:
+            return ""
+        sources = {name: asdict(source) for name, source in self.sources.items()}
+        values = {**self._asked, "sources": sources, "state": state.to_dict()}
+        write_whole(self.path, json.dumps(values).encode())
+        told = f"The search up to depth {len(state.depths)} is in {self.path}"
+        return f"{told}: the same command with --resume goes on"
 
     def read(self) -> SearchState:
         """The search that was kept. Raises ConfigError if there is none, or if it is not the one that is asked for."""

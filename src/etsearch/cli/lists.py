@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from etsearch.cli.terminal import make_console
 from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError
 from etsearch.evaluation.datasets import DATASETS
@@ -46,7 +47,7 @@ def datasets(name: _Name = "") -> None:
 
 
 def _print(registry: Registry[Any], name: str) -> None:
-    console = Console(width=None if Console().is_terminal else 200)
+    console = make_console(wide=200)
     if name:
         _print_one(console, registry.entry(registry.parse(name).name))
         return

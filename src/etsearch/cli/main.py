@@ -1,6 +1,5 @@
 """The command line: ``ets``."""
 
-import logging
 import sys
 
 import typer
@@ -13,6 +12,7 @@ from etsearch.cli.replay import replay
 from etsearch.cli.report import grade, report
 from etsearch.cli.solve import solve
 from etsearch.cli.sweep import sweep
+from etsearch.cli.terminal import complain, prepare, say
 from etsearch.cli.view import view
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 
@@ -39,7 +39,7 @@ app.command()(datasets)
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        typer.echo(f"ets {__version__}")
+        say(f"ets {__version__}")
         raise typer.Exit
 
 
@@ -51,15 +51,13 @@ def _options(
 
 
 def main() -> None:
-    """Runs the command line; an error of ours is one message and exit code 2 (bad input) or 1."""
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell every request
+    """Runs the command line; an error is one message and exit code 2 (bad input) or 1."""
     try:
+        prepare(sys.argv[1:])
         app()
     except OSError as error:
-        if error.filename is None:
-            raise
-        sys.stderr.write(f"ets: {error.filename}: {error.strerror}\n")
+        complain(f"{error.filename}: {error.strerror}" if error.filename else error.strerror or error)
         raise SystemExit(2) from None
     except EtsearchError as error:
-        sys.stderr.write(f"ets: {error}\n")
+        complain(error)
         raise SystemExit(2 if isinstance(error, ConfigError | MissingDependencyError) else 1) from None

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import numpy as np
 import typer
-from rich.console import Console
 from rich.table import Table
 
+from etsearch.cli.terminal import make_console, say_aside
 from etsearch.errors import RecordError
 from etsearch.evaluation.replay import ReplayedDepth, open_embedder, replay_tree
 from etsearch.evaluation.run.folder import Run, first_problems, read_run, read_tree
@@ -26,7 +26,7 @@ def replay(
     """Say what another strategy would have kept at each depth of the recorded trees; no model is run."""
     read = read_run(run)
     for notice in read.notices:
-        typer.echo(notice, err=True)
+        say_aside(notice)
     STRATEGIES.create(strategy)
     records = first_problems(read.with_trees(of, width), limit)
     if not records:
@@ -40,7 +40,7 @@ def replay(
     for number in sorted({d.depth for d in depths}):
         table.add_row(str(number), *_row([d for d in depths if d.depth == number]))
     table.add_row("all", *_row(depths), style="bold")
-    Console().print(table)
+    make_console().print(table)
 
 
 def _row(depths: list[ReplayedDepth]) -> list[str]:

@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from etsearch.cli.terminal import say
 from etsearch.evaluation.grading import DEFAULT_GRADER, GRADERS
 from etsearch.evaluation.regrade import regrade
 from etsearch.evaluation.report.pages import write_report
@@ -20,7 +21,7 @@ def report(
 ) -> None:
     """Write the tables and plots of runs as Markdown and as one HTML page."""
     for path in write_report(Results.read(runs, grader), out or runs[0] / "report"):
-        typer.echo(path)
+        say(path)
 
 
 def grade(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None:
@@ -28,11 +29,11 @@ def grade(run: Annotated[Path, typer.Argument(help="Folder of a run.")]) -> None
     changed = regrade(run)
     results = Results.read([run])
     total = len(read_run(run).records)
-    typer.echo(f"{total} searches graded, {changed} verdicts changed")
+    say(f"{total} searches graded, {changed} verdicts changed")
     for name in GRADERS:
         right = sum(r.right[name] for records in results.cells.values() for r in records)
-        typer.echo(f"{name}: {right} right")
+        say(f"{name}: {right} right")
     table = disagreements(results, most=10**6)
-    typer.echo(table.title)
+    say(table.title)
     for problem, answer, gold, verdicts, count in table.rows:
-        typer.echo(f"  {problem}: {answer} against {gold}: {verdicts} ({count} searches)")
+        say(f"  {problem}: {answer} against {gold}: {verdicts} ({count} searches)")

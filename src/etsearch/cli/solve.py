@@ -1,8 +1,10 @@
 """``ets solve``: one problem, one search, or several side by side."""
 
 import asyncio
-import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -11,13 +13,16 @@ from rich.console import Console
 
 from etsearch import minimath
 from etsearch.api import open_parts
+from etsearch.boundary.plain import write_json
 from etsearch.cli.kept import KeptSearch
 from etsearch.cli.live import LiveView
 from etsearch.cli.settings import read_settings, takes_settings
 from etsearch.cli.show import show, show_comparison
+from etsearch.cli.terminal import complain, make_console, stop_code
 from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError, UnavailableError
 from etsearch.generators import GENERATORS
+from etsearch.loop.events import Event, Selected
 from etsearch.loop.result import SearchResult
 from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
@@ -66,19 +71,15 @@ def solve(
     if not compare and len(strategies) > 1:
         raise ConfigError(f"--strategy takes one strategy, not {strategy!r}; use --compare for several")
     asked = SearchSettings.of(read_settings(settings))
-    console = Console(quiet=as_json)
+    console = make_console(quiet=as_json)
     if example:
         console.print(f"[bold]{problem.question}[/]\n", highlight=False)
     kept = KeptSearch(state, names[0], asked, _sources(generator, prm, embedder, names))
     resumed = kept.read() if resume else None
     if resume and len(names) > 1:
         raise ConfigError("--resume goes on with one search; --compare runs several")
-    try:
-        results = asyncio.run(_search(problem, generator, prm, strategies, embedder, asked, console, resumed))
-    except UnavailableError as error:
-        if not compare:
-            kept.write(error)
-        raise
+    with _keeping(None if compare else kept, resumed) as last:
+        results = asyncio.run(_search(problem, generator, prm, strategies, embedder, asked, console, last))
     if as_json:
         _print_json(results, is_comparison=bool(compare))
     elif compare:
@@ -129,6 +130,32 @@ def _sources(generator: str, prm: str, embedder: str, strategies: list[str]) -> 
     return sources((registry, text) for registry, text in named if text != "none")
 
 
+@dataclass
+class _Last:
+    """The state of the search after the last depth that is over."""
+
+    state: SearchState | None
+
+    def listen(self, event: Event) -> None:
+        if isinstance(event, Selected) and event.state.expansions:
+            self.state = event.state.before(event.state.mark())
+
+
+@contextmanager
+def _keeping(kept: KeptSearch | None, resumed: SearchState | None) -> Iterator[_Last]:
+    """Keeps a search that its server or its user ends too early, and says where."""
+    last = _Last(resumed)
+    try:
+        yield last
+    except UnavailableError as error:
+        if kept and (told := kept.write(error.state)):
+            error.args = (f"{error}. {told}",)
+        raise
+    except KeyboardInterrupt:
+        complain(f"stopped. {kept.write(last.state) if kept else ''}".strip())
+        raise typer.Exit(stop_code()) from None
+
+
 async def _search(
     problem: Problem,
     generator: str,
@@ -137,18 +164,23 @@ async def _search(
     embedder: str,
     settings: SearchSettings,
     console: Console,
-    resumed: SearchState | None,
+    last: "_Last",
 ) -> dict[str, SearchResult]:
-    results = {}
+    results, resumed = {}, last.state
     first = next(iter(strategies.values()))
     async with open_parts(generator, None if prm == "none" else prm, first, embedder) as parts:
         for name, strategy in strategies.items():
             with LiveView(console, f"{name}, width {settings.width}") as view:
+
+                def listen(event: Event, view: LiveView = view) -> None:
+                    last.listen(event)
+                    view.listen(event)
+
                 chosen = parts.with_strategy(strategy)
-                results[name] = await search(problem, chosen, settings, on_event=view.listen, resume=resumed)
+                results[name] = await search(problem, chosen, settings, on_event=listen, resume=resumed)
     return results
 
 
 def _print_json(results: dict[str, SearchResult], *, is_comparison: bool) -> None:
     objects = [{"strategy": name, **result.to_dict()} for name, result in results.items()]
-    typer.echo(json.dumps({"searches": objects} if is_comparison else objects[0], ensure_ascii=False))
+    typer.echo(write_json({"searches": objects} if is_comparison else objects[0]))

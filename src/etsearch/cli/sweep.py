@@ -7,6 +7,7 @@ import typer
 from rich.console import Console
 
 from etsearch.cli.eval import make_recipe, numbers, run
+from etsearch.cli.terminal import make_console, say
 from etsearch.errors import ConfigError
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.run.dryrun import describe
@@ -38,7 +39,7 @@ def sweep(
 
     The rule is the paper's: the largest lambda_b whose accuracy is within 0.2 points of REBASE's, on validation.
     """
-    console = Console()
+    console = make_console()
     if (Path(target) / "run.json").exists():
         if given := [name for name, value in (("--grid", grid), ("--width", width), ("--limit", limit)) if value]:
             raise ConfigError(
@@ -60,7 +61,7 @@ def sweep(
     num_failed = 0
     for one in recipes:
         if dry_run:
-            typer.echo(describe(one))
+            say(describe(one))
             continue
         num_failed += run(console, one, clean=resume_clean, retry_failed=retry_failed).num_failed
         _choose(console, one.folder, chosen_for)

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from etsearch.boundary.files import write_whole
+from etsearch.cli.terminal import say, say_aside
 from etsearch.errors import RecordError
 from etsearch.evaluation.run.folder import of_problem, read_run, read_tree
 from etsearch.viewer import make_page, to_view
@@ -25,7 +26,7 @@ def view(
     """Write one HTML page, which needs no network, with the searches of a problem."""
     read = read_run(run)
     for notice in read.notices:
-        typer.echo(notice, err=True)
+        say_aside(notice)
     records = read.with_trees(strategy, width, seed)
     chosen = of_problem(records, problem)
     if not chosen:
@@ -45,5 +46,5 @@ def view(
     path.parent.mkdir(parents=True, exist_ok=True)
     write_whole(path, make_page(searches).encode())
     if len(chosen) > _MOST:
-        typer.echo(f"{_MOST} of {len(chosen)} searches; choose with --strategy, --width or --seed")
-    typer.echo(path)
+        say(f"{_MOST} of {len(chosen)} searches; choose with --strategy, --width or --seed")
+    say(path)

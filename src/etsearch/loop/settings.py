@@ -137,7 +137,8 @@ def _adapter() -> TypeAdapter[SearchSettings]:
 
 def lay_over(values: Mapping[str, Any], others: Mapping[str, Any]) -> dict[str, Any]:
     """Values with others in their place; of a group such as ``limits`` those within that are given."""
-    groups = {k: {**values[k], **v} for k, v in others.items() if isinstance(v, Mapping) and k in values}
+    both = {k: (values[k], v) for k, v in others.items() if k in values}
+    groups = {k: {**a, **b} for k, (a, b) in both.items() if isinstance(a, Mapping) and isinstance(b, Mapping)}
     return {**values, **others, **groups}
 
 
