@@ -15,8 +15,7 @@ from tests.evaluations import searches
 from etsearch.evaluation.run.folder import read_run
 
 RECIPES = Path(__file__).parents[2] / "recipes"
-SLOWLY = ("--generator", "scripted(delay_s=0.02)", "--prm", "scripted", "--concurrency", "3", "--no-early-stop")
-"""A decided vote would stop a search wherever its parts then happen to be."""
+SLOWLY = ("--generator", "scripted(delay_s=0.02)", "--prm", "scripted", "--concurrency", "3")
 ASKED = ("eval", "minimath:validation", "--strategy", "rebase,ets,best_of_n", "--width", "4,8", "--limit", "4", *SLOWLY)
 
 
