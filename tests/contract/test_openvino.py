@@ -338,7 +338,7 @@ async def test_text_and_ids(shared):
         (lambda p: p / "missing", "does not exist"),
         (lambda p: p, r"openvino_model\.xml"),
         (lambda p: p / "model.bin", "no .gguf file"),
-        (lambda p: p / "bad.gguf", "cannot read the model"),
+        (lambda p: p / "bad.gguf", "is no whole GGUF file: it begins with b'no m'"),
         (lambda p: p / "broken", "cannot read the model"),
     ],
 )

@@ -215,7 +215,7 @@ def test_a_kept_search_refuses_another_file(home, monkeypatch):
         source = STRATEGIES.source("./parts.py:Halving")
         return KeptSearch(Path("kept.json"), "./parts.py:Halving", SearchSettings(8), {"./parts.py:Halving": source})
 
-    kept().write(error)
+    assert "--resume goes on" in kept().write(error.state)
     assert kept().read().tree.question == minimath.example(3).question
     Path("parts.py").write_text(Path("parts.py").read_text() + "\n")
     with pytest.raises(ConfigError, match=r"cannot go on: ./parts.py:Halving was changed"):

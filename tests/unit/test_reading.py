@@ -234,3 +234,18 @@ def test_no_piece_of_a_text_is_too_long_to_be_written():
     text = "a" * 5000 + " " * 3000
     assert max(len(str(i)) for i in TextCodec().encode_now(text)) < 4300
     assert TextCodec().decode_now(TextCodec().encode_now(text)) == text
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+@pytest.mark.parametrize("num_steps", [1, 3, 7])
+async def test_what_fits_the_room_is_held(name, num_steps):
+    row = FAMILIES[name].model_copy(update={"tag_id": None, "label_ids": None})
+    codec = type(
+        "Words", (Letters,), {"encode_now": lambda _, t, **_k: [7] if t in ("Yes", "No") else list(map(ord, t))}
+    )
+    reader, context = PrmReader(row, codec()), 1500
+    room = await reader.room("what?", num_steps, context)
+    lengths = [room // num_steps + (i < room % num_steps) for i in range(num_steps)]
+    read = await reader.read(trajectory(*("x" * length for length in lengths), question="what?"), 0)
+    longest = max(len(reading.ids) for reading in read)
+    assert context - 60 <= longest <= context

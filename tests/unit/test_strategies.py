@@ -138,7 +138,7 @@ def test_ets_without_clusters_says_what_is_missing():
         ("beam(keep=0)", "keep is 0"),
         ("beam(keep=x)", "'keep' of the strategy 'beam' is 'x'"),
         ("rebase(lambda_b=1)", "has no setting 'lambda_b'; its settings: balance_temperature, rounding"),
-        ("rebase(balance_temperature=-1)", "balance temperature is -1.0"),
+        ("rebase(balance_temperature=-1)", "balance temperature T_R is -1.0"),
         ("rebase(rounding=floor)", "'rounding' of the strategy 'rebase' is 'floor'"),
         ("ets(lambda_b=-0.5)", "lambda_b is -0.5"),
         ("ets(solver=gurobi)", "the solver is .gurobi.; choose one of highs, cbc"),

@@ -8,7 +8,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from etsearch.loop.result import SearchResult
-from etsearch.types import EngineFigures
+from etsearch.types import EndReason, EngineFigures
 
 _MAX_VOTES = 5
 
@@ -21,6 +21,9 @@ def show(console: Console, result: SearchResult, name: str) -> None:
         console.print(f"[bold green]Answer: {escape(result.answer)}[/]")
         _show_votes(console, result)
         _show_steps(console, result)
+    is_cut = any(t.end_reason is EndReason.LENGTH for t in result.trajectories)
+    for note in result.notes if is_cut else ():
+        console.print(f"[yellow]{escape(note)}[/]", highlight=False)
     for failure in result.failures[:3]:
         console.print(f"[yellow]failed: {failure.request} of node {failure.node}: {escape(failure.reason)}[/]")
     console.print()

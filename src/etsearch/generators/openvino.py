@@ -120,6 +120,11 @@ class OpenVinoGenerator:
         self._stop = weakref.finalize(self, self._pipeline.stop)
 
     @property
+    def context_tokens(self) -> int | None:
+        """Tokens of prompt and answer together, as the model and its KV cache hold them."""
+        return None if math.isinf(self._context_tokens) else int(self._context_tokens)
+
+    @property
     def format(self) -> PromptFormat:
         """How questions are put to this model."""
         return self._format

@@ -104,6 +104,11 @@ class RemoteGenerator(ABC):
         return self._codec
 
     @property
+    def context_tokens(self) -> int | None:
+        """Tokens of prompt and answer together; None where the server does not tell."""
+        return self.facts.context_tokens
+
+    @property
     def notices(self) -> Sequence[str]:
         """What a user should know of how this server is asked."""
         return ()

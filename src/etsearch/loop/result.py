@@ -168,7 +168,8 @@ class Failure:
 class SearchResult:
     """The outcome of a search: the answer, how it was voted, the whole tree, and what it cost.
 
-    ``engine`` is what the engine measured; of a search that was resumed, since then.
+    ``engine`` is what the engine measured; of a search that was resumed, since then. ``notes`` say where it was run
+    otherwise than asked for, such as with fewer tokens since the models hold no more.
     """
 
     question: str
@@ -183,6 +184,7 @@ class SearchResult:
     width: int
     seed: int
     tree: SearchTree
+    notes: tuple[str, ...] = ()
 
     @property
     def best(self) -> EndedTrajectory | None:
@@ -203,6 +205,7 @@ class SearchResult:
             "trajectories": [_plain(asdict(t)) for t in self.trajectories],
             "depths": [_depth_dict(d) for d in self.depths],
             "failures": [asdict(f) for f in self.failures],
+            "notes": list(self.notes),
             "usage": {**asdict(self.usage), "seconds": dict(self.usage.seconds)},
             "engine": asdict(self.engine),
         }

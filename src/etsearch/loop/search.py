@@ -18,6 +18,7 @@ from etsearch.loop.growth import Growth, TreeWriter
 from etsearch.loop.parts import Parts
 from etsearch.loop.result import DepthSummary, KvFigures, SearchResult
 from etsearch.loop.retry import first_error
+from etsearch.loop.room import fit
 from etsearch.loop.scoring import Scorer
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.speculation import Speculation
@@ -43,6 +44,7 @@ async def search(
         raise ConfigError("the question is empty; give the text of a problem")
     parts.check(settings)
     prompt_ids = await parts.generator.encode_prompt(problem.question)
+    settings, notes = await fit(parts, settings, problem.question, prompt_ids)
     state = resume or SearchState(SearchTree(problem.question, prompt_ids, merges=settings.merge))
     if state.tree.prefix(ROOT) != tuple(prompt_ids):
         raise ConfigError("the state to resume has another prompt; it belongs to another question or another model")
@@ -51,7 +53,7 @@ async def search(
     emit: Callable[[Event], None] = on_event or (lambda _: None)
     async with (watch or EngineWatch(parts.generator)).search() as watched:
         stop_reason = await _Search(state, parts, settings, emit, watched).run()
-    result = vote(state, settings, stop_reason, watched.figures)
+    result = vote(state, settings, stop_reason, watched.figures, notes)
     emit(Finished(result))
     return result
 

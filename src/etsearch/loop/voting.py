@@ -25,8 +25,14 @@ def weight_of(answer: str | None, rewards: Iterable[float], reason: EndReason, s
     return answers.weight(tuple(rewards), to_aggregation(settings.aggregation)) if votes else 0.0
 
 
-def vote(state: SearchState, settings: SearchSettings, stop_reason: StopReason, engine: EngineFigures) -> SearchResult:
-    """The result of a search that is over."""
+def vote(
+    state: SearchState,
+    settings: SearchSettings,
+    stop_reason: StopReason,
+    engine: EngineFigures,
+    notes: tuple[str, ...] = (),
+) -> SearchResult:
+    """The result of a search that is over; ``notes`` is what there is to say of how it was run."""
     trajectories = tuple(_trajectory(state, node, settings) for node in state.ended)
     voters = [t.answer if _may_vote(t.end_reason, settings) else None for t in trajectories]
     votes = tuple(answers.vote(voters, [t.weight for t in trajectories]))
@@ -43,6 +49,7 @@ def vote(state: SearchState, settings: SearchSettings, stop_reason: StopReason, 
         width=settings.width,
         seed=settings.seed,
         tree=state.tree,
+        notes=notes,
     )
 
 

@@ -148,6 +148,11 @@ class InProcessRewardModel(ABC):
         rewards = await asyncio.gather(*jobs)
         return Scores(tuple(r for part in rewards for r in part), sum(len(reading.ids) for reading in readings))
 
+    async def room(self, question: str, num_steps: int) -> int | None:
+        """See ``etsearch.loop.room.TellsRoom``."""
+        known = self._context_tokens
+        return None if known is None else await self._reader.room(question, num_steps, known)
+
     def _check(self, reading: Reading) -> None:
         if self._context_tokens is not None and len(reading.ids) > self._context_tokens:
             raise RewardError(

@@ -160,6 +160,16 @@ class PrmReader:
                 positions.append(len(ids) - 1)
         return readings or [Reading(tuple(ids), tuple(positions))]
 
+    async def room(self, question: str, num_steps: int, context_tokens: int) -> int:
+        """Tokens that ``num_steps`` steps may have together in so long a context; below 0 if it holds none."""
+        start = await self._ids(self._layout.start.replace(_Q, self._question(question)), starts=True)
+        empty = [
+            await self._piece(before, self._format_step("", num_steps))
+            for before in (self._layout.before_first, self._layout.before_later)
+        ]
+        around = max(map(len, empty)) + (len(self._tag) if self.family.keeps_tag else 0)
+        return context_tokens - len(start) - num_steps * around - len(self._tag)
+
     async def _piece(self, before: str, step: str) -> tuple[int, ...]:
         return await self._ids(before + step, starts=False) if before + step else ()
 

@@ -176,6 +176,15 @@ class RemoteRewardModel:
         parts = await asyncio.gather(*(self._rewards(reading, trajectory.question) for reading in readings))
         return Scores(tuple(r for part in parts for r in part), sum(len(reading.ids) for reading in readings))
 
+    async def room(self, question: str, num_steps: int) -> int | None:
+        """See ``etsearch.loop.room.TellsRoom``."""
+        if self._context_tokens is None:
+            return None
+        try:
+            return await self.reader.room(question, num_steps, self._context_tokens - 1)
+        except (RefusedError, SlowError, BadResponseError) as error:  # of the server's tokenizer
+            raise _as_error(error) from error
+
     def _check(self, reading: Reading) -> None:
         # One token is written after what is read.
         if self._context_tokens is not None and len(reading.ids) + 1 > self._context_tokens:

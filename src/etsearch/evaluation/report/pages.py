@@ -86,9 +86,15 @@ def about(results: Results) -> list[str]:
     last = manifest.sessions[-1]
     lines.append(f"Machine: {last.cpu}, {last.cores} cores, {last.memory_gib} GiB; {last.platform}.")
     lines.append(f"Grader: {results.grader}. {results.problems} problems, {len(results.failed)} searches failed.")
-    lines += _losses(results)
+    lines += _losses(results) + _notes(results)
     lines += [f"Failed: {', '.join(map(str, r.key))}: {r.error}" for r in results.failed[:20]]
     return lines
+
+
+def _notes(results: Results) -> list[str]:
+    """Where searches were run otherwise than asked for."""
+    told = Counter(re.sub(r"\d+", "…", note) for records in results.cells.values() for r in records for note in r.notes)
+    return [f"In {count} searches {note}." for note, count in told.items()]
 
 
 def _losses(results: Results) -> list[str]:

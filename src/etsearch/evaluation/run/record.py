@@ -88,6 +88,7 @@ class SearchRecord(BaseModel):
         depths: its figures depth by depth.
         usage, seconds: what it cost; see ``etsearch.loop.result.Usage``.
         engine: what the engine measured while the search ran, all searches in flight together.
+        notes: where the search was run otherwise than asked for; see ``etsearch.loop.result.SearchResult``.
         finished_at: seconds since 1970.
         resumed: how often it went on from a kept state.
         tree_crc32: checksum of the file of its tree, by which a damaged one is known.
@@ -115,6 +116,7 @@ class SearchRecord(BaseModel):
     seconds: dict[str, float] = {}
     engine: dict[str, float] = {}
     failures: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     finished_at: float = 0.0
     resumed: int = 0
     tree_crc32: int | None = None

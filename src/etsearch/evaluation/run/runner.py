@@ -276,6 +276,7 @@ def _search_record(task: Task, result: SearchResult, resumed: int) -> SearchReco
         usage=usage,
         seconds={phase: round(value, 6) for phase, value in seconds.items()},
         engine=result.engine.plain(),
+        notes=result.notes,
         failures=tuple(f"{f.request} of node {f.node}: {f.reason}" for f in result.failures),
         finished_at=time.time(),
         resumed=resumed,
