@@ -133,7 +133,7 @@ def test_a_signal_stops_a_run_with_what_was_kept_and_how_to_go_on(tmp_path, numb
     assert process.returncode == code
     assert told == f"ets: stopped; what was done is in {path}, and the same command goes on from there\n"
     assert ets(*asked, *SLOWLY, "--out", str(path)).returncode == 0
-    assert len(read_run(path).records) == 3
+    assert len(read_run(path).records) == 6
     assert any(record.resumed for record in read_run(path).records)
 
 
