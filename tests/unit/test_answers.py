@@ -9,6 +9,8 @@ import threading
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.data import data_rows
 
 from etsearch.answers import (
@@ -68,6 +70,20 @@ from etsearch.errors import ConfigError
         (r"\boxed{1}. On second thoughts, the answer is 2.", "2"),
         (r"The answer is \text{Evelyn}.", r"\text{Evelyn}"),
         (r"\boxed{7} and then \boxed{\frac{1}{2", "7"),
+        (r"\boxed{3} or \boxed{-3}", "3, -3"),
+        (r"Hence $\boxed{3}$ or $x = \boxed{-3}$.", "3, -3"),
+        (r"a \boxed{1}, \boxed{2},\text{ and }\boxed{3}.", "1, 2, 3"),
+        (r"\boxed{(1,2)} and \boxed{(3,4)}", "(1,2), (3,4)"),
+        (r"The answer is \boxed{3} or \boxed{5}.", "3, 5"),
+        (r"\boxed{3}. Now \boxed{4}", "4"),
+        (r"\boxed{3} \boxed{4}", "4"),
+        (r"\boxed{3}, so that \boxed{4}", "4"),
+        ("9 + 9 = 18, so #### 18", "18"),
+        ("#### 5 and then #### 6\nmore", "6"),
+        ("The answer is 3.0e2.", "3.0e2"),
+        ("The answer is 1e-3. Done.", "1e-3"),
+        (r"The answer is: 11,\! 111,\! 111,\! 100", r"11,\! 111,\! 111,\! 100"),
+        (r"The answer is 10\! 000. Done!", r"10\! 000"),
     ],
 )
 def test_extract_finds_the_last_answer(text, answer):
@@ -93,6 +109,8 @@ def test_extract_finds_the_last_answer(text, answer):
         "We check our answer: 2 + 3 is 5.",
         "The answer is a number that nobody in this room knows yet.",
         "#### Step 2",
+        "see #### Step 2",
+        "5 ##### 6",
         "#### 2. Simplify the fraction",
         "##### 5",
         "a boxed set of pens",
@@ -188,6 +206,29 @@ SAME_BY_FORM = [
     ("4210_{5}", "4210_5"),
     ("52_8", "52"),
     ("−3", "-3"),
+    ("3.0e2", "300"),
+    ("1E-3", "0.001"),
+    ("-2.5e+1", "-25"),
+    (r"3 \times 10^2", "300"),
+    (r"3.0\cdot10^{ 2 }", "300"),
+    (r"6.72\times10^{-5}", "6.72e-5"),
+    ("3*10^2", "300"),
+    (r"10\,000", "10000"),
+    (r"10\;000", "10000"),
+    (r"10\ 000\ 000", "10000000"),
+    ("10{,}000", "10000"),
+    ("10~000", "10000"),
+    ("10 000", "10,000"),
+    ("10\u202f000\u202f000", "10000000"),
+    ("10\u00a0000.5", "10000.5"),
+    ("3\u2009cm", "3"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{bmatrix} 1 & 2 \\ 3 & 4 \\ \end{bmatrix}"),
+    (r"\begin{bmatrix}1&\frac12\\3&4\end{bmatrix}", r"\begin{Bmatrix} 1 & 0.5 \\[2pt] 3 & 4 \end{Bmatrix}"),
+    (r"\left(\begin{array}{cc}1&2\\3&4\end{array}\right)", r"\begin{pmatrix} 1 & 2 \cr 3 & 4 \end{pmatrix}"),
+    (r"\begin{vmatrix}1&2\\3&4\end{vmatrix}", r"\left| \begin{array}{rr} 1 & 2 \\ 3 & 4 \end{array} \right|"),
+    (r"\begin{cases}5&x>0\\6&x=0\end{cases}", r"\begin{cases} 5 & x > 0 \\ 6 & x = 0 \end{cases}"),
+    (r"\begin{pmatrix}1\\ 2\end{pmatrix}", r"\begin{pmatrix}1 \\2\end{pmatrix}"),
 ]
 SAME_BY_ALGEBRA = [
     (r"(3, \frac\pi2)", r"(3, 0.5\pi)"),
@@ -208,6 +249,8 @@ SAME_BY_ALGEBRA = [
     ("y = 2x + 3", "2x+3"),
     ("2^{10}", "1024"),
     (r"6.72\times10^{-5}", ".0000672"),
+    (r"\begin{vmatrix}1&0\\0&1\end{vmatrix}", r"\begin{vmatrix}1&7\\0&1\end{vmatrix}"),
+    (r"\begin{pmatrix}x+1\\2\end{pmatrix}", r"\begin{pmatrix} 1 + x \\ 2 \end{pmatrix}"),
 ]
 DIFFERENT_BY_FORM = [
     ("", "1"),
@@ -238,9 +281,19 @@ DIFFERENT_BY_FORM = [
     ("f'(x)", "f(x)"),
     ("5 million", "5"),
     ("1.5 billion", "1.5 million"),
+    ("3e2", "30"),
+    ("3e2", "3e-2"),
+    (r"3\times10^2", r"3\times10^3"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}"),
+    (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}2\\1\end{pmatrix}"),
+    (r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}1&2\\3&5\end{pmatrix}"),
+    (r"\begin{pmatrix}1&0\\0&1\end{pmatrix}", r"\begin{vmatrix}1&0\\0&1\end{vmatrix}"),
+    (r"\begin{cases}5&6\\7&8\end{cases}", r"\begin{pmatrix}5&6\\7&8\end{pmatrix}"),
 ]
 DIFFERENT_BY_ALGEBRA = [
     ("3 5", "35"),
+    ("10 00", "1000"),
+    ("1 2345", "12345"),
     ("6xy", "6"),
     ("10x", "10"),
     ("p - q", "q - p"),
@@ -312,6 +365,61 @@ def test_nonsense_is_different_and_raises_nothing(a, b, monkeypatch):
     monkeypatch.setattr(_algebra, "CPU_LIMIT_S", 0.3)
     assert not equivalent(a, b)
     assert equivalent(a, a)
+
+
+PIECES = st.sampled_from(
+    (
+        *(
+            r"\boxed{",
+            r"\frac{",
+            "}",
+            "{",
+            "(",
+            ")",
+            "[",
+            "]",
+            ",",
+            ";",
+            "$",
+            "$$",
+            "####",
+            "&",
+            r"\\",
+            r"\!",
+            r"\,",
+            "\\ ",
+        ),
+        *(
+            r"\begin{pmatrix}",
+            r"\end{pmatrix}",
+            "1",
+            "2",
+            "000",
+            "e",
+            "3e2",
+            "x",
+            "the answer is ",
+            " and ",
+            " or ",
+            "\n",
+        ),
+        *(".", "!", "\ud800", "\x00", "\u202f", "{" * 500, "}" * 500, " " * 300),
+    )
+)
+TEXTS = st.lists(PIECES | st.text(max_size=5), max_size=12).map("".join)
+
+
+@settings(max_examples=300, deadline=2000)
+@given(TEXTS, TEXTS)
+def test_no_text_breaks_what_reads_answers(a, b):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_algebra, "same", lambda x, y: False)
+        found = extract(a + b)
+        assert found is None or found.strip() == found
+        assert extract(a + b, is_cut=True) in (None, found) or found is not None
+        equivalence._equivalent.cache_clear()
+        both_ways(a, b)
+    equivalence._equivalent.cache_clear()
 
 
 @pytest.mark.parametrize("giant", ["9^{9^9}", "7^{7^{7^{7}}}", r"1 - 10^{10^{10}}"])

@@ -28,12 +28,18 @@ _UNIT = (
     r"(?:(?=[a-z]*[aeiou])(?!and\b)[a-z]{3,}|cm|mm|km|kg|ft|in|mi|ml|hrs?|oz|lbs?|sq)\b\.?"
     r"(?:[ /]+(?!and\b|or\b)[a-z]+\.?)*(?:\s*\^\s*\{?\d\}?)?"
 )
+_ROW: Final = "\ue000"
+"""Stands for the end of a row while spaces are looked at: ``\\\\ `` is no ``\\ ``."""
+_THIN: Final = "\u00a0\u2002-\u200a\u202f\u205f"
+"""Spaces that typesetters put between groups of digits."""
 _REWRITES: Final = tuple(
     (re.compile(pattern), replacement)
     for pattern, replacement in (
         (r"\\(?:left|right|[Bb]ig[lr]?|displaystyle)(?![A-Za-z])", ""),
+        (r"\s*(?:\\\\(?:\s*\[ ?-?[\d.]+ ?(?:pt|ex|em|mm|cm) ?\])?|\\cr(?![A-Za-z])|\\tabularnewline)\s*", f" {_ROW} "),
         (r",\\!\s*(?=\d{3}(?!\d))", ","),
-        (r"(?<=\d)(?:\\,|\{,\})(?=\d{3}(?!\d))", ","),
+        (rf"(?<=\d)(?:\\[,;: ]|\\thinspace\s*|\{{,\}}|~|[{_THIN}])+(?=\d{{3}}(?!\d))", ","),
+        (rf"[{_THIN}]", " "),
         (r"\\!", ""),
         (r"\\[,;:> ]|~|\\q?quad(?![A-Za-z])", " "),
         (r"\\[dtc]frac(?![A-Za-z])", r"\\frac"),
@@ -58,6 +64,8 @@ _REWRITES: Final = tuple(
         (r"\A\s*\(\s*([A-Za-z])\s*\)\s*\Z", r"\1"),
         (r"\s+", " "),
         (r"[\s.]+\Z|\A\s+", ""),
+        (rf" ?{_ROW} ?(\\end)", r" \1"),
+        (_ROW, r"\\\\"),
     )
 )
 """Applied in this order. A space stays where it may keep two things apart, so that the result can still be parsed."""
@@ -65,6 +73,7 @@ _TRAILING_UNIT = re.compile(rf"\s+{_UNIT}\s*\Z", re.IGNORECASE)
 _SCALED = re.compile(rf"(-?\d*\.?\d+) ?({'|'.join(_SCALES)})(?![a-z])", re.IGNORECASE | re.ASCII)
 _VALUE_WORDS = re.compile(_VALUE_WORD)
 _THOUSANDS = re.compile(r"(?<![\d,.])\d{1,3}(?:,\d{3})+(?!,?\d)")
+_SPACED_THOUSANDS = re.compile(r"[-+]?\d{1,3}(?: \d{3})+(?:\.\d+)?")
 _BRACKETS = re.compile(r"[(\[{]")
 _LOOSE_SPACE = re.compile(r"(?<!\d) | (?!\d)")
 _DELIMITERS: Final = ((r"\(", r"\)"), (r"\[", r"\]"))
@@ -81,6 +90,8 @@ def tidy(answer: str) -> str:
             tidy = tidy[len(opening) : -len(closing)]
     for pattern, replacement in _REWRITES:
         tidy = pattern.sub(replacement, tidy)
+    if _SPACED_THOUSANDS.fullmatch(tidy):
+        tidy = tidy.replace(" ", "")
     if not _BRACKETS.search(tidy):
         tidy = _THOUSANDS.sub(lambda match: match.group().replace(",", ""), tidy)
     if scaled := _SCALED.match(tidy):
@@ -123,16 +134,22 @@ class Number:
 
 _SLASH = re.compile(r"(\d+) ?/ ?(\d+)(?= ?%?\Z)")
 _NUMBER = re.compile(
-    r"(?P<sign>[-+]?) ?(?:(?P<decimal>\d+\.?|\d*\.\d+)"
+    r"(?P<sign>[-+]?) ?(?:(?P<decimal>\d+\.?|\d*\.\d+)(?P<power>[eE][-+]?\d{1,3}"
+    r"| ?(?:\\times|\\cdot|\\ast|\*|·) ?10 ?\^ ?(?:\{ ?[-+]? ?\d{1,3} ?\}|\d))?"
     r"|(?P<lead>\d*)\.(?P<once>\d*)\\(?:overline|bar) ?\{ ?(?P<again>\d+) ?\}"
     r"|(?P<whole>\d+)? ?\\frac ?\{ ?(?P<minus>-?) ?(?P<top>\d+) ?\} ?\{ ?(?P<bottom>\d+) ?\}) ?(?P<percent>%?)",
     re.ASCII,
 )
 
 
+def _power(written: str) -> int:
+    r"""The power of ten in ``e-3``, ``\times 10^{-3}``, ``\cdot 10^2``."""
+    return int(re.split(r"10 ?\^|[eE]", written)[-1].strip(" {}").replace(" ", ""))
+
+
 @lru_cache(maxsize=1 << 14)
 def number(tidy: str) -> Number | None:
-    r"""The plain number that a tidy answer is, if it is one: ``-3``, ``.5``, ``1/3``, ``1\frac{4}{5}``, ``12%``."""
+    r"""The plain number that a tidy answer is, if it is one: ``-3``, ``1/3``, ``1\frac{4}{5}``, ``12%``, ``3e2``."""
     match = _NUMBER.fullmatch(_SLASH.sub(r"\\frac{\1}{\2}", tidy)) if len(tidy) <= MAX_CHARACTERS else None
     if match is None:
         return None
@@ -140,7 +157,9 @@ def number(tidy: str) -> Number | None:
     if match["decimal"]:
         whole, _, places = match["decimal"].partition(".")
         digits = len((whole + places).lstrip("0")) if places else 0
-        return Number(sign * Fraction(int(whole + places), 10 ** len(places)), is_percent, len(places), digits)
+        power = _power(match["power"] or "e0")
+        value = sign * Fraction(int(whole + places), 10 ** len(places)) * Fraction(10) ** power
+        return Number(value, is_percent, max(0, len(places) - power), digits)
     if match["again"]:
         once, again = match["lead"] + match["once"], match["again"]
         repeating = int(once + again) - int(once or 0)

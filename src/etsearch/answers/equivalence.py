@@ -3,8 +3,8 @@ r"""Whether two answers are mathematically the same.
 Three ways to decide, the cheapest first:
 
 1. *As strings*, normalised: ``\dfrac12`` is ``\frac{1}{2}``, ``\$1,000`` is ``1000``, ``106^\circ`` is ``106``.
-2. *By form*: plain numbers exactly (integers, decimals, fractions, mixed numbers, percentages), words, numbers with a
-   base, tuples and intervals element by element, lists and sets in any order.
+2. *By form*: plain numbers exactly (integers, decimals, fractions, mixed numbers, percentages, powers of ten), words,
+   numbers with a base, matrices entry by entry, tuples and intervals element by element, lists and sets in any order.
 3. *By algebra*, with math-verify (SymPy), in a child process: everything else.
 
 Answers longer than ``MAX_CHARACTERS`` are compared as strings only. A comparison that is given up counts as
@@ -14,6 +14,7 @@ Answers longer than ``MAX_CHARACTERS`` are compared as strings only. A compariso
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final
 
@@ -40,7 +41,7 @@ def _equivalent(a: str, b: str) -> bool:
         return True
     if not x or not y or max(len(x), len(y)) > MAX_CHARACTERS:
         return False
-    for decide in (_by_number, _by_word, _by_base, _by_clock, _by_elements, _by_assignment):
+    for decide in (_by_number, _by_word, _by_base, _by_clock, _by_entries, _by_elements, _by_assignment):
         verdict = decide(x, y)
         if verdict is not None:
             return verdict
@@ -112,6 +113,54 @@ def _assignment(tidy: str) -> tuple[str, str] | None:
         return None
     is_implicit = name in re.findall(r"\\?[A-Za-z]+", value)
     return None if is_implicit else (key(name), value)
+
+
+_TABLE = re.compile(
+    r"(?P<open>\(|\[|\||\\\{|\\lvert)? ?\\begin ?\{(?P<kind>[bpvBV]?matrix|smallmatrix|array|cases)\} ?"
+    r"(?:\{[lcr|. ]*\})? ?(?P<body>.*?) ?\\end ?\{(?P=kind)\} ?(?:\)|\]|\||\\\}|\\rvert)?"
+)
+
+
+class _Kind(StrEnum):
+    """What a table in an answer is."""
+
+    MATRIX = "matrix"
+    DETERMINANT = "determinant"
+    CASES = "cases"
+
+
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """The entries of a matrix, row by row; of a determinant; or of a function by cases."""
+
+    kind: _Kind
+    rows: tuple[tuple[str, ...], ...]
+
+
+def _by_entries(x: str, y: str) -> bool | None:
+    """Matrices entry by entry; determinants of other entries may still have one value."""
+    first, second = _table(x), _table(y)
+    if first is None or second is None:
+        return None
+    is_same = first.kind == second.kind and list(map(len, first.rows)) == list(map(len, second.rows))
+    pairs = zip(sum(first.rows, ()), sum(second.rows, ()), strict=False)
+    if is_same and all(equivalent(one, other) for one, other in pairs):
+        return True
+    return None if first.kind is second.kind is _Kind.DETERMINANT else False
+
+
+def _table(tidy: str) -> _Table | None:
+    r"""The matrix that an answer is; None where it is none, or holds one within an entry."""
+    match = _TABLE.fullmatch(tidy)
+    if match is None or "\\begin" in match["body"]:
+        return None
+    kind = _Kind.MATRIX
+    if match["kind"] in ("vmatrix", "Vmatrix") or match["open"] in ("|", "\\lvert"):
+        kind = _Kind.DETERMINANT
+    elif match["kind"] == "cases" or (match["kind"] == "array" and match["open"] == "\\{"):
+        kind = _Kind.CASES
+    rows = match["body"].split("\\\\")
+    return _Table(kind, tuple(tuple(entry.strip() for entry in row.split("&")) for row in rows))
 
 
 _AND = re.compile(r",? (?:and|or) ")

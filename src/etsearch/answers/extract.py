@@ -15,6 +15,10 @@ MAX_CHARACTERS: Final = 1000
 """A stated answer is looked for in this many characters after its cue."""
 
 
+MOST_BETWEEN: Final = 60
+"""Characters between two boxes that state one answer together."""
+
+
 class Reading(StrEnum):
     """How far an answer reaches behind its cue."""
 
@@ -75,7 +79,7 @@ ANSWER_IS: Final = Pattern(
 FINAL_ANSWER: Final = Pattern(
     "final answer", "answer", r"(?:\bfinal\s+answer|^[ \t*#]*answer)[*\s]*:[\s:*]*", Reading.SENTENCE
 )
-HASHES: Final = Pattern("hashes", "####", r"^[ \t]*####(?!#)[ \t]*+(?![a-z]{2}|\d+[.)][ \t])", Reading.LINE)
+HASHES: Final = Pattern("hashes", "####", r"(?<!#)####(?!#)[ \t]*+(?![a-z]{2}|\d+[.)][ \t])", Reading.LINE)
 DEFAULT_PATTERNS: Final = (BOXED, ANSWER_IS, FINAL_ANSWER, HASHES)
 """``HASHES`` wants a number or mathematics: ``#### Step 2`` and ``#### 2. Simplify`` are headings."""
 
@@ -96,9 +100,13 @@ _BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
 _BARE = re.compile(r"[^\s${}]+")
 _WORD = re.compile(r"(?<![\\\w])[^\W\d_]{2,}")
 _MATH = r"\$\$.+?\$\$|\$[^$\n]+\$(?!\d)|\\\(.+?\\\)|\\\[.+?\\\]|\\\{.*?\\\}"
-_SENTENCE_END = r"[.!?]*(?:\n|\Z)|[.!?]\W*\s|,?\s+(?:because|since|which)\b"
+_SENTENCE_END = r"(?:(?<!\\)[.!?])*(?:\n|\Z)|(?<!\\)[.!?]\W*\s|,?\s+(?:because|since|which)\b"
 _SENTENCE = re.compile(rf"(?>(?:{_MATH}|\{{[^{{}}\n]*\}}|(?!{_SENTENCE_END}).)*)", re.DOTALL)
 _MATH_FIRST = re.compile(rf"(?>{_MATH})(?!\s*(?:,|;|and\b|or\b|[-+=*/<>^]))", re.DOTALL)
+_OPEN, _CLOSE = r"(?:\$|\\\(|\\\[|\*\*)*", r"(?:\$|\\\)|\\\]|\*\*)*"
+_JOINER = r"(?:[,;]|,?\s*(?:\\text\s*\{\s*)?(?:and|or)\b(?:\s*\})?|\\q?quad(?![a-z]))"
+_JOINED = re.compile(rf"\s*{_CLOSE}\s*(?:{_JOINER}[\s~]*)+{_OPEN}\s*(?:\\?\w+\s*=\s*)?")
+r"""Between two boxes that state one answer: ``\boxed{3}$ or $x = \boxed{-3}``, ``\boxed{3}, \boxed{-3}``."""
 _DELIMITERS = (("$$", "$$"), ("$", "$"), (r"\(", r"\)"), (r"\[", r"\]"), ("**", "**"))
 
 
@@ -111,7 +119,8 @@ def extract(text: str, patterns: Sequence[Pattern] = DEFAULT_PATTERNS, *, is_cut
         is_cut: whether a token limit ended the text. A statement that reaches its end may go on then ("The answer is
             12" of 128), and is passed over.
 
-    A statement whose braces do not balance (a step cut in the middle) or that is empty is passed over.
+    Boxes joined by a comma, "and" or "or" state one answer, a list. A statement whose braces do not balance (a step cut
+    in the middle) or that is empty is passed over.
     """
     folded = text.lower()
     live = [pattern for pattern in patterns if pattern.hint.lower() in folded]
@@ -122,15 +131,37 @@ def extract(text: str, patterns: Sequence[Pattern] = DEFAULT_PATTERNS, *, is_cut
 
 def _answers(text: str, patterns: Sequence[Pattern], is_cut: bool) -> Iterator[str]:
     """The stated answers, last cue first."""
-    cues = [(match.end(), pattern) for pattern in patterns for match in _compile(pattern.cue).finditer(text)]
-    for end, pattern in sorted(cues, key=lambda cue: cue[0], reverse=True):
-        rest = text[end : end + MAX_CHARACTERS]
+    cues = [(match, pattern) for pattern in patterns for match in _compile(pattern.cue).finditer(text)]
+    cues.sort(key=lambda cue: cue[0].end())
+    while cues:
+        match, pattern = cues.pop()
+        rest = text[match.end() : match.end() + MAX_CHARACTERS]
         passage = _passage(rest, pattern.reading)
-        if passage is None or (is_cut and _may_go_on(passage, text[end:])):
+        if passage is None or (is_cut and _may_go_on(passage, text[match.end() :])):
             continue
         answer = _read(passage, pattern.reading)
         if answer:
-            yield answer
+            yield ", ".join([*_joined_before(text, cues, match.start()), answer] if _is_boxed(pattern) else [answer])
+
+
+def _is_boxed(pattern: Pattern) -> bool:
+    return pattern.reading is Reading.BRACES
+
+
+def _joined_before(text: str, cues: Sequence[tuple[re.Match[str], Pattern]], start: int) -> list[str]:
+    r"""The answers in the boxes that a box is joined to, which starts there: by a comma, "and" or "or"."""
+    found: list[str] = []
+    for match, pattern in reversed(cues):
+        inside = _in_braces(text[match.end() : match.end() + MAX_CHARACTERS]) if _is_boxed(pattern) else None
+        if inside is None or match.end() > start:
+            continue
+        end = match.end() + len(inside) + (2 if text[match.end() : match.end() + 1] == "{" else 0)
+        answer = _bare(inside)
+        if not 0 < start - end <= MOST_BETWEEN or answer is None or not _JOINED.fullmatch(text, end, start):
+            break
+        found.append(answer)
+        start = match.start()
+    return found[::-1]
 
 
 def _may_go_on(passage: str, rest: str) -> bool:

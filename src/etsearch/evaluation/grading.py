@@ -48,6 +48,8 @@ def _grade(answer: str, gold: str, grader: str) -> bool:
 
 
 _FRACTION = re.compile(r"-?(?:\\[dt]?frac ?\{? ?(\d+) ?\}? ?\{? ?(\d+) ?\}?|(\d+) ?/ ?(\d+))")
+_SPACED = re.compile(r"\d(?:\\!)? \d{3}(?!\d)")
+"""Thousands with spaces between them, which that evaluator takes for several numbers."""
 _INTEGER = re.compile(r"-?(?:\d{1,3}(?:,(?:\\! ?)?\d{3})+|\d+)(?:\.0*)?")
 
 
@@ -56,6 +58,8 @@ def _released(answer: str, gold: str) -> bool:
     first, second = _FRACTION.fullmatch(given), _FRACTION.fullmatch(gold)
     if first and second:
         return _terms(first) == _terms(second)
+    if _SPACED.search(given):
+        return False
     if bool(_INTEGER.fullmatch(_plain(given))) != bool(_INTEGER.fullmatch(_plain(gold))):
         return False
     return equivalent(given, gold)
