@@ -193,7 +193,9 @@ class EngineStats:
 
     ``cache_use`` is a share of the KV cache in [0, 1]; ``cache_capacity_tokens`` is the number of tokens it can hold.
     ``prefix_query_tokens`` were asked of the prefix cache, ``prefix_hit_tokens`` of them were there;
-    ``num_preemptions`` counts sequences that lost their place in the cache.
+    ``num_preemptions`` counts sequences that lost their place in the cache. An engine that is asked now and then shows
+    little of a short search; one that sees every step of its own tells the peak between two looks too, see
+    ``etsearch.generators.base.TellsPeak``.
     """
 
     cache_use: float | None = None
@@ -210,7 +212,8 @@ class EngineFigures:
     """What the engine measured while a search ran, all searches in flight together; None where it cannot tell.
 
     Attributes:
-        mean_cache_tokens, peak_cache_tokens: tokens in use in the KV cache, sampled.
+        mean_cache_tokens, peak_cache_tokens: tokens in use in the KV cache while the search ran, those of other
+            searches among them; None if no look at the engine fell into the time when it was at work.
         cache_capacity_tokens: what it can hold.
         peak_predicted_tokens: the largest prediction at a sample, summed over the searches in flight.
         mean_in_flight: searches in flight.

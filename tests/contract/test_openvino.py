@@ -191,6 +191,18 @@ async def test_a_small_cache_loses_nothing(stop):
     assert watched.figures.peak_cache_tokens >= 0.5 * 8 * 32
 
 
+async def test_the_shortest_search_has_a_peak_of_its_own():
+    generator = small()
+    watch = EngineWatch(generator)
+    async with watch.search() as wide:
+        await generator.generate(await request(generator, 16))
+    async with watch.search() as narrow:
+        await generator.generate(await request(generator, 1, max_tokens=1))
+    await generator.aclose()
+    assert 0 < narrow.figures.peak_cache_tokens < wide.figures.peak_cache_tokens
+    assert narrow.figures.num_preemptions == 0
+
+
 def test_room_counts_a_shared_prefix_once_it_is_computed():
     prefix, room = tuple(range(70)), KvRoom(10)
     first, second = Need.of(prefix, 2, 26), Need.of(prefix, 1, 27)

@@ -2,6 +2,7 @@
 
 import itertools
 import logging
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -17,6 +18,8 @@ from etsearch.types import EngineStats
 
 _logger = logging.getLogger(__name__)
 
+KEPT_STEPS: Final = 4096
+"""Steps of which it is remembered how full the cache was."""
 MAX_BATCHED_TOKENS: Final = 2048
 """Tokens of prefixes and of running sequences that one step computes at most."""
 
@@ -161,6 +164,7 @@ class PipelineThread(ModelThread[_Job]):
         self._jobs: list[_Job] = []
         self._leaving: list[Need] = []
         self._metrics: Any = pipeline.get_metrics()
+        self._uses: deque[tuple[float, float]] = deque(maxlen=KEPT_STEPS)
         self.start()
 
     def add(self, prefix: Sequence[int], config: Any) -> Any:
@@ -189,11 +193,16 @@ class PipelineThread(ModelThread[_Job]):
         return EngineStats(
             cache_use=0.0 if is_idle else metrics.cache_usage / 100,
             cache_capacity_tokens=self._room.num_blocks * BLOCK_TOKENS,
+            num_preemptions=0,  # a request is let in only when the cache has room for all that it may write
             num_running=running,
             num_waiting=self._inbox.qsize()
             + len(self._waiting)
             + (0 if is_idle else max(metrics.requests - running, 0)),
         )
+
+    def peak_cache_use(self, since: float) -> float | None:
+        """See ``etsearch.generators.base.TellsPeak``."""
+        return max((use for moment, use in list(self._uses) if moment >= since), default=None)
 
     def _serve(self) -> None:
         try:
@@ -218,6 +227,7 @@ class PipelineThread(ModelThread[_Job]):
         try:
             self._pipeline.step()
             self._metrics = self._pipeline.get_metrics()
+            self._uses.append((time.monotonic(), self._metrics.cache_usage / 100))
         except Exception as error:  # noqa: BLE001 - whatever the pipeline throws belongs to the callers
             self._fail_all(EngineError(f"OpenVINO GenAI failed while generating: {error}"))
         self._room.count_computed(MAX_BATCHED_TOKENS // 2)

@@ -1,6 +1,6 @@
 """What a generator is: the protocol that every engine meets."""
 
-from typing import Final, Protocol
+from typing import Final, Protocol, runtime_checkable
 
 from etsearch.types import Continuation, EngineStats, GenerateRequest, Identity, PromptFormat
 
@@ -47,4 +47,13 @@ class Generator(Protocol):
 
     async def aclose(self) -> None:
         """Stops the engine; requests in flight raise EngineError. A second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class TellsPeak(Protocol):
+    """A generator that sees every step of its engine, and so what its KV cache held between two looks."""
+
+    def peak_cache_use(self, since: float) -> float | None:
+        """The largest share of the cache in use since a moment of ``time.monotonic``; None if there was no step."""
         ...

@@ -163,6 +163,10 @@ class OpenVinoGenerator:
             raise ConfigError(f"the chat template of {self._path} cannot be applied: {error}") from error
         return self._ids(chat, add_special_tokens=False)
 
+    def peak_cache_use(self, since: float) -> float | None:
+        """See ``etsearch.generators.base.TellsPeak``."""
+        return self._pipeline.peak_cache_use(since)
+
     async def stats(self) -> EngineStats:
         """KV cache and requests, as of the last step."""
         return self._pipeline.stats()

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from etsearch.generators.base import Generator
+from etsearch.generators.base import Generator, TellsPeak
 from etsearch.types import EngineFigures, EngineStats
 
 SAMPLING_S: Final = 0.02
@@ -39,8 +39,15 @@ class SearchWatch:
     _peak_running: int | None = None
     _peak_waiting: int | None = None
 
-    def see(self, stats: EngineStats, predicted: int, in_flight: int) -> None:
-        """Takes a sample: the engine's figures, and of all searches in flight the prediction and the number."""
+    def see(self, stats: EngineStats, peak_use: float | None, predicted: int, in_flight: int) -> None:
+        """Takes a sample.
+
+        Args:
+            stats: the engine's figures.
+            peak_use: the largest share of its cache in use since the last sample, as far as it is known.
+            predicted: the KV tokens of all searches in flight, as they predict them.
+            in_flight: the number of those searches.
+        """
         for now, name in ((stats.num_running, "_peak_running"), (stats.num_waiting, "_peak_waiting")):
             if now is not None:
                 setattr(self, name, max(now, getattr(self, name) or 0))
@@ -51,7 +58,7 @@ class SearchWatch:
         self._num_samples += 1
         self._num_flights += in_flight
         self._sum_tokens += tokens
-        self._peak_tokens = max(self._peak_tokens, tokens)
+        self._peak_tokens = max(self._peak_tokens, (peak_use or 0.0) * stats.cache_capacity_tokens)
         self._peak_predicted = max(self._peak_predicted, predicted)
 
     def count(self, name: str, more: int) -> None:
@@ -61,9 +68,10 @@ class SearchWatch:
     def close(self) -> None:
         """Fixes the figures."""
         samples = self._num_samples
+        was_seen = samples > 0 and self._peak_tokens > 0  # else every look fell into a pause
         self.figures = EngineFigures(
-            mean_cache_tokens=round(self._sum_tokens / samples, 1) if samples else None,
-            peak_cache_tokens=round(self._peak_tokens, 1) if samples else None,
+            mean_cache_tokens=round(self._sum_tokens / samples, 1) if self._sum_tokens > 0 else None,
+            peak_cache_tokens=round(self._peak_tokens, 1) if was_seen else None,
             cache_capacity_tokens=self.cache_tokens if samples else None,
             peak_predicted_tokens=self._peak_predicted if samples else None,
             mean_in_flight=round(self._num_flights / samples, 2) if samples else None,
@@ -88,6 +96,7 @@ class EngineWatch:
         self._open: set[SearchWatch] = set()
         self._last: dict[str, int] = {}
         self._cache_tokens: int | None = None
+        self._looked_at = time.monotonic()
         self._lock = asyncio.Lock()
         self._sampler: asyncio.Task[None] | None = None
 
@@ -119,14 +128,17 @@ class EngineWatch:
 
     async def _sample(self) -> None:
         async with self._lock:
-            self._take(await self._generator.stats())
+            since, self._looked_at = self._looked_at, time.monotonic()
+            stats = await self._generator.stats()
+            peak = self._generator.peak_cache_use(since) if isinstance(self._generator, TellsPeak) else None
+            self._take(stats, max(filter(None, (peak, stats.cache_use)), default=None))
 
-    def _take(self, stats: EngineStats) -> None:
+    def _take(self, stats: EngineStats, peak_use: float | None) -> None:
         self._on_sample(stats)
         self._cache_tokens = stats.cache_capacity_tokens or self._cache_tokens
         predicted = sum(watch.predicted_tokens for watch in self._open)
         for watch in self._open:
-            watch.see(stats, predicted, len(self._open))
+            watch.see(stats, peak_use, predicted, len(self._open))
         for name in _TOTALS:
             total = getattr(stats, name)
             if total is None:

@@ -1,5 +1,6 @@
 """What vLLM's server says of itself and of its cache (0.32)."""
 
+import re
 from collections.abc import Sequence
 from typing import Final
 
@@ -22,6 +23,8 @@ _FIGURES: Final = tuple(
         "cache_config_info",
     )
 )
+
+_COUNT: Final = re.compile(r"[0-9]{1,12}")
 
 
 class _Version(Answer):
@@ -90,7 +93,7 @@ def _cache_settings(texts: Sequence[str]) -> list[dict[str, str]]:
 
 def _cache_tokens(settings: dict[str, str]) -> int | None:
     told = settings.get("kv_cache_size_tokens", "None")
-    if told.isdigit():
+    if _COUNT.fullmatch(told):
         return int(told)
     blocks, size = settings.get("num_gpu_blocks", "None"), settings.get("block_size", "None")
-    return int(blocks) * int(size) if blocks.isdigit() and size.isdigit() else None
+    return int(blocks) * int(size) if _COUNT.fullmatch(blocks) and _COUNT.fullmatch(size) else None
