@@ -193,8 +193,9 @@ class EngineStats:
 
     ``cache_use`` is a share of the KV cache in [0, 1]; ``cache_capacity_tokens`` is the number of tokens it can hold.
     ``prefix_query_tokens`` were asked of the prefix cache, ``prefix_hit_tokens`` of them were there;
-    ``num_preemptions`` counts sequences that lost their place in the cache. An engine that is asked now and then shows
-    little of a short search; one that sees every step of its own tells the peak between two looks too, see
+    ``num_preemptions`` counts sequences that lost their place in the cache: 0 of an engine that is known to have had
+    none, whether it counts them or cannot have any. An engine that is asked now and then shows little of a short
+    search; one that sees every step of its own tells the peak between two looks too, see
     ``etsearch.generators.base.TellsPeak``.
     """
 
@@ -213,12 +214,13 @@ class EngineFigures:
 
     Attributes:
         mean_cache_tokens, peak_cache_tokens: tokens in use in the KV cache while the search ran, those of other
-            searches among them; None if no look at the engine fell into the time when it was at work.
+            searches among them; None if no look at the engine fell into the time when it was at work, so never 0.
+            The mean is over time, pauses of the engine among it.
         cache_capacity_tokens: what it can hold.
-        peak_predicted_tokens: the largest prediction at a sample, summed over the searches in flight.
+        peak_predicted_tokens: the largest prediction, summed over the searches in flight.
         mean_in_flight: searches in flight.
         prefix_query_tokens, prefix_hit_tokens: tokens asked of the prefix cache, and those that were there.
-        num_preemptions: sequences that lost their place in the cache.
+        num_preemptions: sequences that lost their place in the cache; 0 where there were none, not where none are told.
         peak_running, peak_waiting: sequences.
     """
 

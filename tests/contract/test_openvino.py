@@ -203,6 +203,70 @@ async def test_the_shortest_search_has_a_peak_of_its_own():
     assert narrow.figures.num_preemptions == 0
 
 
+async def test_figures_of_a_search_are_not_those_of_the_one_before():
+    """The pipeline goes on showing its last step, until the first of the next request."""
+    generator = small()
+    await generator.generate(await request(generator, 64))
+    seen = []
+    pipeline = generator._pipeline
+    step = pipeline._step
+    pipeline._step = lambda: (seen.append(pipeline.stats()), step())
+    (c,) = await generator.generate(await request(generator))
+    await generator.aclose()
+    assert c.text
+    assert (seen[0].cache_use, seen[0].num_running, seen[0].num_waiting) == (0.0, 0, 1)
+    assert all(s.cache_use > 0 for s in seen[1:])
+
+
+async def test_searches_side_by_side_see_the_whole_cache_step_by_step():
+    generator = small()
+    watch = EngineWatch(generator)
+    async with watch.search() as long, EngineWatch(generator).search() as other:
+        async with watch.search() as short:
+            await generator.generate(await request(generator, 32))
+        await generator.generate(await request(generator))
+    uses = [use * generator._num_blocks * 32 for _, use in generator._pipeline._uses]
+    await generator.aclose()
+    for watched in (long, other, short):
+        assert watched.figures.peak_cache_tokens == pytest.approx(max(uses), abs=0.1)
+
+
+async def steps_of(monkeypatch, prefixes):
+    """Of each step while so many requests of one sequence are under way: the cache in use, and how many it left out."""
+    steps = []
+    generator = small(num_kv_blocks=24)
+    pipeline = generator._pipeline
+    settle = pipeline._settle
+
+    def note():
+        metrics = pipeline._metrics
+        steps.append((metrics.cache_usage, metrics.requests - metrics.scheduled_requests))
+        settle()
+
+    monkeypatch.setattr(pipeline, "_settle", note)
+    asked = [await endless(generator, seed=seed, max_tokens=150) for seed in range(prefixes)]
+    answers = await asyncio.gather(*map(generator.generate, asked))
+    stats = await generator.stats()
+    await generator.aclose()
+    assert [len(a) for a in answers] == [1] * prefixes
+    assert stats.num_preemptions == 0
+    return steps
+
+
+async def test_what_was_let_in_never_loses_its_place(monkeypatch):
+    """The metrics show no preemptions, but a sequence that lost its place is left out of the next steps."""
+    steps = await steps_of(monkeypatch, 12)
+    assert all(left_out == 0 for _, left_out in steps)
+
+
+async def test_without_its_room_the_pipeline_would_preempt(monkeypatch):
+    """What the test above sees, where it happens: single sequences, which the pipeline survives."""
+    monkeypatch.setattr(KvRoom, "has_room", lambda self, need: True)
+    steps = await steps_of(monkeypatch, 12)
+    assert max(use for use, _ in steps) == pytest.approx(100)
+    assert any(left_out > 0 for _, left_out in steps)
+
+
 def test_room_counts_a_shared_prefix_once_it_is_computed():
     prefix, room = tuple(range(70)), KvRoom(10)
     first, second = Need.of(prefix, 2, 26), Need.of(prefix, 1, 27)

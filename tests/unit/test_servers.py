@@ -102,6 +102,6 @@ def test_figures_are_summed_over_engines_and_servers():
     assert total(figures, "vllm:nothing") is None
     stats = vllm_stats([METRICS, METRICS])
     assert (stats.num_running, stats.num_waiting) == (14, 2)
-    assert vllm_totals(METRICS) == {"prefix_hit_tokens": 1_200_000}
+    assert vllm_totals(METRICS) == {"prefix_hit_tokens": 1_200_000, "num_preemptions": 0}
     assert (stats.cache_use, stats.cache_capacity_tokens) == (0.5, 3200)
     assert vllm_stats([]).cache_use is None

@@ -140,6 +140,44 @@ def test_levels_depths_and_seconds(some):
     assert next(row for row in tables.depths(some).rows if row[0] == "`ets`")[1:6] == ("1", "4", "4.0", "2.0", "3.0")
 
 
+MEASURED = {"cache_capacity_tokens": 1000, "peak_predicted_tokens": 200, "mean_in_flight": 1.0, "num_preemptions": 0}
+
+
+def told_by(record, engine):
+    return record.model_copy(update={"engine": engine})
+
+
+def measured(strategy, peaks, **more):
+    """The searches of a cell whose engine measured these peaks; None where it did not."""
+    records = [search(strategy, p, right=True, kv=100) for p in range(len(peaks))]
+    seen = [{} if peak is None else {"peak_cache_tokens": peak, "mean_cache_tokens": peak / 2} for peak in peaks]
+    return [told_by(r, {**MEASURED, **told, **more}) for r, told in zip(records, seen, strict=True)]
+
+
+def test_the_engine_table_is_of_what_the_searches_of_each_cell_measured():
+    table = tables.engine(results([*measured("rebase", [100, 300]), *measured("ets", [40, 60], num_preemptions=3)]))
+    assert table.header[-1] == "preemptions"
+    assert cells_of(table, "rebase")[2:] == ("1.0", "200", "200", "100", "1.00", "0.0")
+    assert cells_of(table, "ets")[2:] == ("1.0", "200", "50", "25", "0.25", "3.0")
+    assert "Not measured" not in table.note
+
+
+def test_what_was_not_measured_is_no_nought_and_said():
+    records = [*measured("rebase", [None, 300, 0]), *measured("ets", [None])]
+    records += [told_by(search("beam", 0, right=True, kv=1), {"peak_running": 3})]
+    table = tables.engine(results(records))
+    assert cells_of(table, "rebase")[3:7] == ("200", "300", "150", "1.50")
+    assert cells_of(table, "ets")[3:7] == ("200", "–", "–", "–")
+    assert cells_of(table, "beam")[2:] == ("–",) * 6
+    assert "3 of 5 searches, since no look at the engine fell into its work" in table.note
+    assert "1 of 5 searches, since the engine did not tell" in table.note
+
+
+def test_preemptions_that_no_engine_tells_have_no_column():
+    records = [told_by(search("ets", 0, right=True, kv=1), {"peak_running": 3})]
+    assert tables.engine(results(records)).header[-1] == "peak ÷ predicted"
+
+
 def test_every_table_is_markdown(some):
     for make in (*tables.ALL, gains):
         table = make(some)

@@ -80,9 +80,9 @@ def _cost_rows(results: Sequence[SearchResult]) -> list[tuple[str, list[str]]]:
 
 
 def _engine_rows(engines: Sequence[EngineFigures]) -> list[tuple[str, list[str]]]:
-    """What the engine measured, as far as any of the searches has it."""
+    """What the engine measured, as far as any of the searches has it; of the cache, why it has not."""
     rows: dict[str, list[float | str | None]] = {
-        "… as the engine measured it": [e.peak_cache_tokens for e in engines],
+        "… as the engine measured it": [_peak(e) for e in engines],
         "prefix tokens found in its cache": [_share(e.prefix_hit_tokens, e.prefix_query_tokens) for e in engines],
         "preemptions": [e.num_preemptions for e in engines],
     }
@@ -91,6 +91,13 @@ def _engine_rows(engines: Sequence[EngineFigures]) -> list[tuple[str, list[str]]
         for label, values in rows.items()
         if any(v is not None for v in values)
     ]
+
+
+def _peak(engine: EngineFigures) -> float | str | None:
+    """The peak of the cache, or why there is none: no look showed it in use. None where the engine tells no use."""
+    if engine.peak_cache_tokens is None and engine.cache_capacity_tokens is not None:
+        return "too short or small to see"
+    return engine.peak_cache_tokens
 
 
 def _share(part: int | None, whole: int | None) -> str | None:

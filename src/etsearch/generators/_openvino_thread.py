@@ -163,7 +163,7 @@ class PipelineThread(ModelThread[_Job]):
         self._waiting: deque[_Job] = deque()
         self._jobs: list[_Job] = []
         self._leaving: list[Need] = []
-        self._metrics: Any = pipeline.get_metrics()
+        self._metrics: Any = None
         self._uses: deque[tuple[float, float]] = deque(maxlen=KEPT_STEPS)
         self.start()
 
@@ -187,17 +187,25 @@ class PipelineThread(ModelThread[_Job]):
         return [*self._jobs, *self._waiting]
 
     def stats(self) -> EngineStats:
-        """The figures of the last step; the pipeline keeps showing them when nothing runs any more."""
-        metrics, is_idle = self._metrics, not self._jobs
-        running = 0 if is_idle else metrics.scheduled_requests
+        """The figures of the last step, none of which outlast the work that they are of.
+
+        There are no preemptions, and the pipeline's metrics have no figure for them: it takes blocks from a sequence
+        only when none is free for another, and a request is put to it only when the cache has room for all that every
+        request in it may come to hold (:class:`KvRoom`). What finds no room waits here, and counts as waiting.
+        """
+        num_jobs, metrics = len(self._jobs), self._metrics
+        waiting = self._inbox.qsize() + len(self._waiting)
+        if not num_jobs or metrics is None:
+            use, running, waiting = 0.0, 0, waiting + num_jobs
+        else:
+            use, running = metrics.cache_usage / 100, metrics.scheduled_requests
+            waiting += max(metrics.requests - running, 0)
         return EngineStats(
-            cache_use=0.0 if is_idle else metrics.cache_usage / 100,
+            cache_use=use,
             cache_capacity_tokens=self._room.num_blocks * BLOCK_TOKENS,
-            num_preemptions=0,  # a request is let in only when the cache has room for all that it may write
+            num_preemptions=0,
             num_running=running,
-            num_waiting=self._inbox.qsize()
-            + len(self._waiting)
-            + (0 if is_idle else max(metrics.requests - running, 0)),
+            num_waiting=waiting,
         )
 
     def peak_cache_use(self, since: float) -> float | None:
@@ -241,6 +249,7 @@ class PipelineThread(ModelThread[_Job]):
             return False
         if not self._jobs:
             self._release_all()
+            self._metrics = None  # the pipeline keeps showing its last step, which is no step of what comes now
         while self._waiting and (self._waiting[0].future.cancelled() or self._room.has_room(self._waiting[0].need)):
             self._start(self._waiting.popleft())
         return True

@@ -168,7 +168,7 @@ class OpenVinoGenerator:
         return self._pipeline.peak_cache_use(since)
 
     async def stats(self) -> EngineStats:
-        """KV cache and requests, as of the last step."""
+        """KV cache and requests, as of the last step; there are no preemptions, since requests wait for their room."""
         return self._pipeline.stats()
 
     async def aclose(self) -> None:

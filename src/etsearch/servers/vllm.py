@@ -74,14 +74,22 @@ def vllm_stats(texts: Sequence[str]) -> EngineStats:
 
 
 def vllm_totals(text: str) -> dict[str, int]:
-    """What one server has counted since it started, by the names that EngineStats has for it."""
+    """What one server has counted since it started, by the names that EngineStats has for it.
+
+    A counter of Prometheus need not be in the text before it has counted for the first time: a server that tells of its
+    requests, as every vLLM does, and of no preemptions has had none. Such a one without prefix caching tells no hits,
+    and these stay unknown.
+    """
     names = {
         "prefix_query_tokens": "prefix_cache_queries_total",
         "prefix_hit_tokens": "prefix_cache_hits_total",
         "num_preemptions": "num_preemptions_total",
     }
-    servers = read_figures([text], [_PREFIX + name for name in names.values()])
+    running = f"{_PREFIX}num_requests_running"
+    servers = read_figures([text], [running, *(_PREFIX + name for name in names.values())])
     found = {ours: total(servers, _PREFIX + theirs) for ours, theirs in names.items()}
+    if found["num_preemptions"] is None and total(servers, running) is not None:
+        found["num_preemptions"] = 0
     return {name: value for name, value in found.items() if value is not None}
 
 
