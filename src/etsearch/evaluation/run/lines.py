@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from etsearch.boundary.files import write_whole
 from etsearch.errors import RecordError
 from etsearch.evaluation.run.record import SearchRecord
+from etsearch.registry import reason_of
 
 
 @dataclass
@@ -37,11 +38,14 @@ def read_lines(file: Path, *, repair: bool = False, clean: bool = False) -> Line
             continue
         is_last = number == len(lines) or not any(lines[number:])
         try:
-            found.records.append(SearchRecord.model_validate_json(line))
-        except ValidationError as error:
+            record = SearchRecord.model_validate_json(line)
+            record.check()
+            found.records.append(record)
+        except ValueError as error:
             if not (is_last or clean):
+                told = reason_of(error) if isinstance(error, ValidationError) else str(error)
                 raise RecordError(
-                    f"{file}, line {number} is damaged: {error.errors()[0]['msg']}. "
+                    f"{file}, line {number} is damaged: {told}. "
                     "'ets eval … --resume-clean' sets it aside and runs that search again"
                 ) from None
             damaged.append((number, line))

@@ -39,6 +39,16 @@ _VERSION_1: Final = (
 """The places of a depth's figures in records of version 1, which held them as a list."""
 
 
+_KV_OF_EVERY_VERSION: Final = ("kv_tokens", "kv_tokens_paper", "kv_tokens_unshared")
+_USAGE_OF_EVERY_VERSION: Final = ("num_calls", "generated_tokens", "prm_tokens")
+
+
+def _check_names(figures: Mapping[str, Any], names: Sequence[str], what: str) -> None:
+    """Raises ValueError if a figure is missing, as where a byte of its name was lost."""
+    if missing := [name for name in names if name not in figures]:
+        raise ValueError(f"{what} does not tell {missing[0]}")
+
+
 class DepthFigures(BaseModel):
     """One depth of a search; see ``etsearch.loop.result.DepthSummary``. ``kv`` holds the KV figures by name."""
 
@@ -120,6 +130,15 @@ class SearchRecord(BaseModel):
     finished_at: float = 0.0
     resumed: int = 0
     tree_crc32: int | None = None
+
+    def check(self) -> None:
+        """Raises ValueError if the record of a search that is done does not tell what every table asks of it."""
+        if self.status == "done":
+            _check_names(self.usage, (*_KV_OF_EVERY_VERSION, *_USAGE_OF_EVERY_VERSION), "usage")
+            _check_names(self.right, ("corrected", "released"), "right")
+            _check_names(self.seconds, ("total",), "seconds")
+            for depth in self.depths:
+                _check_names(depth.kv, _KV_OF_EVERY_VERSION, "kv")
 
     @property
     def key(self) -> Key:
