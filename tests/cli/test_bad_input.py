@@ -76,6 +76,8 @@ class Told:
             return f"exit code {self.code}"
         if "Traceback" in self.err or "\x1b" in self.err + self.out or "\x9b" in self.err + self.out:
             return f"printed {self.err[-300:]!r}"
+        if self.code == 1 and self.err.startswith("ets: "):
+            return f"exit code 1, though nothing was begun: {self.err[-200:]!r}"
         if self.code == 2 and not (self.err.startswith("ets: ") or "Usage" in self.err):
             return f"says only {self.err!r}"
         return None

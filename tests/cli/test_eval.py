@@ -249,7 +249,7 @@ def test_a_run_is_only_chosen_from(straight):
 def test_reading_what_is_no_run(tmp_path):
     for command in ("report", "grade", "view"):
         done = ets(command, str(tmp_path))
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert "is no run" in done.stderr
 
 

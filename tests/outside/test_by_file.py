@@ -110,11 +110,11 @@ def test_a_resumed_run_refuses_another_file(home):
     (home / "parts.py").write_text(text + "\n# changed\n")
     before = (home / "run" / "searches.jsonl").read_bytes()
     done = ets(home, *EVAL, *BY_FILE)
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "./parts.py:Halving was changed: the sha256 of its file was" in done.stderr
     assert (home / "run" / "searches.jsonl").read_bytes() == before
     done = ets(home, "replay", "run", "--strategy", "rebase")
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "./parts.py:Hashes was changed" in done.stderr
     (home / "parts.py").write_text(text)
     assert ets(home, *EVAL, *BY_FILE).returncode == 0

@@ -98,7 +98,7 @@ def test_a_later_version_is_refused(old):
     manifest = json.loads((old / "run.json").read_text())
     (old / "run.json").write_text(json.dumps({**manifest, "version": 3}))
     done = ets("report", str(old))
-    assert done.returncode == 1
+    assert done.returncode == 2
     assert "is a run of version 3; this etsearch reads versions 1 and 2" in done.stderr
 
 

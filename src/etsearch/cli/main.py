@@ -14,7 +14,10 @@ from etsearch.cli.solve import solve
 from etsearch.cli.sweep import sweep
 from etsearch.cli.terminal import complain, prepare, say
 from etsearch.cli.view import view
-from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
+from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError, RecordError
+
+_BAD_INPUT = (ConfigError, MissingDependencyError, RecordError)
+"""Errors before anything was begun."""
 
 app = typer.Typer(
     help="Efficient tree search for LLM inference-time scaling.",
@@ -60,4 +63,4 @@ def main() -> None:
         raise SystemExit(2) from None
     except EtsearchError as error:
         complain(error)
-        raise SystemExit(2 if isinstance(error, ConfigError | MissingDependencyError) else 1) from None
+        raise SystemExit(2 if isinstance(error, _BAD_INPUT) else 1) from None
