@@ -1,6 +1,9 @@
 """Settings have one statement: Python, recipes and the command line have the same, checked where they are made."""
 
+import re
+import types
 from dataclasses import fields
+from typing import Union, get_args, get_origin, get_type_hints
 
 import pytest
 import typer.main
@@ -8,9 +11,15 @@ import typer.main
 from etsearch import Limits, Sampling
 from etsearch.answers import DEFAULT_PATTERNS, Pattern, Reading
 from etsearch.cli.main import app
+from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError
+from etsearch.evaluation.datasets import DATASETS
 from etsearch.evaluation.run.recipe import Recipe
+from etsearch.generators import GENERATORS
 from etsearch.loop.settings import SearchSettings, groups
+from etsearch.prms import REWARD_MODELS
+from etsearch.registry.entry import attribute_help
+from etsearch.strategies import STRATEGIES
 
 BASE = {"data": "minimath:test", "strategies": ["rebase"]}
 LEAVES = {f.name for f in fields(SearchSettings)} - set(groups()) | {
@@ -89,3 +98,42 @@ def test_an_arm_has_no_such_setting(name):
 def test_what_cannot_be_used_is_named(values, message):
     with pytest.raises(ConfigError, match=message):
         SearchSettings.of(values)
+
+
+ALL_PARTS = [
+    (registry, entry.name)
+    for registry in (STRATEGIES, GENERATORS, REWARD_MODELS, EMBEDDERS, DATASETS)
+    for entry in registry.entries()
+]
+RANGE = re.compile(r"\d( \(\w+\))? to \S*\d|at most|at least|above|within")
+
+
+def is_number(hint):
+    members = get_args(hint) if get_origin(hint) in (Union, types.UnionType) else (hint,)
+    return int in members or float in members
+
+
+@pytest.mark.parametrize(("registry", "name"), ALL_PARTS, ids=str)
+def test_every_number_of_a_part_has_a_range_that_is_told_and_kept(registry, name):
+    entry = registry.entry(name)
+    argument = ":http://127.0.0.1:9" if entry.argument else ""
+    for setting in entry.settings.values():
+        if not is_number(setting.type):
+            continue
+        assert RANGE.search(setting.help), f"{setting.name} of {entry} tells no range: {setting.help}"
+        too_large = () if "or inf" in setting.help else ("inf", "9" * 400)
+        for value in ("-1", "nan", "9e99", *too_large) if entry.is_available else ():
+            with pytest.raises(ConfigError, match=setting.name.split("_")[0]):
+                registry.create(f"{name}({setting.name}={value}){argument}")
+
+
+@pytest.mark.parametrize("holder", [SearchSettings, *groups().values()])
+def test_every_number_of_a_search_has_a_range_that_is_told_and_kept(holder):
+    hints, told = get_type_hints(holder), attribute_help(holder)
+    numbers = [name for name, hint in hints.items() if is_number(hint) and name in told]
+    assert numbers
+    for name in numbers:
+        assert RANGE.search(told[name]) or "(0, " in told[name], f"{name} tells no range: {told[name]}"
+        for value in (-(10**30), float("nan"), 10**30, float("inf"), "4", None, True):
+            with pytest.raises(ConfigError):
+                holder(**{name: value})

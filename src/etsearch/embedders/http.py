@@ -8,6 +8,7 @@ from typing import Annotated, Final, Self, TypeVar, final
 from numpy.typing import ArrayLike
 from pydantic import TypeAdapter
 
+from etsearch.boundary.numbers import MOST_WIDTH, check_whole
 from etsearch.embedders.cached import CachedEmbedder
 from etsearch.errors import BadResponseError, ConfigError, EmbedderError
 from etsearch.servers.answers import MODELS, Answer, Figure, in_order
@@ -53,7 +54,8 @@ class HttpEmbedder(CachedEmbedder):
     Args:
         pool: the replicas.
         model: the model's name in requests.
-        max_batch: texts in a request at most; Text Embeddings Inference takes 32 unless it was started to take more.
+        max_batch: texts in a request at most, 1 to 65,536; Text Embeddings Inference takes 32 unless it was started to
+            take more.
 
     Raises:
         ConfigError: ``max_batch`` is below 1.
@@ -70,6 +72,7 @@ class HttpEmbedder(CachedEmbedder):
         Raises:
             ConfigError: no replica answers, they serve different models, or ``max_batch`` is below 1.
         """
+        check_whole("max_batch", max_batch, 1, MOST_WIDTH)
         models = sorted(set(pool.describe(model_of)))
         if len(models) > 1:
             raise ConfigError(f"replicas serve one model; these serve {', '.join(models)}. Name one: http://HOST/MODEL")
@@ -144,7 +147,7 @@ def http(
 
     Args:
         address: of the server, or of replicas.
-        max_batch: texts in a request at most.
+        max_batch: texts in a request at most, 1 to 65,536.
         conditions: how long it is waited for.
     """
     # An address by itself is a specification too: of http://HOST the name is "http" and the argument "//HOST".

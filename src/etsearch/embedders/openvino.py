@@ -30,7 +30,7 @@ class OpenVinoEmbedder(InProcessEmbedder):
         path: the folder, with ``openvino_model.xml`` and ``openvino_tokenizer.xml``.
         pooling: what stands for the text: the mean over its tokens, its first token (``cls``), or its last one. The
             model's card says which; ``1_Pooling/config.json`` beside the original, too.
-        max_batch: texts that the model reads at once at most.
+        max_batch: texts that the model reads at once at most, 1 to 65,536.
 
     Raises:
         ConfigError: the folder holds no such model, or ``max_batch`` is below 1.

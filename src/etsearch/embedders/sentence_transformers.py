@@ -23,7 +23,7 @@ class SentenceTransformersEmbedder(InProcessEmbedder):
     Args:
         name_or_path: a folder, or a model's name on the Hugging Face hub, which is fetched when it is first used.
         device: where PyTorch computes, such as ``cpu`` or ``cuda``.
-        max_batch: texts that the model reads at once at most.
+        max_batch: texts that the model reads at once at most, 1 to 65,536.
 
     Raises:
         ConfigError: the model cannot be loaded, or ``max_batch`` is below 1.

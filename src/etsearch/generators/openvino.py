@@ -61,10 +61,10 @@ class OpenVinoGenerator:
         format: How questions are put to the model; by default what ``etsearch.json`` in the folder says, else
             :data:`~etsearch.generators.base.STEP_BY_STEP`.
         cache_gb: Size of the KV cache in GB, 1 to 65,536; memory is taken as it is used.
-        num_kv_blocks: Size of the KV cache in blocks of 32 tokens, instead of ``cache_gb``.
+        num_kv_blocks: Size of the KV cache in blocks of 32 tokens, 1 to 2^25, instead of ``cache_gb``.
         precision: What the engine computes in: ``f32``, ``bf16`` or ``f16``. By default the engine's choice, which is
             bf16 on a CPU that has it, so that searches differ from one kind of CPU to another.
-        max_num_seqs: Sequences that a step computes at most. More may be asked for; they wait.
+        max_num_seqs: Sequences that a step computes at most, 1 to 65,536. More may be asked for; they wait.
         read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
     Raises:

@@ -20,9 +20,9 @@ def generator(
     """The shipped miniature model, in process.
 
     Args:
-        cache_gb: size of the KV cache.
-        num_kv_blocks: the same in blocks of 32 tokens, for a small one.
-        max_num_seqs: sequences in a step at most.
+        cache_gb: size of the KV cache, 1 to 65,536.
+        num_kv_blocks: the same in blocks of 32 tokens, 1 to 2^25, for a small one.
+        max_num_seqs: sequences in a step at most, 1 to 65,536.
         precision: what the model computes in; f32 gives the same on every kind of CPU.
     """
     return OpenVinoGenerator(
@@ -40,7 +40,7 @@ def reward_model(max_batch: int = 64) -> OpenVinoRewardModel:
     """The shipped miniature model, in process.
 
     Args:
-        max_batch: trajectories that are read at once at most.
+        max_batch: trajectories that are read at once at most, 1 to 65,536.
     """
     path = minimath.model_path("prm")
     return OpenVinoRewardModel(path, max_batch=max_batch, read_question=minimath.read_question)
@@ -50,7 +50,7 @@ def scripted_generator(delay_s: float = 0.0) -> ScriptedGenerator:
     """No model: a program that solves minimath, now and then wrongly.
 
     Args:
-        delay_s: seconds to wait before answering a request.
+        delay_s: seconds to wait before answering a request, at most 3,600.
     """
     return ScriptedGenerator(
         minimath.scripted.write_step, format=minimath.FORMAT, delay_s=delay_s, read_question=minimath.read_problem
@@ -61,7 +61,7 @@ def scripted_reward_model(delay_s: float = 0.0) -> ScriptedRewardModel:
     """No model: a checker of minimath with noise.
 
     Args:
-        delay_s: seconds to wait before answering a request.
+        delay_s: seconds to wait before answering a request, at most 3,600.
     """
     # The name is that of records: one of another name would be another reward model, and no run could go on.
     return ScriptedRewardModel(minimath.scripted.reward_of, delay_s=delay_s, name="judge")

@@ -110,7 +110,7 @@ class OpenVinoRewardModel(InProcessRewardModel):
         path: The folder.
         family: How the PRM is read: a row, a name, or a YAML file; by default what ``etsearch.json`` in the folder
             says.
-        max_batch: Trajectories that are read at once at most, where they are not packed.
+        max_batch: Trajectories that are read at once at most, 1 to 65,536, where they are not packed.
         read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
     Raises:

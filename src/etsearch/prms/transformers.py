@@ -108,7 +108,7 @@ class TransformersRewardModel(InProcessRewardModel):
         path: The folder, with ``config.json``, safetensors and ``tokenizer.json``.
         family: How the PRM is read: a row, a name, or a YAML file; by default what ``etsearch.json`` in the folder or
             the folder's name says.
-        max_batch: Trajectories that are read at once at most.
+        max_batch: Trajectories that are read at once at most, 1 to 65,536.
         device: Where PyTorch computes, such as ``cpu`` or ``cuda``.
         precision: What it computes in.
         read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.

@@ -17,10 +17,10 @@ class Conditions:
     """How long a server is waited for, at most a year each, and how much is asked of it at once.
 
     Attributes:
-        connect_timeout_s: for a connection to come about.
+        connect_timeout_s: for a connection to come about, above 0.
         read_timeout_s: for the whole answer to a request, to its last byte, the time it waits in the server's queue
-            included.
-        patience_s: for a server that is away or busy to take requests again, before the search stops.
+            included; above 0.
+        patience_s: for a server that is away or busy to take requests again, before the search stops; at least 0.
         max_in_flight: requests to one server at once; more wait here, 1 to 65,536.
         max_answer_mb: the largest answer that is read, in 10^6 bytes, 1 to 10,000.
         api_key_variable: the environment variable that holds the API key.

@@ -18,7 +18,7 @@ class BeamSearch(KeepsBest):
     evenly, rather than all of it.
 
     Attributes:
-        keep: k (4 in the papers' "fixed" variant); None for ceil(sqrt(N)).
+        keep: k, 1 to 65,536 (4 in the papers' "fixed" variant); None for ceil(sqrt(N)).
         shrink: whether a completed trajectory takes one off the width. Not so in the papers, so that more than N may
             have completed when the search stops.
     """

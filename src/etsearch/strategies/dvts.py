@@ -20,7 +20,7 @@ class DVTS(KeepsBest):
     open node by reward gets the subtree's whole width.
 
     Attributes:
-        keep: k (4 in the ETS paper's "fixed" variant); None for ceil(sqrt(N)).
+        keep: k, 1 to 65,536 (4 in the ETS paper's "fixed" variant); None for ceil(sqrt(N)).
         shrink: whether a completed trajectory takes one off its own subtree's width. Not so in the papers, see
             ``BeamSearch``.
     """

@@ -38,10 +38,11 @@ class ETS:
     ETS-KV.
 
     Attributes:
-        lambda_b: weight of the KV-budget term, at least 0; the paper sweeps 1 to 2 (ETS), 0.75 to 1.25 (ETS-KV).
+        lambda_b: weight of the KV-budget term, 0 to 1e9; the paper sweeps 1 to 2 (ETS), 0.75 to 1.25 (ETS-KV).
             None is 1, or no price at all where ``kv_budget`` takes its place.
-        lambda_d: weight of the diversity term, at least 0; 1 in the paper, 1.4 to 1.5 in the released code.
-        balance_temperature: ``T_R``; 0.2 in the released code (default, and REBASE's), 1.0 in the paper.
+        lambda_d: weight of the diversity term, 0 to 1e9; 1 in the paper, 1.4 to 1.5 in the released code.
+        balance_temperature: ``T_R``, 1e-9 to 1e9 or inf; 0.2 in the released code (default, and REBASE's), 1.0 in the
+            paper.
         rounding: of the survivors' shares; ``ceil`` is the paper's, ``sequential`` the released code's.
         inherit: whether a survivor inherits the share of the pruned nodes of its cluster, so that a step that was
             drawn often keeps its weight when one node stands for all of it; false in the paper, where the width goes
@@ -53,13 +54,14 @@ class ETS:
             ``steps`` under a limit on KV tokens, which steps hold.
         node_cost: ``uniform`` counts nodes (paper), ``tokens`` counts the KV tokens they hold. None is ``uniform``, or
             ``tokens`` under a limit on them.
-        kv_budget: the most KV tokens that a depth may hold while it is written: a hard limit in the programme, which
-            the survivors and the expected tokens of the next depth must not exceed. A number, or a share of the
-            engine's cache such as ``50%``. Where not even the cheapest node fits, that one is kept.
-        kv_target: KV tokens that a depth holds while it is written, on average over the search: ``lambda_b`` is set
-            anew at each depth, to the least price at which the mean up to the next depth is expected to meet it.
+        kv_budget: the most KV tokens, 1 to 2^30, that a depth may hold while it is written: a hard limit in the
+            programme, which the survivors and the expected tokens of the next depth must not exceed. A number, or a
+            share of the engine's cache such as ``50%``. Where not even the cheapest node fits, that one is kept.
+        kv_target: KV tokens, above 0 and at most 2^30, that a depth holds while it is written, on average over the
+            search: ``lambda_b`` is set anew at each depth, to the least price at which the mean up to the next depth is
+            expected to meet it.
         solver: ``lagrange``, ``highs`` or ``cbc``, see ``etsearch.selection``.
-        time_limit_s: of the solver, for one depth.
+        time_limit_s: of the solver, for one depth, above 0; a year at most, or inf.
     """
 
     lambda_b: float | None = None

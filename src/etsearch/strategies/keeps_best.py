@@ -16,7 +16,7 @@ class KeepsBest(ABC):
     """A strategy that keeps ``k`` nodes, and splits a width evenly among them.
 
     Attributes:
-        keep: k (4 in the papers' "fixed" variant); None for ceil(sqrt(N)).
+        keep: k, 1 to 65,536 (4 in the papers' "fixed" variant); None for ceil(sqrt(N)).
         shrink: whether a completed trajectory takes one off the width, as in REBASE and ETS. Not so in the papers, so
             that more than N may have completed when the search stops.
     """

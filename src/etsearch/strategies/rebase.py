@@ -13,7 +13,7 @@ class Rebase:
     """Expands every node in proportion to ``softmax(R / T_R)`` (Wu et al., arXiv:2408.00724).
 
     Attributes:
-        balance_temperature: ``T_R``; 0.2 in the paper.
+        balance_temperature: ``T_R``, 1e-9 to 1e9 or inf; 0.2 in the paper.
         rounding: see ``etsearch.allocation.share``; ``round`` is the paper's, ``sequential`` the released code's.
     """
 
