@@ -68,7 +68,8 @@ class Problem:
 
     def __post_init__(self) -> None:
         for name in ("question", "answer", "id", "level"):
-            check_text(f"the {name} of the problem", getattr(self, name) or "")
+            if name != "answer" or self.answer is not None:
+                check_text(f"the {name} of the problem", getattr(self, name))
 
 
 @dataclass(frozen=True, slots=True)

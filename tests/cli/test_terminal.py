@@ -98,9 +98,16 @@ def test_a_terminal_that_knows_few_letters(encoding, tmp_path):
         assert done.returncode == (2 if "Ω?" in arguments else 0), done.stderr
 
 
-def start(*arguments, cwd=None):
+def start(*arguments, cwd=None, ignored=()):
+    """A command that ignores these signals at its start, and no other, whatever the tests were started from."""
+
+    def prepare():
+        for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN if number in ignored else signal.SIG_DFL)
+
     command = [sys.executable, "-m", "etsearch", *arguments]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=cwd)
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    return subprocess.Popen(command, **pipes, text=True, cwd=cwd, preexec_fn=prepare)  # noqa: PLW1509 - no other thread runs here
 
 
 def wait_for(what, process):
@@ -135,6 +142,23 @@ def test_a_signal_stops_a_run_with_what_was_kept_and_how_to_go_on(tmp_path, numb
     assert ets(*asked, *SLOWLY, "--out", str(path)).returncode == 0
     assert len(read_run(path).records) == 6
     assert any(record.resumed for record in read_run(path).records)
+
+
+@pytest.mark.slow
+def test_a_run_in_the_background_outlives_its_terminal_and_can_be_stopped(tmp_path):
+    """As nohup and a shell start it: SIGHUP and SIGINT are ignored, and stay so; SIGTERM stops it."""
+    path = tmp_path / "run"
+    asked = ("eval", "minimath:validation", "--strategy", "rebase", "--width", "4", "--limit", "6", *SLOWLY)
+    process = start(*asked, "--out", str(path), ignored=(signal.SIGINT, signal.SIGHUP))
+    wait_for(lambda: list((path / "open").glob("*.json")), process)
+    process.send_signal(signal.SIGHUP)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, told = process.communicate(timeout=30)
+    assert process.returncode == 143
+    assert told.startswith("ets: stopped; what was done is in ")
 
 
 @pytest.mark.slow

@@ -43,3 +43,22 @@ def test_what_is_no_argument_is_refused():
     ):
         with pytest.raises(ConfigError, match=message):
             asyncio.run(etsearch.search(PROBLEM, **wrong))
+
+
+NOTHING = (5, -1, 1.5, b"x", [], {}, object(), True, float("nan"), 10**400)
+
+
+@pytest.mark.parametrize(
+    "key", ["generator", "prm", "strategy", "embedder", "sampling", "limits", "patterns", "on_event"]
+)
+@pytest.mark.parametrize("value", NOTHING, ids=lambda v: type(v).__name__)
+def test_what_is_no_part_and_no_setting_is_named(key, value):
+    given = {"generator": "scripted", "prm": "scripted", "strategy": "rebase", "width": 2, key: value}
+    with pytest.raises(ConfigError):
+        etsearch.solve(minimath.example(1).question, **given)
+
+
+@pytest.mark.parametrize("value", [None, *NOTHING], ids=lambda v: type(v).__name__)
+def test_what_is_no_question_is_named(value):
+    with pytest.raises(ConfigError, match="the question of the problem"):
+        etsearch.solve(value, generator="scripted", prm="scripted", strategy="rebase", width=2)

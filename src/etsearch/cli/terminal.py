@@ -65,7 +65,8 @@ def prepare(arguments: Sequence[str]) -> None:
     logging.basicConfig(level=logging.WARNING, handlers=[handler])
     logging.getLogger("httpx").setLevel(logging.WARNING)  # it would tell every request
     for number in _stops():
-        signal.signal(number, _stop)
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup does, so that a run outlives its terminal
+            signal.signal(number, _stop)
     for argument in arguments:
         if not is_readable(argument):
             raise ConfigError(f"the argument {shown(argument)} holds a byte that is no UTF-8; write it in UTF-8")
@@ -87,9 +88,12 @@ def _stops() -> list[int]:
 def _stop(number: int, frame: FrameType | None) -> None:
     """Does what Ctrl-C does, whoever listens to it."""
     del frame
-    if not _stopped_by:
-        _stopped_by.append(number)
-        signal.raise_signal(signal.SIGINT)
+    if _stopped_by:
+        return
+    _stopped_by.append(number)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as shells do to what they run in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.raise_signal(signal.SIGINT)
 
 
 def stop_code() -> int:

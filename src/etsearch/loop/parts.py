@@ -1,8 +1,10 @@
 """The parts that a search runs on."""
 
 from dataclasses import dataclass, replace
+from typing import Final
 
 from etsearch.answers import Aggregation
+from etsearch.boundary.numbers import shown
 from etsearch.embedders import Embedder
 from etsearch.errors import ConfigError
 from etsearch.generators import Generator
@@ -10,6 +12,14 @@ from etsearch.loop.frontier import check_embedder
 from etsearch.loop.settings import SearchSettings
 from etsearch.prms import RewardModel
 from etsearch.strategies import Strategy
+
+_NEEDED: Final = {
+    "generator": ("encode_prompt", "generate", "format", "stats"),
+    "reward_model": ("score",),
+    "strategy": ("select", "needs_rewards", "needs_clusters"),
+    "embedder": ("embed",),
+}
+"""What each part must have at least, to be told from what is none."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +43,13 @@ class Parts:
         return replace(self, strategy=strategy)
 
     def check(self, settings: SearchSettings) -> None:
-        """Raises ConfigError if a part is missing that the strategy or the vote needs."""
+        """Raises ConfigError if something is no part, or one is missing that the strategy or the vote needs."""
+        for what, needed in _NEEDED.items():
+            part = getattr(self, what)
+            missing = [name for name in needed if not hasattr(part, name)]
+            if missing and (part is not None or what in ("generator", "strategy")):
+                told = f"it has no {missing[0]!r}"
+                raise ConfigError(f"{shown(part)} is no {what.replace('_', ' ')}: {told}. Give one, or the name of one")
         if self.reward_model is None and not can_go_without_rewards(self.strategy, settings):
             raise ConfigError(
                 "this search needs a reward model; only best-of-N with aggregation 'majority' goes without"

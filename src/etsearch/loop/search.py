@@ -8,6 +8,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
+from etsearch.boundary.numbers import shown
 from etsearch.errors import ConfigError, UnavailableError
 from etsearch.loop.clock import PhaseClock
 from etsearch.loop.early_stop import EarlyStop
@@ -42,6 +43,8 @@ async def search(
     """Searches for the answer to one problem; see ``etsearch.loop.run_search``."""
     if not problem.question.strip():
         raise ConfigError("the question is empty; give the text of a problem")
+    if on_event is not None and not callable(on_event):
+        raise ConfigError(f"on_event is {shown(on_event)}; give a function that takes an event")
     parts.check(settings)
     prompt_ids = await parts.generator.encode_prompt(problem.question)
     settings, notes = await fit(parts, settings, problem.question, prompt_ids)

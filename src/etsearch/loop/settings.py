@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from etsearch.answers import DEFAULT_PATTERNS, Aggregation, Pattern, find_pattern
-from etsearch.boundary.numbers import LARGEST_SEED, MOST_TOKENS, MOST_WIDTH, check_whole
+from etsearch.boundary.numbers import LARGEST_SEED, MOST_TOKENS, MOST_WIDTH, check_whole, shown
 from etsearch.diversity import DEFAULT_THRESHOLD, check_threshold
 from etsearch.errors import ConfigError
 from etsearch.registry import reason_of
@@ -104,6 +104,15 @@ class SearchSettings:
         check_whole("seed", self.seed, -LARGEST_SEED, LARGEST_SEED)
         check_threshold(self.cluster_threshold)
         object.__setattr__(self, "aggregation", to_aggregation(self.aggregation))
+        for name, kind in (("sampling", Sampling), ("limits", Limits)):
+            if not isinstance(getattr(self, name), kind):
+                raise ConfigError(f"{name} is {shown(getattr(self, name))}; give an etsearch.{kind.__name__}")
+        for name in ("cut_votes", "merge", "early_stop", "speculate"):
+            if not isinstance(getattr(self, name), bool):
+                raise ConfigError(f"{name} is {shown(getattr(self, name))}; it must be True or False")
+        is_list = isinstance(self.patterns, tuple | list)
+        if not is_list or not all(isinstance(pattern, Pattern) for pattern in self.patterns):
+            raise ConfigError(f"patterns is {shown(self.patterns)}; give a tuple of etsearch.answers.Pattern")
         if not self.patterns:
             raise ConfigError(
                 "patterns is empty; without one no answer can be read. Name one at least, such as 'boxed'"
