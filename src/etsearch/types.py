@@ -41,6 +41,8 @@ class StopReason(StrEnum):
     MAX_DEPTH = "max_depth"
     EXHAUSTED = "exhausted"
     FAILED = "failed"
+    DEADLINE = "deadline"
+    TOKENS = "tokens"
 
     @property
     def message(self) -> str:
@@ -49,6 +51,8 @@ class StopReason(StrEnum):
             StopReason.DECIDED: "No vote that was still to come could have changed the answer.",
             StopReason.MAX_DEPTH: "The depth limit was reached with trajectories still open. Try a larger max_depth.",
             StopReason.EXHAUSTED: "No open trajectory was given width, though width was left.",
+            StopReason.DEADLINE: "The time was over (deadline_s); this is the best answer so far.",
+            StopReason.TOKENS: "The tokens were used up (max_generated_tokens); this is the best answer so far.",
             StopReason.FAILED: "Every open trajectory was lost to failures of the engine or the reward model.",
         }[self]
 

@@ -68,6 +68,8 @@ def _options_of(defaults: Any, before: str) -> list[inspect.Parameter]:
 
 
 def _show(value: Any) -> str:
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     return ", ".join(v.name for v in value) if isinstance(value, tuple) else f"{value}"

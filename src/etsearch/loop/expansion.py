@@ -86,6 +86,8 @@ class Expander:
     ) -> None:
         self.state, self.tree = state, state.tree
         self._generator, self._settings, self._emit, self._clock = generator, settings, emit, clock
+        self.step_tokens = settings.limits.max_step_tokens
+        """The most tokens of a step, at the depth under way."""
         self._name = uuid.uuid4().hex
         """Of the search, the same in all its requests."""
 
@@ -155,7 +157,7 @@ class Expander:
         return GenerateRequest(
             prefix=prefix,
             num_continuations=width,
-            max_tokens=min(limits.max_step_tokens, limits.max_tokens - used),
+            max_tokens=min(self.step_tokens, limits.max_tokens - used),
             stop=(self._generator.format.step_delimiter,),
             seed=seed,
             sampling=self._settings.sampling,

@@ -54,10 +54,21 @@ class Growth:
         """Those of them that are not there, and of which it is not known either that they will never be."""
         return sum(e.width for e in self.expansions.values() if not e.is_over)
 
-    def end_with(self, expansion: Expansion, draw: Draw) -> None:
-        """Makes a draw the last: stops what is at work, and drops what comes after it in the order of the draws."""
+    def stop(self) -> None:
+        """Stops what is at work; what is there already stays."""
         for task in self.tasks:
             task.cancel()
+
+    def drop_unsettled(self) -> None:
+        """Drops what was stopped before it was there, or before its rewards were."""
+        open_steps = [step for step, expansion in self.expansions.items() if not expansion.is_over]
+        self.later += [self.expansions.pop(step) for step in open_steps]
+        draws = [draw for expansion in self.expansions.values() for draw in expansion.distinct()]
+        self.dropped |= {draw for draw in draws if not draw.is_settled}
+
+    def end_with(self, expansion: Expansion, draw: Draw) -> None:
+        """Makes a draw the last: stops what is at work, and drops what comes after it in the order of the draws."""
+        self.stop()
         steps = list(self.expansions)
         after = steps[steps.index(expansion.node) + 1 :]
         self.later = [self.expansions.pop(step) for step in after]

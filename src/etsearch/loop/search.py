@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from etsearch.boundary.numbers import shown
 from etsearch.errors import ConfigError, UnavailableError
+from etsearch.loop.anytime import Allowance
 from etsearch.loop.clock import PhaseClock
 from etsearch.loop.early_stop import EarlyStop
 from etsearch.loop.events import Event, Finished, Listener, Selected
@@ -78,6 +79,7 @@ class _Search:
         self.scorer = Scorer(state, parts, emit, self.clock)
         self.writer = TreeWriter(state, settings, emit)
         self.early_stop = EarlyStop(state, settings, parts.strategy)
+        self.allowance = Allowance(settings.limits, state)
         is_ahead = settings.speculate and parts.strategy.needs_rewards
         self.speculation = Speculation(self.expander, settings.width, parts.strategy) if is_ahead else None
         self._mark = state.mark()
@@ -88,13 +90,15 @@ class _Search:
         while widths:
             self._mark = self.state.mark()
             growth = Growth.of(self.state, widths)
+            if self._is_used_up(growth):
+                break
             await self._write(growth)
             written, ended = self.writer.add(growth)
             for node in ended:
                 self.early_stop.note_end(node)
             nodes = [node for node in written if node not in self.state.ended]
             frontier, selection = None, Selection((0,) * len(nodes))
-            if nodes and self._remaining > 0 and not self.early_stop.is_decided:
+            if nodes and self._remaining > 0 and not (self.early_stop.is_decided or self.allowance.is_used_up):
                 frontier = await self._frontier(nodes)
                 with self.clock.phase("select"):
                     selection = select(self.parts.strategy, frontier, self._remaining)
@@ -138,14 +142,23 @@ class _Search:
         self.early_stop.begin(growth)
         ahead = self.speculation.begin(growth, self._remaining) if self.speculation else {}
         try:
-            async with asyncio.TaskGroup() as group:
-                for step, expansion in growth.expansions.items():
-                    growth.tasks.append(group.create_task(self._branch(growth, expansion, ahead.get(step))))
+            with self.allowance.watch(growth):
+                async with asyncio.TaskGroup() as group:
+                    for step, expansion in growth.expansions.items():
+                        growth.tasks.append(group.create_task(self._branch(growth, expansion, ahead.get(step))))
         except BaseExceptionGroup as errors:
             raise first_error(errors) from None
         finally:
             for early in ahead.values():
                 early.task.cancel()
+
+    def _is_used_up(self, growth: Growth) -> bool:
+        """Whether time or tokens do not reach for another depth; else its steps get what is left."""
+        last = self.state.depths[-1].num_sampled if self.state.depths else 0
+        mean = float(self.state.tree.tokens[-last:].mean()) if last else 0.0
+        left = self.allowance.tokens_per_step(growth, mean)
+        self.expander.step_tokens = min(self.settings.limits.max_step_tokens, left)
+        return self.allowance.is_used_up is not None
 
     async def _frontier(self, nodes: list[int]) -> Frontier:
         return await build_frontier(
@@ -194,6 +207,8 @@ class _Search:
         reasons = self.state.ended.values()
         if self.early_stop.is_decided:
             return StopReason.DECIDED
+        if self.allowance.is_used_up and self._remaining > 0:
+            return self.allowance.is_used_up
         if EndReason.DEPTH in reasons:
             return StopReason.MAX_DEPTH
         if reasons and all(reason is EndReason.FAILED for reason in reasons):

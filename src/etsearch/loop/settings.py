@@ -12,7 +12,7 @@ from typing import Annotated, Any, ClassVar, Final
 from pydantic import BeforeValidator, ConfigDict, TypeAdapter, ValidationError
 
 from etsearch.answers import DEFAULT_PATTERNS, Aggregation, Pattern, find_pattern
-from etsearch.boundary.numbers import LARGEST_SEED, MOST_TOKENS, MOST_WIDTH, check_whole, shown
+from etsearch.boundary.numbers import LARGEST_SEED, LONGEST_S, MOST_TOKENS, MOST_WIDTH, check_number, check_whole, shown
 from etsearch.diversity import DEFAULT_THRESHOLD, check_threshold
 from etsearch.errors import ConfigError
 from etsearch.registry import reason_of
@@ -32,11 +32,17 @@ class Limits:
         max_depth: most steps of a trajectory, 1 to 10,000.
         max_step_tokens: most tokens of a step, 1 to 2^30.
         max_tokens: most tokens of a trajectory, the prompt not counted, 1 to 2^30.
+        max_generated_tokens: most tokens that the search may have written in all, 1 to 2^30; by default as many as it
+            takes. It stops before a depth that what is left does not reach for, and gives the best answer so far.
+        deadline_s: seconds after which the search stops, above 0 and a year at most, and gives the best answer so far;
+            by default none. Where that is depends on how fast its parts are, so that its seed does not tell.
     """
 
     max_depth: int = 25
     max_step_tokens: int = 256
     max_tokens: int = 1024
+    max_generated_tokens: int | None = None
+    deadline_s: float | None = None
 
     __pydantic_config__: ClassVar[ConfigDict] = _STRICT
 
@@ -44,6 +50,10 @@ class Limits:
         check_whole("max_depth", self.max_depth, 1, MOST_DEPTH)
         for name in ("max_step_tokens", "max_tokens"):
             check_whole(name, getattr(self, name), 1, MOST_TOKENS)
+        if self.max_generated_tokens is not None:
+            check_whole("max_generated_tokens", self.max_generated_tokens, 1, MOST_TOKENS)
+        if self.deadline_s is not None:
+            check_number("deadline_s", self.deadline_s, 0, LONGEST_S, above=True)
 
 
 def _patterns(value: Any) -> Any:
@@ -113,6 +123,10 @@ class SearchSettings:
         is_list = isinstance(self.patterns, tuple | list)
         if not is_list or not all(isinstance(pattern, Pattern) for pattern in self.patterns):
             raise ConfigError(f"patterns is {shown(self.patterns)}; give a tuple of etsearch.answers.Pattern")
+        if self.speculate and self.limits.max_generated_tokens is not None:
+            raise ConfigError(
+                "speculate writes what may be wasted, and max_generated_tokens limits it; give one of them"
+            )
         if not self.patterns:
             raise ConfigError(
                 "patterns is empty; without one no answer can be read. Name one at least, such as 'boxed'"
