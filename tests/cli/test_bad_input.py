@@ -41,7 +41,7 @@ PARTS = (
 WITH_NUMBERS = (
     *("--width", "--seed", "--max-depth", "--max-step-tokens", "--max-tokens", "--temperature", "--top-p"),
     *("--cluster-threshold", "--lambda-b", "--lambda-d", "--kv-budget", "--kv-target", "--balance-temperature"),
-    "--number",
+    *("--max-generated-tokens", "--deadline-s", "--number"),
 )
 WITH_TEXTS = ("--strategy", "--compare", "--generator", "--prm", "--embedder", "--aggregation", "--patterns")
 VALUES = (

@@ -30,7 +30,7 @@ def figures(server):
 
 
 async def search(policy, prm, **settings):
-    """To its very end: a decided vote would stop it wherever its servers then happen to be."""
+    """To its very end, so that all that was asked of a server is in the tree."""
     values = {"generator": f"vllm:{policy.url}", "prm": f"vllm:{prm.url}", "strategy": "ets", "width": 16, "seed": 0}
     return await etsearch.search(PROBLEM, **({"early_stop": False} | values | settings))
 
