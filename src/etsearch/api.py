@@ -18,6 +18,7 @@ from etsearch.loop.result import SearchResult
 from etsearch.loop.search import search as search_with
 from etsearch.loop.settings import SearchSettings
 from etsearch.prms import REWARD_MODELS, RewardModel
+from etsearch.sharing import Share
 from etsearch.strategies import STRATEGIES, Strategy
 from etsearch.types import Problem
 
@@ -35,6 +36,8 @@ class Options(SearchSettings):
         strategy: chooses the branches; an object or a specification such as ``beam(keep=4)`` or ``./mine.py:Mine``.
         embedder: embeds last steps for a strategy that clusters them; an object or a specification.
         on_event: called with every event of the search.
+        share: its place among the searches that share the generator's KV cache: ``Market.share()`` of
+            ``etsearch.sharing``.
     """
 
     _: KW_ONLY
@@ -43,6 +46,7 @@ class Options(SearchSettings):
     strategy: Strategy | str = "ets"
     embedder: Embedder | str = "lexical"
     on_event: Listener | None = None
+    share: Share | None = None
 
     @property
     def settings(self) -> SearchSettings:
@@ -89,7 +93,7 @@ async def _search(problem: Problem | str, options: Options) -> SearchResult:
     settings = options.settings
     async with open_parts(options.generator, options.prm, options.strategy, options.embedder) as parts:
         asked = problem if isinstance(problem, Problem) else Problem(problem)
-        return await search_with(asked, parts, settings, on_event=options.on_event)
+        return await search_with(asked, parts, settings, on_event=options.on_event, share=options.share)
 
 
 @_takes(Options)

@@ -43,6 +43,7 @@ class StopReason(StrEnum):
     FAILED = "failed"
     DEADLINE = "deadline"
     TOKENS = "tokens"
+    LOAD = "load"
 
     @property
     def message(self) -> str:
@@ -53,6 +54,7 @@ class StopReason(StrEnum):
             StopReason.EXHAUSTED: "No open trajectory was given width, though width was left.",
             StopReason.DEADLINE: "The time was over (deadline_s); this is the best answer so far.",
             StopReason.TOKENS: "The tokens were used up (max_generated_tokens); this is the best answer so far.",
+            StopReason.LOAD: "The width that other searches left of the KV cache was spent on completed trajectories.",
             StopReason.FAILED: "Every open trajectory was lost to failures of the engine or the reward model.",
         }[self]
 

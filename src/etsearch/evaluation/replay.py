@@ -14,12 +14,13 @@ from etsearch.allocation import check_rewards
 from etsearch.embedders import EMBEDDERS, Embedder
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.run.folder import Run, StoredTree
-from etsearch.loop.frontier import build_frontier, select
+from etsearch.loop.frontier import build_frontier
 from etsearch.loop.result import DepthSummary
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.registry import changes, sources
 from etsearch.strategies import Strategy
+from etsearch.strategies.base import select
 
 
 def open_embedder(run: Run) -> Embedder:

@@ -10,6 +10,7 @@ from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.loop.watch import EngineWatch
 from etsearch.prms import RewardModel
+from etsearch.sharing import Share
 from etsearch.strategies import Strategy
 from etsearch.types import Problem
 
@@ -27,6 +28,7 @@ async def run_search(
     on_event: Listener | None = None,
     resume: SearchState | None = None,
     watch: EngineWatch | None = None,
+    share: Share | None = None,
 ) -> SearchResult:
     """Searches for the answer to one problem.
 
@@ -40,6 +42,7 @@ async def run_search(
         on_event: called with every event, in the loop's own thread; it must return at once.
         resume: a state of this very search, as ``Selected`` gave it, to go on from; it is changed in place.
         watch: what watches the engine, where several searches run on it; by default one of this search's own.
+        share: the search's place among those that share the engine's KV cache, such as ``Market.share()``.
 
     Raises:
         EmbedderError: steps cannot be placed, which the strategy needs.
@@ -48,4 +51,4 @@ async def run_search(
             prompt is another.
     """
     parts = Parts(generator, reward_model, strategy, embedder)
-    return await search(problem, parts, settings, on_event=on_event, resume=resume, watch=watch)
+    return await search(problem, parts, settings, on_event=on_event, resume=resume, watch=watch, share=share)

@@ -2,14 +2,16 @@
 
 import asyncio
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from etsearch.loop.growth import Growth
 from etsearch.loop.settings import Limits
 from etsearch.loop.state import SearchState
 from etsearch.types import StopReason
+
+T = TypeVar("T")
 
 UNLIMITED: Final = 1 << 62
 """Tokens of a step that nothing limits."""
@@ -46,6 +48,15 @@ class Allowance:
         if tokens < max(last_step_tokens, 1):
             self.is_used_up = self.is_used_up or StopReason.TOKENS
         return tokens
+
+    async def within(self, waiting: Coroutine[Any, Any, T]) -> T | None:
+        """What is waited for; None if the time is over before, and then ``is_used_up`` says so."""
+        try:
+            async with asyncio.timeout(None if self._until is None else self._until - time.monotonic()):
+                return await waiting
+        except TimeoutError:
+            self.is_used_up = StopReason.DEADLINE
+            return None
 
     @contextmanager
     def watch(self, growth: Growth) -> Iterator[None]:

@@ -11,7 +11,8 @@ PHASES: Final = ("generate", "score", "embed", "cluster", "select", "total")
 class PhaseClock:
     """Wall-clock seconds during which each phase had at least one activity under way.
 
-    ``seconds`` are those that were spent before, by phase.
+    ``seconds`` are those that were spent before, by phase. Where searches share an engine there is a phase ``wait`` too,
+    from which selection is not told apart.
     """
 
     def __init__(self, seconds: Mapping[str, float] | None = None) -> None:
@@ -29,7 +30,7 @@ class PhaseClock:
         finally:
             self._active[name] -= 1
             if not self._active[name]:
-                self._seconds[name] += time.perf_counter() - self._since[name]
+                self._seconds[name] = self._seconds.get(name, 0.0) + time.perf_counter() - self._since[name]
 
     def so_far(self) -> dict[str, float]:
         """Seconds by phase up to now, those of what is under way among them."""

@@ -1,4 +1,4 @@
-"""Select: the frontier as a strategy sees it, clusters included, and what the strategy makes of it."""
+"""Select: the frontier as a strategy sees it, clusters included."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from etsearch.errors import ConfigError
 from etsearch.loop.clock import PhaseClock
 from etsearch.loop.retry import retry
 from etsearch.loop.settings import SearchSettings
-from etsearch.strategies import Frontier, Selection, Strategy
+from etsearch.strategies import Frontier, Strategy
 from etsearch.tree import SearchTree
 
 
@@ -70,14 +70,3 @@ async def _clusters(texts: Sequence[str], embedder: Embedder, threshold: float, 
         embeddings = await retry(lambda: embedder.embed(texts))
     with clock.phase("cluster"):
         return cluster_texts(texts, embeddings, threshold)
-
-
-def select(strategy: Strategy, frontier: Frontier, width: int) -> Selection:
-    """What a strategy keeps of a frontier. Raises ConfigError if it gives no width for each node, or a negative one."""
-    selection = strategy.select(frontier, width)
-    if len(selection.widths) != len(frontier.nodes) or min(selection.widths) < 0:
-        raise ConfigError(
-            f"{type(strategy).__name__}.select gave widths {selection.widths} for {len(frontier.nodes)} nodes; "
-            "it must give one for each, none negative"
-        )
-    return selection

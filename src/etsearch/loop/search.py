@@ -6,7 +6,7 @@ over let the completed trajectories vote (``voting``). Knows protocols only.
 
 import asyncio
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from etsearch.boundary.numbers import shown
 from etsearch.errors import ConfigError, UnavailableError
@@ -15,7 +15,7 @@ from etsearch.loop.clock import PhaseClock
 from etsearch.loop.early_stop import EarlyStop
 from etsearch.loop.events import Event, Finished, Listener, Selected
 from etsearch.loop.expansion import Ahead, Draw, Expander, Expansion
-from etsearch.loop.frontier import build_frontier, select
+from etsearch.loop.frontier import build_frontier
 from etsearch.loop.growth import Growth, TreeWriter
 from etsearch.loop.parts import Parts
 from etsearch.loop.result import DepthSummary, KvFigures, SearchResult
@@ -27,7 +27,9 @@ from etsearch.loop.speculation import Speculation
 from etsearch.loop.state import SearchState
 from etsearch.loop.voting import vote
 from etsearch.loop.watch import EngineWatch, SearchWatch
+from etsearch.sharing import Share
 from etsearch.strategies import Frontier, Selection
+from etsearch.strategies.base import select
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import EndReason, Problem, StopReason
 
@@ -40,6 +42,7 @@ async def search(
     on_event: Listener | None = None,
     resume: SearchState | None = None,
     watch: EngineWatch | None = None,
+    share: Share | None = None,
 ) -> SearchResult:
     """Searches for the answer to one problem; see ``etsearch.loop.run_search``."""
     if not problem.question.strip():
@@ -55,8 +58,9 @@ async def search(
     if state.tree.merges != settings.merge:
         raise ConfigError(f"the state to resume was begun with merge={state.tree.merges}; give the same setting")
     emit: Callable[[Event], None] = on_event or (lambda _: None)
-    async with (watch or EngineWatch(parts.generator)).search() as watched:
-        stop_reason = await _Search(state, parts, settings, emit, watched).run()
+    own_watch = EngineWatch(parts.generator, share.observe) if share else EngineWatch(parts.generator)
+    async with (watch or own_watch).search() as watched:
+        stop_reason = await _Search(state, parts, settings, emit, watched, share).run()
     result = vote(state, settings, stop_reason, watched.figures, notes)
     emit(Finished(result))
     return result
@@ -72,8 +76,10 @@ class _Search:
         settings: SearchSettings,
         emit: Callable[[Event], None],
         watched: SearchWatch,
+        share: Share | None,
     ) -> None:
         self.state, self.parts, self.settings, self.emit, self.watched = state, parts, settings, emit, watched
+        self.share = share
         self.clock = PhaseClock(state.seconds)
         self.expander = Expander(state, parts.generator, settings, emit, self.clock)
         self.scorer = Scorer(state, parts, emit, self.clock)
@@ -86,7 +92,7 @@ class _Search:
 
     async def _grow(self) -> StopReason:
         """Depth by depth: expand and score, then select. Says why it stopped."""
-        widths = self.state.expansions if self.state.depths else {ROOT: self.settings.width}
+        widths = await self._first_widths()
         while widths:
             self._mark = self.state.mark()
             growth = Growth.of(self.state, widths)
@@ -100,11 +106,31 @@ class _Search:
             frontier, selection = None, Selection((0,) * len(nodes))
             if nodes and self._remaining > 0 and not (self.early_stop.is_decided or self.allowance.is_used_up):
                 frontier = await self._frontier(nodes)
-                with self.clock.phase("select"):
-                    selection = select(self.parts.strategy, frontier, self._remaining)
+                selection = await self._select(frontier) or selection
             self._summarise(growth, written, nodes, frontier, selection)
             widths = self.state.expansions
         return self._stop_reason()
+
+    async def _first_widths(self) -> Mapping[int, int]:
+        """The widths of the first depth, or of the one that is gone on with; none if the time is over before."""
+        widths = self.state.expansions if self.state.depths else {ROOT: self.settings.width}
+        if self.share is None or not widths:
+            return widths
+        held, depth = self.state.tree.kv_tokens(widths), len(self.state.depths)
+        with self.clock.phase("wait"):
+            begun = self.share.begin(self.parts.strategy, held, sum(widths.values()), depth)
+            width = await self.allowance.within(begun)
+        if width is None:
+            return {}
+        return widths if depth else {ROOT: width}
+
+    async def _select(self, frontier: Frontier) -> Selection | None:
+        """What the strategy keeps, at the price of the day where the engine is shared; None if the time is over."""
+        if self.share is None:
+            with self.clock.phase("select"):
+                return select(self.parts.strategy, frontier, self._remaining)
+        with self.clock.phase("wait"):
+            return await self.allowance.within(self.share.select(self.parts.strategy, frontier, self._remaining))
 
     async def _branch(self, growth: Growth, expansion: Expansion, ahead: Ahead | None) -> None:
         """Expands a step; what comes of it is scored at once. The only barrier is the selection."""
@@ -134,6 +160,8 @@ class _Search:
         finally:
             if self.speculation:
                 self.speculation.drop()
+            if self.share:
+                self.share.leave()
         self.state.seconds = self.clock.so_far()
         return stop_reason
 
@@ -209,6 +237,9 @@ class _Search:
             return StopReason.DECIDED
         if self.allowance.is_used_up and self._remaining > 0:
             return self.allowance.is_used_up
+        last = self.state.depths[-1] if self.state.depths else None
+        if last is not None and self._remaining > 0 and last.nodes and last.figures.get("price"):
+            return StopReason.LOAD
         if EndReason.DEPTH in reasons:
             return StopReason.MAX_DEPTH
         if reasons and all(reason is EndReason.FAILED for reason in reasons):

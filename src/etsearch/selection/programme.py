@@ -100,6 +100,32 @@ class Programme:
         """The same programme with another weight of the cost, finite and at least 0."""
         return self._with("lambda_b", _factor("lambda_b", lambda_b))
 
+    def with_price(self, tokens: ArrayLike, price: float) -> Self:
+        """The same programme where each KV token of S costs a price beside what its nodes cost already.
+
+        Where the nodes cost what their tokens are, in the same proportion, only ``lambda_b`` rises, and a budget holds
+        on; else costs become worth, and the programme may have none.
+
+        Args:
+            tokens: ``[num_nodes]`` KV tokens of each node, finite, at least 0.
+            price: of one, in units of the objective, finite and at least 0.
+
+        Raises:
+            ConfigError: a price or tokens that are none, or a budget in other units.
+        """
+        each, held = _factor("the price of a KV token", price), _numbers("tokens", tokens)
+        if held.size != self.num_nodes:
+            raise ConfigError(f"tokens has {held.size} entries; give one for each node: {self.num_nodes}")
+        if np.array_equal(held, self.node_cost):
+            return self.at_price(self.lambda_b + each * self.total_cost)
+        if self.budget is not None:
+            raise ConfigError("the budget counts other things than tokens; a price of tokens does not go with it")
+        cost = self.lambda_b / self.total_cost * self.node_cost + each * held
+        total = float(cost[self.spanned].sum())
+        return type(self)(
+            self.parent, self.leaves, self.weight, cost, self.cluster, lambda_b=total, lambda_d=self.lambda_d
+        )
+
     def with_budget(self, budget: float | None) -> Self:
         """The same programme with another budget. Raises ConfigError when not even the cheapest leaf is within it."""
         return self._with("budget", self._check_budget(budget))

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.allocation import check_rewards
+from etsearch.errors import ConfigError
 from etsearch.tree import SearchTree
 
 
@@ -23,6 +24,8 @@ class Frontier:
         completed: ids of the nodes at which trajectories have ended so far, at any depth.
         total_width: the width N that the search began with.
         cache_tokens: what the engine's KV cache can hold; None where it does not tell.
+        price: what a KV token costs, at least 0, in units of the search's worth (see ``etsearch.sharing``); 0 where
+            there is room for all, or no market.
     """
 
     tree: SearchTree
@@ -32,6 +35,7 @@ class Frontier:
     completed: NDArray[np.int64]
     total_width: int
     cache_tokens: int | None = None
+    price: float = 0.0
 
     def check_rewards(self) -> NDArray[np.float64]:
         """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""
@@ -101,6 +105,35 @@ class KeepsToWidth(Protocol):
         ...
 
 
+@runtime_checkable
+class BuysWidth(Protocol):
+    """What a strategy may say beside: it heeds the price of a KV token, and how wide it is at one.
+
+    Its ``select`` gives back width and branches as ``Frontier.price`` rises. All other strategies hold what they hold.
+    """
+
+    def width_at(self, price: float, step_tokens: float, width: int) -> int:
+        """The total width at a price of a KV token, 1 to ``width``; it never rises with the price.
+
+        Args:
+            price: at least 0; at 0 the answer is ``width``.
+            step_tokens: KV tokens that a continuation is expected to write, above 0.
+            width: the total width that the search was asked for.
+        """
+        ...
+
+
 def completes_at_most_width(strategy: Strategy) -> bool:
     """Whether a strategy says that it never completes more trajectories than the width it is given."""
     return isinstance(strategy, KeepsToWidth) and bool(strategy.completes_at_most_width)
+
+
+def select(strategy: Strategy, frontier: Frontier, width: int) -> Selection:
+    """What a strategy keeps of a frontier. Raises ConfigError if it gives no width for each node, or a negative one."""
+    selection = strategy.select(frontier, width)
+    if len(selection.widths) != len(frontier.nodes) or min(selection.widths) < 0:
+        raise ConfigError(
+            f"{type(strategy).__name__}.select gave widths {selection.widths} for {len(frontier.nodes)} nodes; "
+            "it must give one for each, none negative"
+        )
+    return selection

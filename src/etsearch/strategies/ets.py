@@ -13,7 +13,7 @@ from etsearch.errors import ConfigError
 from etsearch.selection import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, Programme, solve
 from etsearch.strategies.base import Frontier, Selection
 from etsearch.strategies.inheritance import inherited_multiplicity
-from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits
+from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits, expected_step
 from etsearch.strategies.leaves import LeafDraws, Leaves
 
 
@@ -36,6 +36,10 @@ class ETS:
 
     and the width is shared anew, over S alone: ``W'_i = ceil(N softmax_S(R / T_R)_i)``. With ``lambda_d = 0`` this is
     ETS-KV.
+
+    Where searches share a cache by a market (``etsearch.sharing``), a KV token has a price ``p``: the survivors pay
+    ``p`` for each token that they hold, beside ``lambda_b``, and the total width is the one that is worth most,
+    ``max_n lambda_w ln n - p n l`` for steps of ``l`` tokens: ``n = lambda_w / (p l)``, from 1 to N.
 
     Attributes:
         lambda_b: weight of the KV-budget term, 0 to 1e9; the paper sweeps 1 to 2 (ETS), 0.75 to 1.25 (ETS-KV).
@@ -60,6 +64,8 @@ class ETS:
         kv_target: KV tokens, above 0 and at most 2^30, that a depth holds while it is written, on average over the
             search: ``lambda_b`` is set anew at each depth, to the least price at which the mean up to the next depth is
             expected to meet it.
+        lambda_w: weight of the width against the price of a KV token, 0 to 1e9: what an e-fold of it is worth. At the
+            default the width begins to fall where its next depth costs as much as all rewards are worth.
         solver: ``lagrange``, ``highs`` or ``cbc``, see ``etsearch.selection``.
         time_limit_s: of the solver, for one depth, above 0; a year at most, or inf.
     """
@@ -73,6 +79,7 @@ class ETS:
     node_cost: NodeCost | None = None
     kv_budget: int | str | None = None
     kv_target: float | None = None
+    lambda_w: float = 1.0
     solver: str = DEFAULT_SOLVER
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
 
@@ -80,7 +87,7 @@ class ETS:
 
     def __post_init__(self) -> None:
         share([0.0], 1, self.balance_temperature, self.rounding)
-        for name in ("lambda_b", "lambda_d"):
+        for name in ("lambda_b", "lambda_d", "lambda_w"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0, MOST_WEIGHT)
         check_limits(self.kv_budget, self.kv_target, self.lambda_b, self.node_cost)
@@ -115,10 +122,21 @@ class ETS:
     def completes_at_most_width(self) -> bool:
         return self.rounding == "sequential"
 
+    def width_at(self, price: float, step_tokens: float, width: int) -> int:
+        """``lambda_w / (p l)``, rounded, from 1 to ``width``; see ``BuysWidth``."""
+        cost = price * step_tokens
+        return max(1, round(min(self.lambda_w / cost, width))) if cost > 0 else width
+
     def select(self, frontier: Frontier, width: int) -> Selection:
-        """The survivors of the programme, and the width shared over them; see the class for both."""
+        """The survivors of the programme, and the width shared over them; see the class for both.
+
+        At a price nothing is kept once as many trajectories have completed as the search is wide there.
+        """
         if self.needs_clusters and frontier.clusters is None:
             raise ConfigError("lambda_d is above 0 but the frontier has no clusters; give the search an embedder")
+        bought = self._bought(frontier, width)
+        if bought < 1:
+            return Selection((0,) * len(frontier.nodes))
         start = time.perf_counter()
         leaves, limit = LeafDraws.of(frontier, self.form.leaves), self._limit
         programme = self._programme(frontier, width, leaves)
@@ -126,13 +144,20 @@ class ETS:
         if limit is None:
             solution = solve(programme, solver=self.solver, time_limit_s=self.time_limit_s)
         else:
-            solution, notes = limit.solve(programme, frontier, width, self.solver, self.time_limit_s)
+            solution, notes = limit.solve(programme, frontier, bought, self.solver, self.time_limit_s)
         seconds = time.perf_counter() - start
 
         survivors = leaves.draws(solution.kept)  # S
         figures: dict[str, float | str] = {"objective": solution.objective, "status": str(solution.status)}
         figures |= {"solver_s": seconds, **notes}
-        return Selection(self._reallocate(frontier, survivors, width), figures)
+        return Selection(self._reallocate(frontier, survivors, bought), figures)
+
+    def _bought(self, frontier: Frontier, width: int) -> int:
+        """What is left of the total width at the frontier's price, 0 or less where more have completed already."""
+        if frontier.price <= 0:
+            return width
+        total = frontier.total_width
+        return width - total + self.width_at(frontier.price, max(expected_step(frontier), 1.0), total)
 
     def programme(self, frontier: Frontier, width: int) -> Programme:
         """The ETS programme of a frontier."""
@@ -142,15 +167,17 @@ class ETS:
         tree, form = frontier.tree, self.form
         rewards = frontier.check_rewards()[leaves.first].tolist()
         clusters = np.zeros(len(frontier.nodes), dtype=np.int64) if frontier.clusters is None else frontier.clusters
-        return Programme(
+        node_cost = (tree.tokens if form.node_cost == "tokens" else np.ones(len(tree))).astype(np.float64)
+        programme = Programme(
             parent=leaves.parent,
             leaves=leaves.node,
             weight=share(rewards, width, self.balance_temperature, "ceil", leaves.count.tolist()),  # W_i
-            node_cost=tree.tokens if form.node_cost == "tokens" else np.ones(len(tree), dtype=np.int64),
+            node_cost=node_cost,
             cluster=clusters[leaves.first],
             lambda_b=form.lambda_b,
             lambda_d=self.lambda_d,
         )
+        return programme.with_price(tree.tokens, frontier.price) if frontier.price > 0 else programme
 
     def _reallocate(self, frontier: Frontier, survivors: NDArray[np.intp], width: int) -> tuple[int, ...]:
         """``W'_i`` of the survivors, 0 of all others."""

@@ -55,7 +55,10 @@ class KvLimit:
         assert self.target is not None
         allowed = mean_allowance(self.target, frontier) - growth
         priced = price_for(programme, allowed, solver=solver, time_limit_s=time_limit_s)
-        return priced.solution, {"kv_allowed": allowed, "lambda_b": priced.price}
+        solution, price = priced.solution, priced.price
+        if price < programme.lambda_b:  # what a market asks for
+            solution, price = solve(programme, solver=solver, time_limit_s=time_limit_s), programme.lambda_b
+        return solution, {"kv_allowed": allowed, "lambda_b": price}
 
 
 def parse_budget(budget: int | str) -> int | float:
@@ -88,7 +91,13 @@ def budget_tokens(budget: int | str, frontier: Frontier) -> float:
 
 def expected_growth(frontier: Frontier, width: int) -> float:
     """Tokens that the next depth is expected to write: ``width`` steps as long as those of this depth, on average."""
-    return width * float(np.mean(frontier.tree.tokens[_depths(frontier)[-1]]))
+    return width * expected_step(frontier)
+
+
+def expected_step(frontier: Frontier) -> float:
+    """Tokens that a step of the next depth is expected to have: the mean of this depth."""
+    depth = frontier.tree.depth
+    return float(np.mean(frontier.tree.tokens[depth == depth.max()]))
 
 
 def mean_allowance(target: float, frontier: Frontier) -> float:

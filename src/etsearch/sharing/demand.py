@@ -1,0 +1,141 @@
+"""Demand: the KV tokens that a search would hold at each price, for its next depth."""
+
+from abc import ABC, abstractmethod
+from bisect import bisect_right, insort
+from dataclasses import replace
+from typing import Final, final
+
+import numpy as np
+
+from etsearch.sharing.grid import DEAREST, FREE, least_place, price_at
+from etsearch.strategies import Frontier, Selection, Strategy
+from etsearch.strategies.base import BuysWidth, select
+from etsearch.strategies.kv_limits import expected_step
+
+LEAST_STEP_TOKENS: Final = 1.0
+"""What a step is expected to have at least, where those of the last depth had none."""
+
+
+class Demand(ABC):
+    """A curve that falls with the price, known at the places that were asked for.
+
+    The least price and the highest are always among them. Between two of them the search would hold no more than at
+    the lower one, which is what it counts as: never too little.
+    """
+
+    def __init__(self) -> None:
+        self._tokens: dict[int, float] = {}
+        self._places: list[int] = []
+
+    def at(self, place: int) -> float:
+        """Tokens at a place of the grid; it is worked out where it is not known."""
+        if place not in self._tokens:
+            tokens = self._work_out(place)
+            if self._places:
+                tokens = self._between_neighbours(place, tokens)
+            self._tokens[place] = tokens
+            insort(self._places, place)
+        return self._tokens[place]
+
+    def known_at(self, place: int) -> float:
+        """Tokens at a place of the grid at most, by what is known; nothing is worked out but the lowest price."""
+        self.at(FREE)
+        return self._tokens[self._places[bisect_right(self._places, place) - 1]]
+
+    def least_place(self, room: float, start: int = FREE) -> int | None:
+        """The lowest place at which the tokens fit into ``room``; None where they do at no price.
+
+        Args:
+            room: in tokens.
+            start: where to look first; a good guess saves work.
+        """
+        return least_place(lambda place: self.at(place) <= room, start)
+
+    def _between_neighbours(self, place: int, tokens: float) -> float:
+        """A solver that was cut short may give a curve that rises; ours falls."""
+        index = bisect_right(self._places, place)
+        if index > 0:
+            tokens = min(tokens, self._tokens[self._places[index - 1]])
+        if index < len(self._places):
+            tokens = max(tokens, self._tokens[self._places[index]])
+        return tokens
+
+    @abstractmethod
+    def _work_out(self, place: int) -> float:
+        """Tokens at a place."""
+
+
+@final
+class FirstDemand(Demand):
+    """Of a search that has not begun, or goes on from where it was interrupted: all of its next depth from one prefix.
+
+    Args:
+        strategy: of the search; None where the width of the depth is settled.
+        held_tokens: of the prompt, or of what was there.
+        width: the most continuations of the next depth.
+        step_tokens: what each of them is expected to have.
+        weight: of the search.
+    """
+
+    def __init__(
+        self, strategy: Strategy | None, held_tokens: int, width: int, step_tokens: float, weight: float
+    ) -> None:
+        super().__init__()
+        self._strategy, self._held, self._width = strategy, held_tokens, width
+        self._step_tokens, self._weight = max(step_tokens, LEAST_STEP_TOKENS), weight
+
+    def width_at(self, place: int) -> int:
+        """Continuations at a place."""
+        if not isinstance(self._strategy, BuysWidth):
+            return self._width
+        return self._strategy.width_at(price_at(place) / self._weight, self._step_tokens, self._width)
+
+    def known_at(self, place: int) -> float:
+        """Tokens at a place, which take no work."""
+        return self.at(place)
+
+    def _work_out(self, place: int) -> float:
+        return self._held + self.width_at(place) * self._step_tokens
+
+
+@final
+class DepthDemand(Demand):
+    """Of a search between two depths: what its strategy keeps at a price, and the steps that it then expects to write.
+
+    Args:
+        strategy: of the search; one that heeds no price holds the same at all.
+        frontier: that it selects from.
+        width: what is left of its width.
+        weight: of the search: at weight 2 a token costs it half.
+    """
+
+    def __init__(self, strategy: Strategy, frontier: Frontier, width: int, weight: float) -> None:
+        super().__init__()
+        self._strategy, self._frontier, self._width, self._weight = strategy, frontier, width, weight
+        self._step_tokens = max(expected_step(frontier), LEAST_STEP_TOKENS)
+        self._selections: dict[int, Selection] = {}
+
+    def selection(self, place: int) -> Selection:
+        """What the strategy keeps at a place."""
+        if not isinstance(self._strategy, BuysWidth):
+            place = FREE
+        if place not in self._selections:
+            priced = replace(self._frontier, price=price_at(place) / self._weight)
+            self._selections[place] = select(self._strategy, priced, self._width)
+        return self._selections[place]
+
+    def forget(self) -> None:
+        """Lets go of the frontier; what is known of the curve stays."""
+        self.at(FREE)
+        self.at(DEAREST)
+        self._selections = {}
+
+    def _work_out(self, place: int) -> float:
+        return held_tokens(self._frontier, self.selection(place), self._step_tokens)
+
+
+def held_tokens(frontier: Frontier, selection: Selection, step_tokens: float) -> float:
+    """KV tokens that the next depth holds while it is written: the prefixes of what is kept, and its steps."""
+    widths = np.array(selection.widths)
+    kept = frontier.nodes[widths > 0].tolist()
+    return frontier.tree.kv_tokens(kept) + float(widths.sum()) * step_tokens if kept else 0.0
