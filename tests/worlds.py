@@ -43,6 +43,7 @@ async def run(
     resume=None,
     merge: bool = False,
     early_stop: bool = False,
+    share=None,
     **settings,
 ) -> SearchResult:
     """The search as its paper has it: every draw by itself, to the very end, unless it is told otherwise."""
@@ -55,4 +56,5 @@ async def run(
         embedder=LexicalEmbedder() if embedder == "lexical" else embedder,
         on_event=on_event,
         resume=resume,
+        share=share,
     )

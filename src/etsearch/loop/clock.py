@@ -11,8 +11,8 @@ PHASES: Final = ("generate", "score", "embed", "cluster", "select", "total")
 class PhaseClock:
     """Wall-clock seconds during which each phase had at least one activity under way.
 
-    ``seconds`` are those that were spent before, by phase. Where searches share an engine there is a phase ``wait`` too,
-    from which selection is not told apart.
+    ``seconds`` are those that were spent before, by phase. Where searches share an engine there is a phase ``wait`` in
+    place of ``select``.
     """
 
     def __init__(self, seconds: Mapping[str, float] | None = None) -> None:

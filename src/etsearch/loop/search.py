@@ -205,6 +205,13 @@ class _Search:
         """What is left of the width: one less for each trajectory that has ended."""
         return self.settings.width - len(self.state.ended)
 
+    @property
+    def _was_narrowed(self) -> bool:
+        """Whether others left the search less width than it asked for, at some depth."""
+        depths = self.state.depths
+        is_narrow = bool(depths) and depths[0].num_sampled < self.settings.width
+        return self.share is not None and (is_narrow or any(depth.figures.get("price") for depth in depths))
+
     def _summarise(
         self, growth: Growth, written: list[int], nodes: list[int], frontier: Frontier | None, selection: Selection
     ) -> None:
@@ -237,8 +244,7 @@ class _Search:
             return StopReason.DECIDED
         if self.allowance.is_used_up and self._remaining > 0:
             return self.allowance.is_used_up
-        last = self.state.depths[-1] if self.state.depths else None
-        if last is not None and self._remaining > 0 and last.nodes and last.figures.get("price"):
+        if self._remaining > 0 and self._was_narrowed:
             return StopReason.LOAD
         if EndReason.DEPTH in reasons:
             return StopReason.MAX_DEPTH

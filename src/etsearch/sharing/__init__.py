@@ -4,9 +4,9 @@ All searches on one engine share its cache of K tokens. Together they should be 
 
     max  sum_s v_s(S_s)   subject to   sum_s c_s(S_s) <= K,
 
-where ``v_s`` is what a search's choice is worth to it (reward, diversity and width, times its weight) and ``c_s`` the KV
-tokens that its next depth then holds. With one multiplier for the memory, the **price**, the problem falls apart: each
-search maximises ``v_s - price * c_s`` by itself, in its own pure ``select``. See ``docs/design/012``.
+where ``v_s`` is what a search's choice is worth to it (reward, diversity and width, times its weight) and ``c_s`` the
+KV tokens that its next depth then holds. With one multiplier for the memory, the **price**, the problem falls apart:
+each search maximises ``v_s - price * c_s`` by itself, in its own pure ``select``. See ``docs/design/012``.
 
 - ``demand``    what a search would hold at each price;
 - ``clearing``  the price at which all of it fits;

@@ -24,7 +24,9 @@ def clearing_place(
     """
 
     def total(place: int) -> float:
-        return math.fsum(d.at(place) if d is asking else d.known_at(place) for d in demands)
+        if asking is not None:
+            asking.at(place)
+        return math.fsum(demand.known_at(place) for demand in demands)
 
     room = capacity if total(FREE) <= capacity else max(capacity, total(DEAREST))
     place = least_place(lambda place: total(place) <= room, start)

@@ -17,10 +17,10 @@ LEAST_STEP_TOKENS: Final = 1.0
 
 
 class Demand(ABC):
-    """A curve that falls with the price, known at the places that were asked for.
+    """Tokens by price, known at the places that were asked for.
 
-    The least price and the highest are always among them. Between two of them the search would hold no more than at
-    the lower one, which is what it counts as: never too little.
+    What a strategy keeps falls with the price, but for ties and the rounding of widths. So a curve counts at a place as
+    the most that is known there or further up, the nearest place below among them: it falls, and is never too little.
     """
 
     def __init__(self) -> None:
@@ -28,19 +28,17 @@ class Demand(ABC):
         self._places: list[int] = []
 
     def at(self, place: int) -> float:
-        """Tokens at a place of the grid; it is worked out where it is not known."""
+        """Tokens at a place of the grid; they are worked out where they are not known."""
         if place not in self._tokens:
-            tokens = self._work_out(place)
-            if self._places:
-                tokens = self._between_neighbours(place, tokens)
-            self._tokens[place] = tokens
+            self._tokens[place] = self._work_out(place)
             insort(self._places, place)
         return self._tokens[place]
 
     def known_at(self, place: int) -> float:
-        """Tokens at a place of the grid at most, by what is known; nothing is worked out but the lowest price."""
+        """Tokens at a place of the grid at most, by what is known; only those of price 0 are worked out for it."""
         self.at(FREE)
-        return self._tokens[self._places[bisect_right(self._places, place) - 1]]
+        from_below = bisect_right(self._places, place) - 1
+        return max(self._tokens[known] for known in self._places[from_below:])
 
     def least_place(self, room: float, start: int = FREE) -> int | None:
         """The lowest place at which the tokens fit into ``room``; None where they do at no price.
@@ -50,15 +48,6 @@ class Demand(ABC):
             start: where to look first; a good guess saves work.
         """
         return least_place(lambda place: self.at(place) <= room, start)
-
-    def _between_neighbours(self, place: int, tokens: float) -> float:
-        """A solver that was cut short may give a curve that rises; ours falls."""
-        index = bisect_right(self._places, place)
-        if index > 0:
-            tokens = min(tokens, self._tokens[self._places[index - 1]])
-        if index < len(self._places):
-            tokens = max(tokens, self._tokens[self._places[index]])
-        return tokens
 
     @abstractmethod
     def _work_out(self, place: int) -> float:

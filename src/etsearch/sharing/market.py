@@ -15,6 +15,7 @@ from etsearch.sharing.grid import DEAREST, FREE, place_of, price_at
 from etsearch.sharing.lengths import FIRST_STEP_TOKENS, Lengths
 from etsearch.sharing.queue import LEAST_WEIGHT, MOST_OVERTAKEN, AdmissionQueue, Order, Waiting
 from etsearch.strategies import Frontier, Selection, Strategy
+from etsearch.strategies.base import BuysWidth
 from etsearch.strategies.kv_limits import expected_step
 from etsearch.types import EngineStats
 
@@ -272,6 +273,8 @@ class _Holder:
         self.market.note_depth(frontier)
         demand = DepthDemand(strategy, frontier, width, self.weight)
         place = await self.market.take(self, demand, self._depth)
+        if not isinstance(strategy, BuysWidth):
+            place = FREE  # it pays nothing
         selection = demand.selection(place)
         demand.forget()
         return replace(selection, figures={**selection.figures, "price": price_at(place)})

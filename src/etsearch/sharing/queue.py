@@ -50,7 +50,8 @@ class AdmissionQueue(Generic[T]):
 
     Attributes:
         order: ``fair`` or ``short_first``, which looks at the work alone, of all keys.
-        most_overtaken: how many later ones may be let in before one that waits, 0 to 1e9; 0 is first come, first served.
+        most_overtaken: how many later ones may be let in before one that waits, 0 to 1e9; at 0 the first come comes
+            first.
     """
 
     order: Order = "fair"
