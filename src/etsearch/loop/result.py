@@ -154,6 +154,10 @@ class EndedTrajectory:
     steps: tuple[str, ...]
     rewards: tuple[float, ...]
 
+    @property
+    def text(self) -> str:
+        return "".join(self.steps)
+
 
 @dataclass(frozen=True, slots=True)
 class Failure:
@@ -185,6 +189,8 @@ class SearchResult:
     seed: int
     tree: SearchTree
     notes: tuple[str, ...] = ()
+
+    aggregation = "last"
 
     @property
     def best(self) -> EndedTrajectory | None:
