@@ -1,4 +1,4 @@
-"""The gateway: searches as an OpenAI-compatible service, all of which buy what they hold of the KV cache from one market.
+"""The gateway: searches as an OpenAI-compatible service, which buy what they hold of the KV cache from one market.
 
 - ``config``    what it is to serve: profiles, limits, the market;
 - ``keys``      who may ask, and how much;

@@ -27,7 +27,7 @@ class DecidedText:
     def grow(self, tree: SearchTree, nodes: Iterable[int]) -> str:
         """What becomes final when one of these trajectories, or one that begins with one of them, is the answer."""
         texts = [tree.trajectory(node).text for node in dict.fromkeys(map(tree.original, nodes))]
-        shared = os.path.commonprefix(texts)  # noqa: PTH - letter by letter; these are no paths
+        shared = os.path.commonprefix(texts)  # noqa: RUF071 - letter by letter is what is wanted
         if len(shared) <= len(self.text):
             return ""
         more, self.text = shared[len(self.text) :], shared
