@@ -97,7 +97,8 @@ def served(config: Config):
         port = box["server"].servers[0].sockets[0].getsockname()[1]
         yield Served(f"http://127.0.0.1:{port}", box["gateway"], log, box["loop"])
     finally:
-        if "server" in box:
+        if "server" in box and "error" not in box:
+            asyncio.run_coroutine_threadsafe(box["gateway"].drain(), box["loop"]).result(60)
             box["server"].should_exit = True
         thread.join(60)
         assert not thread.is_alive()
@@ -111,7 +112,9 @@ class Process:
     def __init__(self, folder: Path, **values):
         self.folder = folder
         self.path = folder / "gateway.yaml"
-        self.path.write_text(yaml.safe_dump({"jobs": str(folder / "jobs.sqlite"), "port": 0, "market": MARKET, **values}))
+        self.path.write_text(
+            yaml.safe_dump({"jobs": str(folder / "jobs.sqlite"), "port": 0, "market": MARKET, **values})
+        )
         self.process = None
 
     def start(self):

@@ -1,4 +1,4 @@
-"""How searches of one engine are let in: the market, and what others do. Each hands out shares (``etsearch.sharing``)."""
+"""How searches of one engine are let in: the market, and what others do. Each hands out shares."""
 
 import asyncio
 import time
@@ -36,6 +36,7 @@ class _Share:
         self._policy.observe(stats)
 
     async def begin(self, strategy, held_tokens, width, depth):
+        del strategy, held_tokens, depth
         await self._policy.enter()
         self._is_in = True
         return width

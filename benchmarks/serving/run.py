@@ -177,7 +177,9 @@ def choose(args, record, problems):
             cell = asyncio.run(run_cell(args, "choosing", 0, Fixed(most), strategy, [0.0] * len(some), some))
             plain = cell.plain()
             tried.append({"strategy": strategy, "price": price, "at_once": most, **without_lists(plain)})
-            print(f"{strategy} {most} at once: {plain['per_hour']:.0f} an hour, {plain['accuracy']:.2f} right", flush=True)
+            print(
+                f"{strategy} {most} at once: {plain['per_hour']:.0f} an hour, {plain['accuracy']:.2f} right", flush=True
+            )
     best = {}
     for name, rows in (("rebase", [t for t in tried if t["price"] is None]), ("ets", [t for t in tried if t["price"]])):
         best[name] = max(rows, key=lambda row: row["per_hour"])

@@ -8,10 +8,10 @@ import time
 import httpx
 import openai
 import pytest
-from tests.gateways import ANSWER, QUESTION, SCRIPTED, SLOW, config_of, served
 
 from etsearch.serving.keys import add_key
 from etsearch.serving.running import Status
+from tests.gateways import ANSWER, QUESTION, SCRIPTED, SLOW, config_of, served
 
 ASK = {"model": "small", "messages": [{"role": "user", "content": QUESTION}], "seed": 3}
 SLOWLY = {**ASK, "model": "slow"}
@@ -49,9 +49,7 @@ def test_a_streamed_answer_is_the_same_to_the_letter(gateway):
     for seed in range(6):
         whole = client.chat.completions.create(**{**ASK, "seed": seed})
         chunks = list(
-            client.chat.completions.create(
-                **{**ASK, "seed": seed}, stream=True, stream_options={"include_usage": True}
-            )
+            client.chat.completions.create(**{**ASK, "seed": seed}, stream=True, stream_options={"include_usage": True})
         )
         *pieces, usage = chunks
         assert "".join(c.choices[0].delta.content or "" for c in pieces) == whole.choices[0].message.content
@@ -131,7 +129,10 @@ def test_a_search_can_be_looked_at_while_it_goes_on_and_stopped(gateway):
 def test_a_client_that_goes_away_stops_its_search(gateway, stream):
     gateway.gateway._over.clear()
     if stream:
-        with gateway.http() as http, http.stream("POST", "/v1/chat/completions", json={**SLOWLY, "stream": True}) as answer:
+        with (
+            gateway.http() as http,
+            http.stream("POST", "/v1/chat/completions", json={**SLOWLY, "stream": True}) as answer,
+        ):
             next(answer.iter_lines())
     else:
         with pytest.raises(httpx.ReadTimeout):
@@ -260,7 +261,9 @@ def test_an_ending_gateway_takes_nothing_more_and_keeps_what_is_unfinished(tmp_p
     with served(config) as gateway, gateway.http() as http:
 
         def ask(name, stream):
-            answers[name] = httpx.post(f"{gateway.url}/v1/chat/completions", json={**SLOWLY, "stream": stream}, timeout=30)
+            answers[name] = httpx.post(
+                f"{gateway.url}/v1/chat/completions", json={**SLOWLY, "stream": stream}, timeout=30
+            )
 
         threads = [threading.Thread(target=ask, args=pair) for pair in (("plain", False), ("stream", True))]
         for thread in threads:
@@ -312,3 +315,47 @@ def test_bodies_have_a_limit_and_must_be_json(gateway):
         assert http.get("/v1/nothing").json()["error"]["code"] == "not_found"
         assert http.get("/v1/chat/completions").status_code == 405
         assert http.post("/health").status_code == 405
+
+
+def test_an_engine_that_is_killed_is_waited_for_and_its_searches_go_on(folder, tmp_path):
+    from tests.doubles.http import running
+    from tests.doubles.vllm import VllmDouble
+
+    with running(VllmDouble(folder)) as engine:
+        profile = {"generator": f"vllm(connect_timeout_s=0.5, patience_s=0.2):{engine.url}", "prm": "scripted"}
+        profiles = {"m": {**profile, "width": 8, "early_stop": False}}
+        ask = {**ASK, "model": "m"}
+        with served(config_of(tmp_path, profiles=profiles, patience_s=20)) as gateway:
+            whole = gateway.client().chat.completions.create(**ask)
+            asked_before = len(engine.posts("/v1/completions"))
+            results = []
+            engine.trouble = lambda call: 0.05 if call.path == "/v1/completions" else None
+            asking = threading.Thread(target=lambda: results.append(gateway.client().chat.completions.create(**ask)))
+            asking.start()
+            wait_for(lambda: len(engine.posts("/v1/completions")) > asked_before + 2)
+            engine.stop()
+            wait_for(lambda: any(e["event"] == "engine_away" for e in gateway.events))
+            with gateway.http() as http:
+                assert http.get("/ready").status_code == 503
+                assert http.get("/health").status_code == 200
+            engine.start()
+            asking.join(30)
+            assert results[0].choices == whole.choices
+            assert results[0].etsearch["votes"] == whole.etsearch["votes"]
+            with gateway.http() as http:
+                assert http.get("/ready").status_code == 200
+
+
+def test_an_engine_that_stays_away_is_a_503_and_no_address_of_it_is_told(folder, tmp_path):
+    from tests.doubles.http import running
+    from tests.doubles.vllm import VllmDouble
+
+    with running(VllmDouble(folder)) as engine:
+        profile = {"generator": f"vllm(connect_timeout_s=0.2, patience_s=0.1):{engine.url}", "prm": "scripted"}
+        with served(config_of(tmp_path, profiles={"m": profile}, patience_s=0.3)) as gateway, gateway.http() as http:
+            assert http.post("/v1/chat/completions", json={**ASK, "model": "m"}).status_code == 200
+            engine.stop()
+            away = http.post("/v1/chat/completions", json={**ASK, "model": "m"})
+    assert (away.status_code, away.json()["error"]["code"]) == (503, "engine_unavailable")
+    assert engine.url not in away.text
+    assert away.headers["retry-after"]

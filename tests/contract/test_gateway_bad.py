@@ -1,9 +1,10 @@
-"""Requests that nobody should make, by the hundred: each is answered with a 4xx in OpenAI's shape, and nothing breaks."""
+"""Requests that nobody should make, by the hundred: each is a 4xx in OpenAI's shape, and nothing breaks."""
 
 import json
 import random
 
 import pytest
+
 from tests.gateways import ANSWER, QUESTION, config_of, served
 
 MOST = 400
@@ -33,7 +34,18 @@ ODD = [
     [None],
 ]
 FIELDS = [
-    *("model", "messages", "stream", "stream_options", "temperature", "top_p", "seed", "max_tokens", "user", "metadata"),
+    *(
+        "model",
+        "messages",
+        "stream",
+        "stream_options",
+        "temperature",
+        "top_p",
+        "seed",
+        "max_tokens",
+        "user",
+        "metadata",
+    ),
     *("max_completion_tokens", "safety_identifier", "background", "etsearch", "n", "stop", "tools", "response_format"),
     *("logit_bias", "surprise", "__class__", "generator", "prm", ""),
 ]

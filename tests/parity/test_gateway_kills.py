@@ -1,4 +1,4 @@
-"""A gateway that is killed goes on: jobs in the background from their last depth, and they end as if nothing had been."""
+"""A gateway that is killed goes on: jobs from their last depth, and they end as if nothing had been."""
 
 import signal
 import sqlite3

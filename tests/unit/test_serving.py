@@ -231,7 +231,9 @@ def test_what_is_told_while_a_search_goes_on_is_its_answer_to_the_letter(strateg
 def test_what_all_share_is_told_early():
     decided, told = DecidedText(), []
     asyncio.run(
-        run("rebase", 8, write=shared_start, on_event=lambda e: isinstance(e, Selected) and told.append(decided.take(e)))
+        run(
+            "rebase", 8, write=shared_start, on_event=lambda e: isinstance(e, Selected) and told.append(decided.take(e))
+        )
     )
     assert told[:2] == ["first 0\n", "first 1\n"]
 
@@ -247,7 +249,12 @@ def test_a_key_is_shown_once_and_kept_as_a_hash(tmp_path):
     keys = Keys.load(str(path))
     ann = keys.of({"authorization": f"Bearer {token}"})
     assert (ann.name, ann.entry.weight) == ("ann", 2.0)
-    for wrong in ({}, {"authorization": "Bearer nothing"}, {"authorization": f"Basic {token}"}, {"authorization": token}):
+    for wrong in (
+        {},
+        {"authorization": "Bearer nothing"},
+        {"authorization": f"Basic {token}"},
+        {"authorization": token},
+    ):
         with pytest.raises(ApiError) as refusal:
             keys.of(wrong)
         assert refusal.value.status == 401
@@ -313,7 +320,8 @@ def test_a_file_that_is_no_file_of_jobs_is_refused(tmp_path):
 
 
 def test_a_gateway_is_not_open_to_others_unless_it_is_told(tmp_path):
-    assert [is_loopback(h) for h in ("127.0.0.1", "::1", "localhost", "0.0.0.0", "example.com")] == [True] * 3 + [False] * 2
+    assert all(map(is_loopback, ("127.0.0.1", "::1", "localhost")))
+    assert not any(map(is_loopback, ("0.0.0.0", "example.com")))
     with pytest.raises(ConfigError, match="no keys"):
         config_of(tmp_path, host="0.0.0.0")
     assert config_of(tmp_path, host="0.0.0.0", open=True).open
@@ -358,4 +366,5 @@ def test_a_file_is_read(tmp_path):
 
 def test_the_reasoning_that_is_told_goes_on_or_begins_anew():
     running = Running(None, None)
-    assert [running._study(best) for best in ("a\n", "a\nb\n", "a\nb\n", "", "c\n")] == ["a\n", "b\n", "", "", "\n\nc\n"]
+    studied = [running._study(best) for best in ("a\n", "a\nb\n", "a\nb\n", "", "c\n")]
+    assert studied == ["a\n", "b\n", "", "", "\n\nc\n"]

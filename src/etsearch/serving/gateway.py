@@ -14,6 +14,7 @@ from etsearch.loop.events import Event, Selected
 from etsearch.loop.result import SearchResult
 from etsearch.loop.search import search
 from etsearch.loop.state import SearchState
+from etsearch.servers.presence import TellsPresence
 from etsearch.serving import replies
 from etsearch.serving.asked import Asked, read
 from etsearch.serving.config import Config
@@ -197,13 +198,14 @@ class Gateway:
         """Whether every engine is there, and searches are taken in."""
         if self.is_draining:
             return False
+        parts: set[object] = {p for s in self.serving.values() for p in (s.parts.generator, s.parts.reward_model)}
+        asked = [part for part in parts if isinstance(part, TellsPresence)]
         try:
             async with asyncio.timeout(READY_S):
-                for engine in self.engines:
-                    await engine.generator.stats()
-        except (EtsearchError, TimeoutError):
+                there = await asyncio.gather(*(part.is_there() for part in asked))
+        except TimeoutError:
             return False
-        return True
+        return all(there)
 
     def live(self, key: Key) -> dict[str, Any]:
         """What the page shows: the market and its past, and the searches of a key under way, the oldest first."""
