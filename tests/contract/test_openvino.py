@@ -14,7 +14,7 @@ import pytest
 
 from etsearch import minimath
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
-from etsearch.generators._kv_room import KvRoom, Need, most_sequences
+from etsearch.generators._kv_room import KvRoom, Need
 from etsearch.generators._openvino_thread import PipelineThread
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.loop.watch import EngineWatch
@@ -262,30 +262,10 @@ async def test_what_was_let_in_never_loses_its_place(monkeypatch):
 async def test_without_its_room_the_pipeline_would_preempt(monkeypatch):
     """What the test above sees, where it happens: single sequences, which the pipeline survives."""
     monkeypatch.setattr(KvRoom, "has_room", lambda self, need: True)
+    monkeypatch.setattr(KvRoom, "is_safe", True)
     steps = await steps_of(monkeypatch, 12)
     assert max(use for use, _ in steps) == pytest.approx(100)
     assert any(left_out > 0 for _, left_out in steps)
-
-
-def test_room_counts_a_shared_prefix_once_it_is_computed():
-    prefix, room = tuple(range(70)), KvRoom(10)
-    first, second = Need.of(prefix, 2, 26), Need.of(prefix, 1, 27)
-    assert (first.growth, second.growth) == (2, 2)  # 6 tokens of the prefix's last block, and 26 or 27 more
-    assert most_sequences(10, 70, 26) == 8
-    room.take(first)
-    assert room.num_held == 4
-    assert room.has_room(second)
-    room.take(second)
-    assert room.num_held == 8
-    assert not room.has_room(Need.of(prefix, 1, 26))  # it would compute the prefix once more
-    room.count_computed(1000)
-    assert room.num_held == 8  # each keeps its copy
-    assert room.has_room(Need.of(prefix, 2, 26))
-    assert not room.has_room(Need.of(prefix, 3, 26))
-    room.give_back(first)
-    assert room.num_held == 4
-    room.give_back(second)
-    assert room.num_held == 0
 
 
 async def test_a_cancelled_request_leaves_and_frees():

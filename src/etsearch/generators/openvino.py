@@ -114,7 +114,7 @@ class OpenVinoGenerator:
             raise ConfigError(explain_unreadable(self._path, str(error))) from error
         self._num_blocks = num_blocks
         self._context_tokens = min(context_length(self._path) or math.inf, num_blocks * BLOCK_TOKENS)
-        self._pipeline = PipelineThread(pipeline, num_blocks)
+        self._pipeline = PipelineThread(pipeline, num_blocks, scheduler.max_num_batched_tokens)
         self._wakeups: Wakeups[list[Output]] = Wakeups()
         self._texts_of: Gathered[list[tuple[int, ...]], list[str]] = Gathered(self._decode)
         self._stop = weakref.finalize(self, self._pipeline.stop)
@@ -168,7 +168,7 @@ class OpenVinoGenerator:
         return self._pipeline.peak_cache_use(since)
 
     async def stats(self) -> EngineStats:
-        """KV cache and requests, as of the last step; there are no preemptions, since requests wait for their room."""
+        """KV cache and requests, as of the last step; preempted is what outgrew its room, and began anew with more."""
         return self._pipeline.stats()
 
     async def aclose(self) -> None:
@@ -201,7 +201,7 @@ class OpenVinoGenerator:
     def _submit(self, request: GenerateRequest, start: int, count: int) -> "Future[list[Output]]":
         """Continuations ``start`` to ``start + count - 1`` of a request, which the cache can hold together."""
         need = Need.of(request.prefix, count, request.max_tokens)
-        return self._pipeline.submit(lambda: self._work(request, start, count), need)
+        return self._pipeline.submit(lambda: self._work(request, start, count), need, request.stop)
 
     def _work(self, request: GenerateRequest, start: int, count: int) -> Work:
         """Called in the pipeline's thread."""
