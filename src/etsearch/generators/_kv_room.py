@@ -5,10 +5,9 @@ seen to crash the process (2026.4), so it must never come to that. Two figures o
 
 *Reserved* is what it is likely to need. A request is taken in when all that is reserved fits.
 
-*Bound* is what it can hold two steps from now, whatever it writes: one token a step and sequence. When the bounds do
-not fit any more, requests are taken out and begin anew later, with all that they can ever need reserved
-(:meth:`Need.whole`). It must be two steps: what is taken out leaves the pipeline at the end of the next step, and
-through that step its blocks are still held.
+*Bound* is what it can hold two steps from now, whatever it writes: a token a step and sequence. When that may not fit
+any more requests are taken out, and begin anew later with all that they can ever need reserved (:meth:`Need.whole`).
+It must be two steps: what is taken out leaves the pipeline at the end of the next one, and holds its blocks until then.
 """
 
 from collections import Counter
@@ -72,23 +71,32 @@ class Need:
 
     @property
     def limit(self) -> int:
-        return self.growth(self.max_tokens)
+        """Blocks that it can ever hold."""
+        return len(self.keys) + self.growth(self.max_tokens)
 
     @property
     def reserved(self) -> int:
+        """Blocks of its own that it is likely to need."""
         return self.growth(self.likely_tokens)
 
     @property
     def bound(self) -> int:
-        """Blocks of its own that it can hold ``LOOK_AHEAD`` steps from now."""
-        return self.growth(self.num_steps + LOOK_AHEAD)
+        """Blocks that it can hold ``LOOK_AHEAD`` steps from now."""
+        return len(self.keys) + self.growth(self.num_steps + LOOK_AHEAD)
 
     @property
     def unseen(self) -> int:
-        """Those of them that a sequence that goes on need not hold yet, and of the prefix's too."""
-        if self.num_sure < 2:  # its sequences still share the block in which the prefix ends
-            return self.bound + (0 if self.num_sure else len(self.keys))
-        return self.bound - self.growth(self.num_sure - 1)
+        """Those of them that the pipeline need not use yet."""
+        if not self.num_sure:
+            return self.bound
+        if self.num_sure == 1:  # its sequences still share the block in which the prefix ends
+            return self.growth(self.num_steps + LOOK_AHEAD)
+        return self.growth(self.num_steps + LOOK_AHEAD) - self.growth(self.num_sure - 1)
+
+    @property
+    def freed(self) -> int:
+        """Blocks that it uses for sure and gives back when it leaves: those of a single sequence."""
+        return own_blocks(self.num_prefix_tokens, self.num_sure - 1) if self.num_sure else 0
 
 
 def own_blocks(num_prefix_tokens: int, num_tokens: int) -> int:
@@ -106,11 +114,11 @@ class KvRoom:
 
     A prefix is shared with those that come after it has been computed. Prefixes taken in at the same time are
     computed for each by itself, and each keeps its copy; after so many steps as surely compute them one copy of each
-    can be shared.
+    can be shared. That is what is likely: where there are several copies the pipeline may forget which it still has.
 
-    The blocks that can be held two steps from now are bounded in two ways, and the smaller bound counts: by the sum of
-    the requests' own bounds, and by the blocks that the pipeline said it used, with all that can have come since. The
-    first knows nothing of sequences that have ended, the second counts requests that leave.
+    So bounds do not count on it. The blocks that can be held two steps from now are bounded in two ways, and the
+    smaller one holds: by the requests' own bounds, which know nothing of shared prefixes and of sequences that have
+    ended, and by the blocks that the pipeline said it used, with all that can come on top.
 
     Args:
         num_blocks: size of the cache.
@@ -123,37 +131,32 @@ class KvRoom:
         self._leaving: list[Need] = []
         self._shared: Counter[int] = Counter()
         self._fresh: list[Need] = []
-        self._backlog_tokens = self._num_sequences = self._num_private = 0
-        self._num_reserved = self._num_limit = 0
-        self._num_used = 0
+        self._backlog_tokens = self._num_sequences = 0
+        self._num_own = self._num_limit = self._num_used = 0
         self._bounds: _Bounds | None = None
 
     @property
     def num_reserved(self) -> int:
-        return self._num_prefix + self._num_reserved
+        return len(self._shared) + self._num_own
 
     @property
     def is_safe(self) -> bool:
         """Whether all that stays fits, whatever it writes in the next steps."""
-        if self._num_prefix + self._num_limit <= self.num_blocks:
+        if self._num_limit <= self.num_blocks:
             return True
         bounds = self._bounded()
-        return min(self._num_prefix + bounds.own, self._num_used + bounds.unseen) <= self.num_blocks
+        return min(bounds.own, self._num_used + bounds.unseen - bounds.freed) <= self.num_blocks
 
     def has_room(self, need: Need) -> bool:
         """Whether what it is likely to need is free, and what it can need in the next steps."""
-        held = self._num_prefix + sum(key not in self._shared for key in need.keys)
-        if held + self._num_limit + need.limit <= self.num_blocks:
+        if self._num_limit + need.limit <= self.num_blocks:
             return True
-        if held + self._num_reserved + need.reserved > self.num_blocks:
+        prefix = sum(key not in self._shared for key in need.keys)
+        if self.num_reserved + prefix + need.reserved > self.num_blocks:
             return False
         bounds = self._bounded()
-        own = held + bounds.own + bounds.leaving + need.bound
+        own = bounds.own + bounds.leaving + need.bound
         return min(own, self._num_used + bounds.unseen + need.unseen) <= self.num_blocks
-
-    @property
-    def _num_prefix(self) -> int:
-        return len(self._shared) + self._num_private
 
     def _bounded(self) -> "_Bounds":
         if self._bounds is None:
@@ -168,8 +171,7 @@ class KvRoom:
         self._fresh.append(need)
         self._backlog_tokens += need.num_prefix_tokens
         self._num_sequences += need.num_sequences
-        self._num_private += need.num_private
-        self._num_reserved += need.reserved
+        self._num_own += need.num_private + need.reserved
         self._num_limit += need.limit
         if self._bounds is not None:
             self._bounds.take(need)
@@ -206,7 +208,7 @@ class KvRoom:
             need.shared += first
             need.is_fresh = False
             need.num_private -= len(first)
-            self._num_private -= len(first)
+            self._num_own -= len(first)
         self._fresh = []
 
     def _give_back(self, need: Need) -> None:
@@ -215,8 +217,7 @@ class KvRoom:
             if not self._shared[key]:
                 del self._shared[key]
         self._num_sequences -= need.num_sequences
-        self._num_private -= need.num_private
-        self._num_reserved -= need.reserved
+        self._num_own -= need.num_private + need.reserved
         self._num_limit -= need.limit
         if need in self._fresh:
             self._fresh.remove(need)
@@ -224,15 +225,21 @@ class KvRoom:
 
 @dataclass(slots=True)
 class _Bounds:
-    """Blocks that can be held in the next steps, those of prefixes apart; see :class:`Need`."""
+    """Sums over the requests: ``own`` and ``unseen`` of those that stay, ``leaving`` and ``freed`` of the others."""
 
-    own: int
-    unseen: int
-    leaving: int
+    own: int = 0
+    unseen: int = 0
+    leaving: int = 0
+    freed: int = 0
 
     @classmethod
     def of(cls, needs: Sequence[Need], leaving: Sequence[Need]) -> "_Bounds":
-        return cls(sum(n.bound for n in needs), sum(n.unseen for n in needs), sum(n.bound for n in leaving))
+        bounds = cls()
+        for need in (*needs, *leaving):
+            bounds.take(need)
+        for need in leaving:
+            bounds.let_go(need)
+        return bounds
 
     def take(self, need: Need) -> None:
         self.own += need.bound
@@ -242,3 +249,4 @@ class _Bounds:
         self.own -= need.bound
         self.unseen -= need.unseen
         self.leaving += need.bound
+        self.freed += need.freed

@@ -247,9 +247,12 @@ class PipelineThread(ModelThread[_Job]):
             self._fail_all(EngineError(f"OpenVINO GenAI failed while generating: {error}"))
 
     def _make_room(self) -> None:
-        """Takes out the youngest, until what stays fits whatever it writes; none is taken out twice."""
-        while not self._room.is_safe and (partial := [job for job in self._jobs if not job.need.is_whole]):
-            self._take_out(partial[-1])
+        """Takes out requests until what stays fits, whatever it writes: the youngest of those that can outgrow their room.
+
+        There is one whenever shared prefixes are shared. Else the youngest of all goes; one alone always fits.
+        """
+        while len(self._jobs) > 1 and not self._room.is_safe:
+            self._take_out(next((job for job in reversed(self._jobs) if not job.need.is_whole), self._jobs[-1]))
 
     def _take_out(self, job: _Job) -> None:
         job.cancel()
