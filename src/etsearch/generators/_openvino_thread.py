@@ -247,9 +247,10 @@ class PipelineThread(ModelThread[_Job]):
             self._fail_all(EngineError(f"OpenVINO GenAI failed while generating: {error}"))
 
     def _make_room(self) -> None:
-        """Takes out requests until what stays fits, whatever it writes: the youngest of those that can outgrow their room.
+        """Takes out requests until what stays fits, whatever it writes.
 
-        There is one whenever shared prefixes are shared. Else the youngest of all goes; one alone always fits.
+        The youngest goes of those that can outgrow their room; what was taken out once cannot. Should only such be
+        left, as when the pipeline has forgotten a prefix that was shared, it is the youngest of all, never the last one.
         """
         while len(self._jobs) > 1 and not self._room.is_safe:
             self._take_out(next((job for job in reversed(self._jobs) if not job.need.is_whole), self._jobs[-1]))
@@ -283,7 +284,6 @@ class PipelineThread(ModelThread[_Job]):
             if not job.future.cancelled():
                 job.work = job.start()
                 self._jobs.append(job)
-                job.need.is_apart = isinstance(job.work, Watched)
                 self._room.take(job.need)
         except Exception as error:  # noqa: BLE001 - as above
             job.fail(EngineError(f"OpenVINO GenAI refused the request: {error}"))

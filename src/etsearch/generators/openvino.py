@@ -200,7 +200,8 @@ class OpenVinoGenerator:
 
     def _submit(self, request: GenerateRequest, start: int, count: int) -> "Future[list[Output]]":
         """Continuations ``start`` to ``start + count - 1`` of a request, which the cache can hold together."""
-        need = Need.of(request.prefix, count, request.max_tokens)
+        is_apart = self._delimiters(request.stop).can_span
+        need = Need(len(request.prefix), count, request.max_tokens, is_apart)
         return self._pipeline.submit(lambda: self._work(request, start, count), need, request.stop)
 
     def _work(self, request: GenerateRequest, start: int, count: int) -> Work:
