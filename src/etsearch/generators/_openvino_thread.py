@@ -250,7 +250,7 @@ class PipelineThread(ModelThread[_Job]):
         """Takes out requests until what stays fits, whatever it writes.
 
         The youngest goes of those that can outgrow their room; what was taken out once cannot. Should only such be
-        left, as when the pipeline has forgotten a prefix that was shared, it is the youngest of all, never the last one.
+        left, as when the pipeline has forgotten a prefix that was shared, the youngest of all goes, but one stays.
         """
         while len(self._jobs) > 1 and not self._room.is_safe:
             self._take_out(next((job for job in reversed(self._jobs) if not job.need.is_whole), self._jobs[-1]))
