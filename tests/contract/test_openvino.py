@@ -16,7 +16,7 @@ from etsearch import minimath
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
 from etsearch.generators._kv_room import KvRoom, Need
 from etsearch.generators._lengths import Lengths
-from etsearch.generators._openvino_thread import PipelineThread
+from etsearch.generators._openvino_thread import MAX_BATCHED_TOKENS, PipelineThread
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.loop.watch import EngineWatch
 from etsearch.prms import REWARD_MODELS
@@ -168,6 +168,11 @@ async def test_many_callers_at_once(shared):
 def test_callers_on_several_event_loops(shared):
     ask = asyncio.run(request(shared, 16, seed=3))
     assert same_share(asyncio.run(shared.generate(ask)), asyncio.run(shared.generate(ask))) >= 0.8
+
+
+async def test_more_continuations_than_a_step_computes(shared):
+    count = MAX_BATCHED_TOKENS + 1
+    assert len(await shared.generate(await request(shared, count, max_tokens=2, stop=()))) == count
 
 
 async def test_more_continuations_than_the_batch_holds():
