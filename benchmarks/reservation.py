@@ -1,12 +1,14 @@
 """What is gained where the embedded engine keeps room for what steps are likely to need, not for their token limit?
 
-    python benchmarks/reservation.py --json benchmarks/records/reservation.json
+    git worktree add /tmp/before ba69f80
+    python benchmarks/reservation.py --before /tmp/before/src --json benchmarks/records/reservation.json
     python benchmarks/reservation.py --problems 8 --rounds 1
 
 REBASE searches of minimath on the embedded models, several in flight, in a cache that ``--holds`` of them fill: so many
-times what one search alone holds at its peak, the mean of ``--problems`` of them. The same searches run in turn with
+times what one search alone holds at its peak, the mean of ``--problems`` of them. The same searches run in turn, each
+time in a process of its own, with
 
-``limit``   room for the token limit of every sequence (256), as before
+``limit``   room for the token limit of every sequence (256); with ``--before`` by the code of then, which did just that
 ``likely``  room for what sequences lately needed (``etsearch.generators._lengths``)
 ``large``   a cache that holds them all, for comparison: nobody waits there
 
@@ -19,7 +21,10 @@ import argparse
 import asyncio
 import json
 import math
+import os
 import statistics
+import subprocess
+import sys
 import time
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
@@ -30,7 +35,6 @@ from facts import in_words, machine
 from etsearch.evaluation.datasets import DATASETS
 from etsearch.generators import GENERATORS
 from etsearch.generators._kv_room import BLOCK_TOKENS
-from etsearch.generators._lengths import Lengths
 from etsearch.loop import run_search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.watch import EngineWatch
@@ -62,6 +66,11 @@ class Row:
 
 async def main():
     options = parse_options()
+    if options.one:
+        way, number, num_blocks = options.one
+        problems = DATASETS.create(DATA).problems[: options.problems]
+        print(json.dumps(asdict(await measure(way, int(number), int(num_blocks), problems, options))))
+        return
     facts = machine("openvino", "openvino-genai")
     print(in_words(facts), end="\n\n")
     problems = DATASETS.create(DATA).problems[: options.problems]
@@ -71,13 +80,14 @@ async def main():
     rows = []
     for number in range(options.rounds):
         for way, blocks in (("limit", num_blocks), ("likely", num_blocks), ("large", LARGE_BLOCKS)):
-            rows.append(await measure(way, number, blocks, problems, options))
+            rows.append(in_a_process(way, number, blocks, options))
             print(line(rows[-1]), flush=True)
     ratios = {name: ratio(rows, name) for name in ("searches_an_hour", "cpu_s", "cache_use", "waiting")}
     for name, (median, each) in ratios.items():
         print(f"likely ÷ limit, {name}: {median:.2f} ({', '.join(f'{one:.2f}' for one in each)})")
     if options.json:
-        asked = {name: value for name, value in vars(options).items() if name != "json"}
+        asked = {name: value for name, value in vars(options).items() if name not in ("json", "one", "before")}
+        asked["command"] = "python benchmarks/reservation.py " + ("--before SRC" if options.before else "")
         values = {"machine": facts, "options": asked, "alone_blocks": alone, "rows": [asdict(row) for row in rows]}
         values["likely_over_limit"] = {name: {"median": m, "rounds": each} for name, (m, each) in ratios.items()}
         options.json.write_text(json.dumps(values, indent=2) + "\n")
@@ -90,8 +100,24 @@ def parse_options():
     parser.add_argument("--in-flight", type=int, default=16, help="searches at once (default: %(default)s)")
     parser.add_argument("--holds", type=float, default=4, help="searches that fill the cache (default: %(default)s)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: %(default)s)")
+    parser.add_argument("--before", type=Path, metavar="SRC", help="the source folder of the code before, for limit")
+    parser.add_argument("--one", nargs=3, help=argparse.SUPPRESS)  # a process of this one: way, round, blocks
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the figures here as well")
     return parser.parse_args()
+
+
+def in_a_process(way, number, num_blocks, options):
+    """Measures in a process of its own, which may import the code before."""
+    command = [sys.executable, __file__, "--one", way, str(number), str(num_blocks)]
+    command += ["--problems", str(options.problems), "--width", str(options.width)]
+    command += ["--in-flight", str(options.in_flight)]
+    if way == "limit" and options.before:
+        command.append("--before=.")  # as it is
+        environment = {**os.environ, "PYTHONPATH": str(options.before)}
+    else:
+        environment = None
+    done = subprocess.run(command, env=environment, check=True, stdout=subprocess.PIPE, text=True)
+    return Row(**json.loads(done.stdout.splitlines()[-1]))
 
 
 @asynccontextmanager
@@ -118,7 +144,9 @@ async def peak_blocks(problems, width):
 
 async def measure(way, number, num_blocks, problems, options):
     async with fresh_models(num_blocks) as (generator, prm):
-        if way == "limit":
+        if way == "limit" and not options.before:
+            from etsearch.generators._lengths import Lengths  # noqa: PLC0415 - the code before has none
+
             generator._pipeline._lengths = Lengths(fewest=math.inf)  # noqa: SLF001 - nothing is ever known
         await searched(problems[0], generator, prm, 4)  # warms up
         samples, waiting = [], iter(problems)
