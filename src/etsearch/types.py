@@ -2,11 +2,15 @@
 
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
-from typing import ClassVar
+from typing import ClassVar, Final, Literal, get_args
 
-from etsearch.boundary.numbers import check_number
+from etsearch.boundary.numbers import check_number, shown
 from etsearch.boundary.texts import check_text
 from etsearch.errors import ConfigError
+
+Role = Literal["system", "user", "assistant"]
+"""Who says something in a conversation."""
+_ROLES: Final = get_args(Role)
 
 
 class FinishReason(StrEnum):
@@ -60,22 +64,66 @@ class StopReason(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Message:
+    """One message of a conversation.
+
+    Attributes:
+        role: who says it: ``system``, ``user`` or ``assistant``.
+        content: what is said, as it was said.
+
+    Raises:
+        ConfigError: another role; a content that is no text, or holds half a character.
+    """
+
+    role: Role
+    content: str
+
+    def __post_init__(self) -> None:
+        if self.role not in _ROLES:
+            raise ConfigError(f"the role of a message is {shown(self.role)}; choose one of {', '.join(_ROLES)}")
+        check_text(f"the content of the {self.role}'s message", self.content)
+
+
+@dataclass(frozen=True, slots=True)
 class Problem:
     """A question, with the reference answer where one is known (never shown to a strategy), and how hard it is.
 
+    ``messages`` are what was said before the question: a system prompt, which comes first if there is one, and earlier
+    turns of user and assistant. These may follow one another in any order; where a model's chat template asks for more,
+    such as that they alternate, it says so. The question itself is the last turn, the user's, and not among them.
+
     Raises:
-        ConfigError: a text that is none, or holds half a character.
+        ConfigError: a text that is none, or holds half a character; messages that are none, or a system message that is
+            not the first.
     """
 
     question: str
     answer: str | None = None
     id: str = ""
     level: str = ""
+    messages: tuple[Message, ...] = ()
 
     def __post_init__(self) -> None:
         for name in ("question", "answer", "id", "level"):
             if name != "answer" or self.answer is not None:
                 check_text(f"the {name} of the problem", getattr(self, name))
+        if not isinstance(self.messages, tuple) or not all(isinstance(m, Message) for m in self.messages):
+            raise ConfigError(f"messages is {shown(self.messages)}; give a tuple of etsearch.Message")
+        for number, message in enumerate(self.messages[1:], 2):
+            if message.role == "system":
+                raise ConfigError(f"message {number} is the system's; only the first may be: put them together there")
+
+    @property
+    def transcript(self) -> str:
+        """The question as one reads it who is shown no conversation, such as a reward model.
+
+        The question alone where nothing was said before it. Else every message, and the question as the user's last,
+        begins with its role (``System:``, ``User:``, ``Assistant:``), and blank lines stand between them.
+        """
+        if not self.messages:
+            return self.question
+        turns = [*self.messages, Message("user", self.question)]
+        return "\n\n".join(f"{turn.role.capitalize()}: {turn.content.strip()}" for turn in turns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,7 +224,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Trajectory:
-    """The path from the root to a node: the question and the steps so far."""
+    """The path from the root to a node: the question (see ``Problem.transcript``) and the steps so far."""
 
     question: str
     steps: tuple[Step, ...]
