@@ -42,8 +42,8 @@ class SearchTree:
     that costs (requests, scores, KV tokens) goes by originals.
 
     Args:
-        question: the question, as the user put it.
-        prompt_ids: token ids of the question in the generator's format.
+        question: what was asked, as a reward model reads it: see ``Problem.transcript``.
+        prompt_ids: token ids of the question in the generator's format, with what was said before it.
         merges: whether draws of one step count as one step; if not, every node is its own original.
     """
 

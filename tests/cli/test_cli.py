@@ -67,7 +67,7 @@ def test_options_reach_the_search():
     [
         (("solve", ""), "the question is empty"),
         (("solve", "  "), "the question is empty"),
-        (("solve", "x", "--example"), "not both"),
+        (("solve", "x", "--example"), "only one of them"),
         (("solve", "--example", "--number", "11"), "there is no example 11; choose one from 1 to 10"),
         (("solve", "--example", "--width", "0"), "width is 0; it must be a whole number from 1 to 65,536"),
         (("solve", "--example", "--strategy", "astar"), "no strategy called 'astar'; choose one of beam, best_of_n"),

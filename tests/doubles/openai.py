@@ -72,9 +72,10 @@ class PlainDouble(Double):
         goes_on = last["role"] == "assistant"
         if goes_on != bool(body.get("continue_final_message")):
             raise RefusedError(400, "an answer that is begun must be gone on with")
+        asked = [m["content"] for m in body["messages"] if m["role"] == "user"][-1]
         choices = []
         for index in range(body["n"]):
-            choice = self._choice(first + (last["content"] if goes_on else ""), index, body)
+            choice = self._choice(asked + (last["content"] if goes_on else ""), index, body)
             logs = [{"token": t, "logprob": -0.5} for t in choice["text"]] if self.logprobs else None
             message = {"role": "assistant", "content": choice.pop("text")}
             choices.append({**choice, "message": message, "logprobs": logs and {"content": logs}})
@@ -106,7 +107,7 @@ class LlamaDouble(Double):
             case "/detokenize":
                 return {"content": world.text_of(body["tokens"])}
             case "/apply-template":
-                return {"prompt": "".join(m["content"] for m in body["messages"])}
+                return {"prompt": world.chat(body["messages"])}
             case "/completion":
                 only(body, LLAMA, path)
                 return self._completion(body)

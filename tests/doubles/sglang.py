@@ -12,11 +12,15 @@ MODEL = "scripted"
 
 
 class SglangDouble(Double):
-    """``deterministic``: whether seeds are obeyed; else continuations of a request differ whatever its seed."""
+    """``deterministic``: whether seeds are obeyed; else continuations of a request differ whatever its seed.
 
-    def __init__(self, folder, *, deterministic=True, metrics=True, old_names=False):
+    ``chats``: whether it has a chat template; ``refuses_chat`` is why it refuses messages, if it does.
+    """
+
+    def __init__(self, folder, *, deterministic=True, metrics=True, old_names=False, chats=False):
         super().__init__()
         self.folder, self.deterministic, self.metrics, self.old_names = folder, deterministic, metrics, old_names
+        self.chats, self.refuses_chat = chats, ""
         self.cached, self.random = set(), random.Random(0)
 
     def get(self, path):
@@ -55,7 +59,11 @@ class SglangDouble(Double):
 
     def post_tokenize(self, body):
         if body.get("messages"):
-            raise RefusedError(400, "the tokenizer has no chat template")
+            if not self.chats:
+                raise RefusedError(400, "the tokenizer has no chat template")
+            if self.refuses_chat:
+                raise RefusedError(400, self.refuses_chat)
+            body = {"prompt": world.chat(body["messages"])}
         return {"tokens": [ord(letter) for letter in body["prompt"]], "count": len(body["prompt"])}
 
     def post_detokenize(self, body):

@@ -11,11 +11,15 @@ MODEL = "scripted"
 
 
 class VllmDouble(Double):
-    """Generates, or pools if ``pools``. ``cached`` are the prefixes whose tokens count as hits."""
+    """Generates, or pools if ``pools``. ``cached`` are the prefixes whose tokens count as hits.
 
-    def __init__(self, folder, *, pools=False, tags_only=False, model=MODEL):
+    ``chats``: whether it has a chat template; ``refuses_chat`` is why it refuses messages, if it does.
+    """
+
+    def __init__(self, folder, *, pools=False, tags_only=False, model=MODEL, chats=False):
         super().__init__()
         self.folder, self.pools, self.tags_only, self.model = folder, pools, tags_only, model
+        self.chats, self.refuses_chat = chats, ""
         self.cached, self.queries, self.hits, self.preemptions, self.use = set(), 0, 0, 0, 0.25
 
     def get(self, path):
@@ -55,7 +59,13 @@ class VllmDouble(Double):
 
     def post_tokenize(self, body):
         if "messages" in body:
-            raise RefusedError(400, "default chat template is no longer allowed, so you must provide a chat template")
+            if not self.chats:
+                raise RefusedError(
+                    400, "default chat template is no longer allowed, so you must provide a chat template"
+                )
+            if self.refuses_chat:
+                raise RefusedError(400, self.refuses_chat)
+            body = {"prompt": world.chat(body["messages"])}
         ids = [ord(letter) for letter in body["prompt"]]
         return {"count": len(ids), "max_model_len": world.CONTEXT, "tokens": ids}
 

@@ -24,8 +24,14 @@ class Written:
         return [ord(letter) for letter in self.text] + [END] * (self.stop == END)
 
 
+def chat(messages):
+    """The doubles' chat template: every turn between marks of its role."""
+    return "".join(f"<{m['role']}>{m['content']}</{m['role']}>" for m in messages)
+
+
 def write(prompt, *, seed, index, stops, max_tokens):
-    """What the policy writes after the text of a prompt."""
+    """What the policy writes after the text of a prompt; of a chat it reads the user's last turn and what is after."""
+    prompt = prompt.rpartition("<user>")[2].replace("</user>", "")
     text = minimath.scripted.write_step(prompt, random.Random(f"{seed}/{index}"))
     if len(text) > max_tokens:
         return Written(text[:max_tokens], None)
@@ -53,10 +59,10 @@ def text_of(ids):
     return "".join(map(chr, ids))
 
 
-def folder(path):
+def folder(path, *, chat=False):
     """A model's folder as far as the client reads it: how questions are put and how the PRM is read."""
     row = {"template": minimath.language.PROMPT, "tag": "\n", "good": "+", "bad": "-"}
-    form = {"template": minimath.FORMAT.template, "step_delimiter": minimath.FORMAT.step_delimiter}
+    form = {"template": minimath.FORMAT.template, "step_delimiter": minimath.FORMAT.step_delimiter, "chat": chat}
     path.mkdir(exist_ok=True)
     (path / "etsearch.json").write_text(json.dumps({"format": form, "prm": row}))
     return path

@@ -9,7 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 PUBLIC = {
-    "etsearch": ["Aggregation", "Limits", "Problem", "Sampling", "SearchResult", "search", "solve"],
+    "etsearch": ["Aggregation", "Limits", "Message", "Problem", "Sampling", "SearchResult", "search", "solve"],
     "etsearch.answers": [
         *("DEFAULT_PATTERNS", "Aggregation", "Pattern", "Reading", "Tally", "Vote"),
         *("equivalent", "extract", "find_pattern", "vote", "weight"),

@@ -16,6 +16,7 @@ from etsearch.api import open_parts
 from etsearch.boundary.plain import write_json
 from etsearch.cli.kept import KeptSearch
 from etsearch.cli.live import LiveView
+from etsearch.cli.messages import read_messages
 from etsearch.cli.settings import read_settings, takes_settings
 from etsearch.cli.show import show, show_comparison
 from etsearch.cli.terminal import complain, make_console, stop_code
@@ -37,6 +38,12 @@ from etsearch.types import Problem
 def solve(
     question: Annotated[str, typer.Argument(help="The problem; '-' reads it from standard input.")] = "",
     example: Annotated[bool, typer.Option("--example", help="Solve a problem of the miniature world.")] = False,
+    messages: Annotated[
+        Path | None,
+        typer.Option(
+            help="A conversation in place of the question: a JSON list of role and content, the question last."
+        ),
+    ] = None,
     number: Annotated[int, typer.Option(help=f"Which example, 1 to {minimath.EXAMPLES}.")] = 1,
     strategy: Annotated[str, typer.Option(help="See 'ets strategies'; settings as in 'beam(keep=4)'.")] = "ets",
     compare: Annotated[str, typer.Option(help="Several strategies side by side, such as 'rebase,ets'.")] = "",
@@ -58,7 +65,7 @@ def solve(
     **settings: Any,
 ) -> None:
     """Search for the answer to one problem, and say what the search cost."""
-    problem = _problem(question, number if example else None)
+    problem = _problem(question, number if example else None, messages)
     given = {
         "lambda_b": lambda_b,
         "lambda_d": lambda_d,
@@ -93,17 +100,21 @@ def solve(
         raise typer.Exit(1)
 
 
-def _problem(question: str, example: int | None) -> Problem:
+def _problem(question: str, example: int | None, messages: Path | None) -> Problem:
+    if sum((bool(question), example is not None, messages is not None)) > 1:
+        raise ConfigError("give a question, --messages or --example, and only one of them")
     if example is not None:
-        if question:
-            raise ConfigError("give a question or --example, not both")
         return minimath.example(example)
+    if messages is not None:
+        return read_messages(messages)
     try:
         text = sys.stdin.read() if question == "-" else question
     except UnicodeDecodeError as error:
         raise ConfigError(f"standard input is no text in {error.encoding}: {error.reason}") from error
     if not text.strip():
-        raise ConfigError("the question is empty; give the text of a problem, '-' for standard input, or --example")
+        raise ConfigError(
+            "the question is empty; give the text of a problem, '-' for standard input, --messages, or --example"
+        )
     return Problem(text.strip())
 
 

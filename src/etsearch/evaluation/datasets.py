@@ -9,7 +9,7 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
@@ -48,7 +48,7 @@ class Dataset:
             ConfigError: no problem, something that is none, or two of one id.
         """
         distinct = _distinct(_check_problems(problems, name), name)
-        text = json.dumps([[p.question, p.answer] for p in distinct])
+        text = json.dumps([[p.transcript, p.answer] for p in distinct])
         return cls(distinct, hashlib.sha256(text.encode()).hexdigest())
 
     def choose(self, levels: Iterable[str] = (), shuffle: int | None = None, limit: int | None = None) -> "Dataset":
@@ -220,7 +220,7 @@ def _distinct(rows: Iterable[tuple[str, Problem]], name: str) -> tuple[Problem, 
         key = problem.id or f"{name}/{number}"
         if key in problems:
             raise ConfigError(f"{where}: the id {key!r} is that of {first[key]} too; ids must differ")
-        problems[key] = Problem(problem.question, problem.answer, key, problem.level)
+        problems[key] = replace(problem, id=key)
         first[key] = where
     if not problems:
         raise ConfigError(f"the data set {name} holds no problem")

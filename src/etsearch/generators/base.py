@@ -1,8 +1,10 @@
 """What a generator is: the protocol that every engine meets."""
 
+from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from etsearch.types import Continuation, EngineStats, GenerateRequest, Identity, PromptFormat
+from etsearch.errors import ConfigError
+from etsearch.types import Continuation, EngineStats, GenerateRequest, Identity, Message, PromptFormat
 
 STEP_BY_STEP: Final = PromptFormat(
     "Solve the following problem step by step. Put one step in each paragraph, with a blank line between "
@@ -57,3 +59,27 @@ class TellsPeak(Protocol):
     def peak_cache_use(self, since: float) -> float | None:
         """The largest share of the cache in use since a moment of ``time.monotonic``; None if there was no step."""
         ...
+
+
+@runtime_checkable
+class ReadsConversations(Protocol):
+    """A generator whose model may read more than one question: what was said before it, through its chat template."""
+
+    async def encode_conversation(self, messages: Sequence[Message], question: str) -> list[int]:
+        """Token ids of a conversation up to the start of the model's answer: the root of a tree.
+
+        The messages go through the model's own chat template as they are, the question after them as the user's turn in
+        this model's format. ``encode_prompt`` is the same for a question with nothing before it.
+
+        Raises:
+            ConfigError: this model reads one question alone (see ``one_question_alone``), or its template refuses these
+                messages.
+        """
+        ...
+
+
+def one_question_alone(model: str, reason: str, remedy: str) -> ConfigError:
+    """The error that a model cannot be shown what was said before a question, and what to do."""
+    return ConfigError(
+        f"{model} reads one question alone: {reason}. {remedy}, or put what was said before into the question"
+    )

@@ -16,9 +16,9 @@ from typing import Annotated, Any, Final, Literal, TypeVar, final
 
 from pydantic import TypeAdapter
 
-from etsearch.errors import BadResponseError
+from etsearch.errors import BadResponseError, ConfigError
 from etsearch.generators.remote import RemoteGenerator, RemoteOptions
-from etsearch.models.codec import TURN, Codec, TextCodec, name_of, pieces_of
+from etsearch.models.codec import ROLE_END, TURN, Codec, TextCodec, name_of, pieces_of, turns_of
 from etsearch.servers.answers import Answer, Count, Figure, OneOrMany, TokenId, expect, in_order
 from etsearch.servers.client import Server
 from etsearch.servers.facts import ServerFacts
@@ -26,13 +26,15 @@ from etsearch.servers.figures import read_figures, total
 from etsearch.servers.openai import openai_facts
 from etsearch.servers.pool import Pool
 from etsearch.servers.tokenizers import LlamaServerCodec
-from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, PromptFormat
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Message, PromptFormat
 
 Api = Literal["completions", "chat"]
 
 LONGEST_TOKEN: Final = 256
 """Letters of a token that are one number; a longer one is taken apart."""
 
+_ANSWER: Final = TURN + ROLE_END
+"""Stands in a conversation before the answer: a turn of nobody's. A question alone has ``TURN`` there."""
 _logger = logging.getLogger(__name__)
 _LLAMA: Final = "llamacpp:"
 _FIGURES: Final = tuple(_LLAMA + name for name in ("requests_processing", "requests_deferred"))
@@ -111,8 +113,9 @@ class OpenAiGenerator(RemoteGenerator):
     Args:
         pool: the replicas.
         options: see :class:`~etsearch.generators.remote.RemoteOptions`.
-        api: ``completions`` (default), or ``chat`` for servers that have no other: the question is the user's turn and
-            the steps so far are the start of the assistant's, which the server must go on with.
+        api: ``completions`` (default), or ``chat`` for servers that have no other: the question is the user's turn,
+            after what was said before it, and the steps so far are the start of the assistant's, which the server must
+            go on with.
     """
 
     def __init__(self, pool: Pool, options: RemoteOptions, *, api: Api = "completions") -> None:
@@ -140,9 +143,25 @@ class OpenAiGenerator(RemoteGenerator):
 
     async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format; for a chat, with a mark where the answer starts."""
-        if self._api == "chat":
-            return await self._codec.encode(self._format.prompt(question) + TURN)
-        return await super().encode_prompt(question)
+        if self._api != "chat":
+            return await super().encode_prompt(question)
+        _check_marks([question])
+        return await self._codec.encode(self._format.prompt(question) + TURN)
+
+    async def encode_conversation(self, messages: Sequence[Message], question: str) -> list[int]:
+        """See :class:`~etsearch.generators.base.ReadsConversations`; for a chat, the turns with marks between them."""
+        if self._api != "chat":
+            return await super().encode_conversation(messages, question)
+        _check_marks([*(message.content for message in messages), question])
+        turns = [*messages, Message("user", self._format.prompt(question))]
+        marked = "".join(f"{TURN}{turn.role}{ROLE_END}{turn.content}" for turn in turns)
+        return await self._codec.encode(marked + _ANSWER)
+
+    @property
+    def _without_chat(self) -> tuple[str, str]:
+        if isinstance(self._codec, TextCodec):
+            return "its server is sent plain text", "Use its route for chats (api=chat)"
+        return super()._without_chat
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -285,14 +304,26 @@ class _Text(_Dialect):
             self._generator.count(usage.prompt_tokens, details.cached_tokens)
 
     def _chat(self, text: str) -> dict[str, Any]:
-        """The question as the user's turn; the steps so far as an answer that is gone on with."""
-        question, _, so_far = text.partition(TURN)
-        messages = [{"role": "user", "content": question}]
+        """The question as the user's turn, and those before it; the steps so far as an answer that is gone on with."""
+        if text.startswith(TURN):
+            before, _, so_far = text.partition(_ANSWER)
+            turns = turns_of(before)
+        else:
+            question, _, so_far = text.partition(TURN)
+            turns = [("user", question)]
+        messages = [{"role": role, "content": content} for role, content in turns]
         more: dict[str, Any] = {"messages": messages, "logprobs": True}
         if so_far:
             messages.append({"role": "assistant", "content": so_far})
             more |= {"continue_final_message": True, "add_generation_prompt": False}
         return more
+
+
+def _check_marks(texts: Sequence[str]) -> None:
+    """Raises ConfigError if a text holds what marks the turns of a chat: it would be read as another turn."""
+    for mark in (TURN, ROLE_END):
+        if any(mark in text for text in texts):
+            raise ConfigError(f"a text holds the control character {mark!r}, which marks turns here; take it out")
 
 
 def _from_text(choice: _Choice, stop: Sequence[str]) -> Continuation:

@@ -17,13 +17,14 @@ import math
 import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal, final, get_args
 
 import numpy as np
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
+from etsearch.boundary.texts import clean_message
 from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
 from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
 from etsearch.generators._openvino_thread import (
@@ -34,11 +35,11 @@ from etsearch.generators._openvino_thread import (
     Watched,
     Work,
 )
-from etsearch.generators.base import STEP_BY_STEP
+from etsearch.generators.base import STEP_BY_STEP, one_question_alone
 from etsearch.models.files import check_path, context_length, explain_unreadable, identify, read_format
 from etsearch.models.gathering import Gathered, Wakeups
 from etsearch.registry import needs
-from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, PromptFormat
+from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, Message, PromptFormat
 
 Precision = Literal["f32", "bf16", "f16"]
 
@@ -153,15 +154,28 @@ class OpenVinoGenerator:
 
     async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format."""
+        if self._format.chat and self._tokenizer.chat_template:
+            return self._chat_ids((), question)
+        return self._ids(self._format.prompt(self._read_question(question)), add_special_tokens=True)
+
+    async def encode_conversation(self, messages: Sequence[Message], question: str) -> list[int]:
+        """See :class:`~etsearch.generators.base.ReadsConversations`."""
+        if not self._tokenizer.chat_template:
+            raise one_question_alone(str(self._path), "it has no chat template", "Take a model for chat")
+        if not self._format.chat:
+            raise one_question_alone(str(self._path), "its format is without chat", "Give it one with 'chat: true'")
+        return self._chat_ids(messages, question)
+
+    def _chat_ids(self, messages: Sequence[Message], question: str) -> list[int]:
+        """Token ids of a conversation, by the model's chat template."""
         prompt = self._format.prompt(self._read_question(question))
-        if not (self._format.chat and self._tokenizer.chat_template):
-            return self._ids(prompt, add_special_tokens=True)
+        turns = [asdict(message) for message in (*messages, Message("user", prompt))]
         try:
-            chat = self._tokenizer.apply_chat_template(
-                [{"role": "user", "content": prompt}], add_generation_prompt=True
-            )
+            chat = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
         except RuntimeError as error:
-            raise ConfigError(f"the chat template of {self._path} cannot be applied: {error}") from error
+            raise ConfigError(
+                f"the chat template of {self._path} cannot be applied: {clean_message(str(error))}"
+            ) from error
         return self._ids(chat, add_special_tokens=False)
 
     def peak_cache_use(self, since: float) -> float | None:

@@ -9,13 +9,13 @@ from typing import Final
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole, shown
 from etsearch.errors import BadResponseError, ConfigError, ContextLengthError, EngineError, EngineTimeoutError
-from etsearch.generators.base import STEP_BY_STEP
+from etsearch.generators.base import STEP_BY_STEP, one_question_alone
 from etsearch.models.codec import Codec, local_codec
 from etsearch.models.files import read_format, read_format_file
 from etsearch.servers.client import RefusedError, Server, SlowError
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.pool import Pool
-from etsearch.types import Continuation, EngineStats, Finding, GenerateRequest, Identity, Level, PromptFormat
+from etsearch.types import Continuation, EngineStats, Finding, GenerateRequest, Identity, Level, Message, PromptFormat
 
 UNTOLD_TOKENS: Final = 1 << 20
 """Tokens of a context that nobody tells."""
@@ -147,13 +147,36 @@ class RemoteGenerator(ABC):
         prompt = self._format.prompt(question)
         chat = await self._codec.encode_chat([("user", prompt)]) if self._format.chat else None
         ids = await self._codec.encode(prompt, special=True) if chat is None else chat
+        self._check_known(ids, question)
+        return ids
+
+    async def encode_conversation(self, messages: Sequence[Message], question: str) -> list[int]:
+        """See :class:`~etsearch.generators.base.ReadsConversations`."""
+        if not self._format.chat:
+            raise one_question_alone(self.facts.model, *self._without_chat)
+        turns = [(message.role, message.content) for message in messages]
+        try:
+            ids = await self._codec.encode_chat([*turns, ("user", self._format.prompt(question))])
+        except RefusedError as error:
+            raise ConfigError(f"the chat template of {self.facts.model} cannot be applied: {error}") from error
+        if ids is None:
+            raise one_question_alone(self.facts.model, "no chat template is known for it", "Take a model for chat")
+        self._check_known(ids, " ".join([*(content for _, content in turns), question]))
+        return ids
+
+    @property
+    def _without_chat(self) -> tuple[str, str]:
+        """Why a conversation cannot be put in this format, and what to do."""
+        return "its format is without chat", "Give it one with 'chat: true' (format=FILE)"
+
+    def _check_known(self, ids: Sequence[int], text: str) -> None:
+        """Raises ConfigError if the tokenizer had to leave something of a text out."""
         if self._codec.unknown_id is not None and self._codec.unknown_id in ids:
             read = self._codec.decode_now([i for i in ids if i != self._codec.unknown_id])
-            bad = [word for word in re.findall(r"\w+", question) if word not in read]
+            bad = [word for word in re.findall(r"\w+", text) if word not in read]
             raise ConfigError(
                 f"the tokenizer of {self.facts.model} does not know {', '.join(map(repr, bad)) or 'this'}"
             )
-        return ids
 
     async def stats(self) -> EngineStats:
         """The servers' own figures, of all replicas together; empty while none answers.

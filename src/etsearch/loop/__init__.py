@@ -33,7 +33,7 @@ async def run_search(
     """Searches for the answer to one problem.
 
     Args:
-        problem: the question; its reference answer is not looked at.
+        problem: the question, and what was said before it; its reference answer is not looked at.
         generator: writes the steps.
         reward_model: scores them; may be None for a strategy that needs no rewards under a majority vote.
         strategy: chooses the branches.
@@ -47,8 +47,8 @@ async def run_search(
     Raises:
         EmbedderError: steps cannot be placed, which the strategy needs.
         UnavailableError: a server stayed away; the error's ``state`` is what can be resumed.
-        ConfigError: an empty question, a part that the strategy needs and that is missing, a state to resume whose
-            prompt is another.
+        ConfigError: an empty question, messages before it for a generator that reads one question alone, a part that
+            the strategy needs and that is missing, a state to resume whose prompt is another.
     """
     parts = Parts(generator, reward_model, strategy, embedder)
     return await search(problem, parts, settings, on_event=on_event, resume=resume, watch=watch, share=share)

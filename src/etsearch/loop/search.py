@@ -18,6 +18,7 @@ from etsearch.loop.expansion import Ahead, Draw, Expander, Expansion
 from etsearch.loop.frontier import build_frontier
 from etsearch.loop.growth import Growth, TreeWriter
 from etsearch.loop.parts import Parts
+from etsearch.loop.prompt import encode
 from etsearch.loop.result import DepthSummary, KvFigures, SearchResult
 from etsearch.loop.retry import first_error
 from etsearch.loop.room import fit
@@ -50,11 +51,13 @@ async def search(
     if on_event is not None and not callable(on_event):
         raise ConfigError(f"on_event is {shown(on_event)}; give a function that takes an event")
     parts.check(settings)
-    prompt_ids = await parts.generator.encode_prompt(problem.question)
-    settings, notes = await fit(parts, settings, problem.question, prompt_ids)
-    state = resume or SearchState(SearchTree(problem.question, prompt_ids, merges=settings.merge))
+    prompt_ids = await encode(parts.generator, problem)
+    settings, notes = await fit(parts, settings, problem.transcript, prompt_ids)
+    state = resume or SearchState(SearchTree(problem.transcript, prompt_ids, merges=settings.merge))
     if state.tree.prefix(ROOT) != tuple(prompt_ids):
-        raise ConfigError("the state to resume has another prompt; it belongs to another question or another model")
+        raise ConfigError(
+            "the state to resume has another prompt; it belongs to another question or conversation, or another model"
+        )
     if state.tree.merges != settings.merge:
         raise ConfigError(f"the state to resume was begun with merge={state.tree.merges}; give the same setting")
     emit: Callable[[Event], None] = on_event or (lambda _: None)

@@ -4,9 +4,11 @@ import asyncio
 from typing import Any
 
 from etsearch.answers import extract
+from etsearch.errors import ConfigError
 from etsearch.generators import Generator
+from etsearch.generators.base import ReadsConversations
 from etsearch.testing.case import Case
-from etsearch.types import FinishReason, GenerateRequest
+from etsearch.types import FinishReason, GenerateRequest, Message
 
 _MOST_STEPS = 40
 _LONGEST_STEP = 200
@@ -77,6 +79,20 @@ async def serves_many_at_once(generator: Generator, case: Case) -> None:
     assert [len(answer) for answer in answers] == [one.num_continuations for one in asked]
 
 
+async def reads_a_conversation_or_says_not(generator: Generator, case: Case) -> None:
+    """What was said before a question is part of the prompt; a model that reads one question alone says so."""
+    said = (Message("user", case.problem.question), Message("assistant", "The answer is 3."))
+    if not isinstance(generator, ReadsConversations):
+        return
+    try:
+        ids = await generator.encode_conversation(said, case.problem.question)
+    except ConfigError:
+        return
+    assert ids == await generator.encode_conversation(said, case.problem.question)
+    assert ids != await generator.encode_conversation(said[:1], case.problem.question)
+    assert ids != await generator.encode_prompt(case.problem.question)
+
+
 async def tells_its_figures(generator: Generator, case: Case) -> None:
     """Shares lie in [0, 1], counts are not negative; what it cannot tell is None."""
     await generator.generate(await request(generator, case))
@@ -100,6 +116,7 @@ GENERATOR_CHECKS = (
     obeys_the_token_limit,
     goes_on_where_a_step_ended,
     serves_many_at_once,
+    reads_a_conversation_or_says_not,
     tells_its_figures,
     can_be_closed_twice,
 )
