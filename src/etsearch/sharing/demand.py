@@ -3,17 +3,14 @@
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
 from dataclasses import replace
-from typing import Final, final
+from typing import final
 
 import numpy as np
 
 from etsearch.sharing.grid import DEAREST, FREE, least_place, price_at
 from etsearch.strategies import Frontier, Selection, Strategy
 from etsearch.strategies.base import BuysWidth, select
-from etsearch.strategies.kv_limits import expected_step
-
-LEAST_STEP_TOKENS: Final = 1.0
-"""What a step is expected to have at least, where those of the last depth had none."""
+from etsearch.strategies.kv_limits import expected_held
 
 
 class Demand(ABC):
@@ -62,7 +59,7 @@ class FirstDemand(Demand):
         strategy: of the search; None where the width of the depth is settled.
         held_tokens: of the prompt, or of what was there.
         width: the most continuations of the next depth.
-        step_tokens: what each of them is expected to have.
+        step_tokens: KV tokens that each of them is expected to hold of its own, above 0.
         weight: of the search.
     """
 
@@ -71,7 +68,7 @@ class FirstDemand(Demand):
     ) -> None:
         super().__init__()
         self._strategy, self._held, self._width = strategy, held_tokens, width
-        self._step_tokens, self._weight = max(step_tokens, LEAST_STEP_TOKENS), weight
+        self._step_tokens, self._weight = step_tokens, weight
 
     def width_at(self, place: int) -> int:
         """Continuations at a place."""
@@ -101,7 +98,7 @@ class DepthDemand(Demand):
     def __init__(self, strategy: Strategy, frontier: Frontier, width: int, weight: float) -> None:
         super().__init__()
         self._strategy, self._frontier, self._width, self._weight = strategy, frontier, width, weight
-        self._step_tokens = max(expected_step(frontier), LEAST_STEP_TOKENS)
+        self._step_tokens = expected_held(frontier)
         self._selections: dict[int, Selection] = {}
 
     def selection(self, place: int) -> Selection:

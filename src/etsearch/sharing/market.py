@@ -83,6 +83,8 @@ class Market:
         most_running: searches that may hold something at once, 1 to 65,536.
         smoothing_s: seconds in which the price makes two thirds of its way, 0 to a year.
         step_tokens: what a step is expected to have before any was seen, above 0.
+        block_tokens: tokens in a block of the cache, in whole ones of which a sequence has its room, 1 to 2^30; None
+            takes what the engine tells, or 1.
         clock: seconds, from any point on.
     """
 
@@ -93,6 +95,7 @@ class Market:
     most_running: int = MOST_WIDTH
     smoothing_s: float = SMOOTHING_S
     step_tokens: float = FIRST_STEP_TOKENS
+    block_tokens: int | None = None
     clock: Callable[[], float] = time.monotonic
     _holders: "set[_Holder]" = field(default_factory=set, init=False)
     _level: float = field(default=float(FREE), init=False)
@@ -103,8 +106,9 @@ class Market:
     _num_preemptions: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.cache_tokens is not None:
-            check_whole("cache_tokens", self.cache_tokens, 1, MOST_TOKENS)
+        for name in ("cache_tokens", "block_tokens"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), 1, MOST_TOKENS)
         for name in ("least_width", "most_running"):
             check_whole(name, getattr(self, name), 1, MOST_WIDTH)
         check_number("smoothing_s", self.smoothing_s, 0, LONGEST_S)
@@ -125,6 +129,8 @@ class Market:
         """Takes what the engine tells: the size of its cache, and what of it is in use beside what was predicted."""
         if self.cache_tokens is None:
             self.cache_tokens = stats.cache_capacity_tokens
+        if self.block_tokens is None:
+            self.block_tokens = stats.block_tokens
         predicted = self.predicted_tokens
         now, before = self.clock(), self._measured_at
         if stats.cache_use is not None and stats.cache_capacity_tokens and predicted > 0:
@@ -210,7 +216,7 @@ class Market:
     @property
     def _ceiling(self) -> int:
         """The place that the common price does not exceed."""
-        return place_of(1.0 / (self.least_width * self.expected_step_tokens))
+        return place_of(1.0 / (self.least_width * self.expected_held))
 
     def _common_place(self, asking: Demand) -> int:
         """The place of the common price now, smoothed on its way to where all demand fits."""
@@ -230,9 +236,9 @@ class Market:
         self._lengths.note_depth(expected_step(frontier))
 
     @property
-    def expected_step_tokens(self) -> float:
-        """Tokens that a step of a search that has none yet is expected to have."""
-        return self._lengths.step_tokens
+    def expected_held(self) -> float:
+        """KV tokens that a continuation of a search without steps is expected to hold of its own."""
+        return self._lengths.step_tokens + (self.block_tokens or 1) - 1
 
     def remove(self, holder: "_Holder", depth: int) -> None:
         """A search has left, after so many depths."""
@@ -263,7 +269,7 @@ class _Holder:
     async def begin(self, strategy: Strategy, held_tokens: int, width: int, depth: int) -> int:
         """See ``Share``."""
         chooses = strategy if depth == 0 else None
-        demand = FirstDemand(chooses, held_tokens, width, self.market.expected_step_tokens, self.weight)
+        demand = FirstDemand(chooses, held_tokens, width, self.market.expected_held, self.weight)
         self._depth = depth
         return demand.width_at(await self.market.take(self, demand, depth))
 
@@ -271,6 +277,7 @@ class _Holder:
         """See ``Share``."""
         self._depth += 1
         self.market.note_depth(frontier)
+        frontier = replace(frontier, block_tokens=self.market.block_tokens or 1)
         demand = DepthDemand(strategy, frontier, width, self.weight)
         place = await self.market.take(self, demand, self._depth)
         if not isinstance(strategy, BuysWidth):

@@ -13,7 +13,7 @@ from etsearch.errors import ConfigError
 from etsearch.selection import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, Programme, solve
 from etsearch.strategies.base import Frontier, Selection
 from etsearch.strategies.inheritance import inherited_multiplicity
-from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits, expected_step
+from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits, expected_held
 from etsearch.strategies.leaves import LeafDraws, Leaves
 
 
@@ -39,7 +39,7 @@ class ETS:
 
     Where searches share a cache by a market (``etsearch.sharing``), a KV token has a price ``p``: the survivors pay
     ``p`` for each token that they hold, beside ``lambda_b``, and the total width is the one that is worth most,
-    ``max_n lambda_w ln n - p n l`` for steps of ``l`` tokens: ``n = lambda_w / (p l)``, from 1 to N.
+    ``max_n lambda_w ln n - p n l`` where each continuation holds ``l`` tokens: ``n = lambda_w / (p l)``, from 1 to N.
 
     Attributes:
         lambda_b: weight of the KV-budget term, 0 to 1e9; the paper sweeps 1 to 2 (ETS), 0.75 to 1.25 (ETS-KV).
@@ -157,7 +157,7 @@ class ETS:
         if frontier.price <= 0:
             return width
         total = frontier.total_width
-        return width - total + self.width_at(frontier.price, max(expected_step(frontier), 1.0), total)
+        return width - total + self.width_at(frontier.price, expected_held(frontier), total)
 
     def programme(self, frontier: Frontier, width: int) -> Programme:
         """The ETS programme of a frontier."""
