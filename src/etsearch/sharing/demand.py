@@ -23,6 +23,7 @@ class Demand(ABC):
     def __init__(self) -> None:
         self._tokens: dict[int, float] = {}
         self._places: list[int] = []
+        self._ceilings: dict[int, int] = {}
 
     def at(self, place: int) -> float:
         """Tokens at a place of the grid; they are worked out where they are not known."""
@@ -45,6 +46,17 @@ class Demand(ABC):
             start: where to look first; a good guess saves work.
         """
         return least_place(lambda place: self.at(place) <= room, start)
+
+    def ceiling(self, least_width: int) -> int:
+        """The highest place at which the search is as wide as this, or as wide as it asked for."""
+        if least_width not in self._ceilings:
+            narrow = least_place(lambda place: self._total_width_at(place) < self._total_width_at(FREE, least_width))
+            self._ceilings[least_width] = DEAREST if narrow is None else narrow - 1
+        return self._ceilings[least_width]
+
+    @abstractmethod
+    def _total_width_at(self, place: int, most: int | None = None) -> int:
+        """The total width at a place, ``most`` at most."""
 
     @abstractmethod
     def _work_out(self, place: int) -> float:
@@ -72,9 +84,11 @@ class FirstDemand(Demand):
 
     def width_at(self, place: int) -> int:
         """Continuations at a place."""
-        if not isinstance(self._strategy, BuysWidth):
-            return self._width
-        return self._strategy.width_at(price_at(place) / self._weight, self._step_tokens, self._width)
+        return self._total_width_at(place)
+
+    def _total_width_at(self, place: int, most: int | None = None) -> int:
+        price, most = price_at(place) / self._weight, min(self._width, most or self._width)
+        return width_at(self._strategy, price, self._step_tokens, most)
 
     def known_at(self, place: int) -> float:
         """Tokens at a place, which take no work."""
@@ -110,6 +124,10 @@ class DepthDemand(Demand):
             self._selections[place] = select(self._strategy, priced, self._width)
         return self._selections[place]
 
+    def _total_width_at(self, place: int, most: int | None = None) -> int:
+        price, total = price_at(place) / self._weight, self._frontier.total_width
+        return width_at(self._strategy, price, self._step_tokens, min(total, most or total))
+
     def forget(self) -> None:
         """Lets go of the frontier; what is known of the curve stays."""
         self.at(FREE)
@@ -125,3 +143,8 @@ def held_tokens(frontier: Frontier, selection: Selection, step_tokens: float) ->
     widths = np.array(selection.widths)
     kept = frontier.nodes[widths > 0].tolist()
     return frontier.tree.kv_tokens(kept) + float(widths.sum()) * step_tokens if kept else 0.0
+
+
+def width_at(strategy: Strategy | None, price: float, step_tokens: float, width: int) -> int:
+    """The total width of a strategy at a price; that which was asked for of one that heeds no price, or of none."""
+    return strategy.width_at(price, step_tokens, width) if isinstance(strategy, BuysWidth) else width

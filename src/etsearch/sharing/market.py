@@ -11,7 +11,7 @@ from etsearch.boundary.numbers import LONGEST_S, MOST_TOKENS, MOST_WEIGHT, MOST_
 from etsearch.errors import ConfigError
 from etsearch.sharing.clearing import clearing_place
 from etsearch.sharing.demand import Demand, DepthDemand, FirstDemand
-from etsearch.sharing.grid import DEAREST, FREE, place_of, price_at
+from etsearch.sharing.grid import DEAREST, FREE, price_at
 from etsearch.sharing.lengths import FIRST_STEP_TOKENS, Lengths
 from etsearch.sharing.queue import LEAST_WEIGHT, MOST_OVERTAKEN, AdmissionQueue, Order, Waiting
 from etsearch.strategies import Frontier, Selection, Strategy
@@ -19,7 +19,7 @@ from etsearch.strategies.base import BuysWidth
 from etsearch.strategies.kv_limits import expected_step
 from etsearch.types import EngineStats
 
-LEAST_WIDTH: Final = 16
+LEAST_WIDTH: Final = 24
 """How narrow a search is made for the sake of others, by default."""
 SMOOTHING_S: Final = 1.0
 """Seconds in which the price makes two thirds of its way, by default."""
@@ -67,8 +67,8 @@ class Market:
 
     The price is the lowest at which the searches together would hold no more than there is: those under way by what
     they last wanted at each price, and those that wait. Where all fits as it is, it is 0, and every search is as wide
-    as it wants. It rises no further than to where a search of weight 1 is ``least_width`` wide: from there on searches
-    wait. A search is let in, and goes on from depth to depth, when what it then holds fits beside what the others hold;
+    as it wants. No search pays more than the price at which it is ``least_width`` wide: from there on searches wait. A
+    search is let in, and goes on from depth to depth, when what it then holds fits beside what the others hold;
     a dearer price than the common one is its own where only that makes it fit. One that is alone never waits.
     Between depths a search holds nothing: what it had may be thrown out, and is computed again.
 
@@ -78,8 +78,7 @@ class Market:
         cache_tokens: what the engine's cache holds, 1 to 2^30; None takes what the engine tells.
         order: who is next of those that wait, ``fair`` or ``short_first``; see ``queue``.
         most_overtaken: how many later ones may be let in before one that waits, 0 to 1e9.
-        least_width: how narrow a search of weight 1 is made for the sake of others, where an e-fold of width is worth 1
-            to it (``lambda_w`` of ETS), 1 to 65,536. A wider one gives way further than one that asked for less.
+        least_width: how narrow a search is made for the sake of others, 1 to 65,536; one that asked for less keeps it.
         most_running: searches that may hold something at once, 1 to 65,536.
         smoothing_s: seconds in which the price makes two thirds of its way, 0 to a year.
         step_tokens: what a step is expected to have before any was seen, above 0.
@@ -208,21 +207,17 @@ class Market:
         if len(running) >= self.most_running:
             return None
         common = self._common_place(request.demand)
+        common = min(common, request.demand.ceiling(self.least_width))
         own = request.demand.least_place(self._capacity - self.predicted_tokens, start=common)
         if running:
-            return None if own is None or own > max(common, self._ceiling) else max(common, own)
+            return None if own is None or own > request.demand.ceiling(self.least_width) else max(common, own)
         return DEAREST if own is None else max(common, own)
-
-    @property
-    def _ceiling(self) -> int:
-        """The place that the common price does not exceed."""
-        return place_of(1.0 / (self.least_width * self.expected_held))
 
     def _common_place(self, asking: Demand) -> int:
         """The place of the common price now, smoothed on its way to where all demand fits."""
         demands = [holder.demand for holder in self._holders if holder.demand is not None]
         clearing = clearing_place(demands, self._capacity, asking, start=round(self._level))
-        clearing = min(clearing, self._ceiling)
+        clearing = min(clearing, max(demand.ceiling(self.least_width) for demand in demands))
         now, before = self.clock(), self._priced_at
         self._priced_at = now
         if FREE in (clearing, round(self._level)) or not self.smoothing_s:

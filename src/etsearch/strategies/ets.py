@@ -64,8 +64,8 @@ class ETS:
         kv_target: KV tokens, above 0 and at most 2^30, that a depth holds while it is written, on average over the
             search: ``lambda_b`` is set anew at each depth, to the least price at which the mean up to the next depth is
             expected to meet it.
-        lambda_w: weight of the width against the price of a KV token, 0 to 1e9: what an e-fold of it is worth. At the
-            default the width begins to fall where its next depth costs as much as all rewards are worth.
+        lambda_w: weight of the width against the price of a KV token, 0 to 1e9: what an e-fold of it is worth, where
+            all reward is worth 1. At the default branches go long before width does.
         solver: ``lagrange``, ``highs`` or ``cbc``, see ``etsearch.selection``.
         time_limit_s: of the solver, for one depth, above 0; a year at most, or inf.
     """
@@ -79,7 +79,7 @@ class ETS:
     node_cost: NodeCost | None = None
     kv_budget: int | str | None = None
     kv_target: float | None = None
-    lambda_w: float = 1.0
+    lambda_w: float = 8.0
     solver: str = DEFAULT_SOLVER
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
 
