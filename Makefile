@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -12,11 +12,18 @@ $(BIN)/ets: pyproject.toml
 	@touch $@
 
 $(VENV)/.dev: $(BIN)/ets pyproject.toml
-	$(BIN)/python -m pip install --quiet --editable ".[local,cbc,report,tokenizers]" --group test --group lint
+	$(BIN)/python -m pip install --quiet --editable ".[local,cbc,report,serve,tokenizers]" --group test --group lint
 	@touch $@
 
 demo: $(BIN)/ets  ## a fresh environment, the package, one search on an example problem
 	$(BIN)/ets solve --example
+
+$(VENV)/.serve: $(BIN)/ets pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable ".[local,serve]"
+	@touch $@
+
+serve: $(VENV)/.serve  ## the gateway on http://127.0.0.1:8000, with the miniature models
+	$(BIN)/ets serve
 
 test: $(VENV)/.dev  ## the default suite
 	$(BIN)/python -m pytest

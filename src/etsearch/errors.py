@@ -2,6 +2,7 @@
 
     EtsearchError
     ├── ConfigError (also a ValueError)      a value, a name or a text that cannot be used
+    │   └── QuestionError                    … a question that the models cannot read
     ├── MissingDependencyError               an extra that is not installed
     ├── EngineError                          the generator failed
     │   ├── EngineTimeoutError               … did not answer in time
@@ -28,6 +29,10 @@ class EtsearchError(Exception):
 
 class ConfigError(EtsearchError, ValueError):
     """A value, a name or a text that cannot be used."""
+
+
+class QuestionError(ConfigError):
+    """A question that the models cannot read. The message speaks of the question alone: whoever asked may see it."""
 
 
 class MissingDependencyError(EtsearchError):

@@ -14,8 +14,9 @@ import pytest
 
 from etsearch import minimath
 from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
-from etsearch.generators._kv_room import KvRoom, Need, most_sequences
-from etsearch.generators._openvino_thread import PipelineThread
+from etsearch.generators._kv_room import KvRoom, Need
+from etsearch.generators._lengths import Lengths
+from etsearch.generators._openvino_thread import MAX_BATCHED_TOKENS, PipelineThread
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.loop.watch import EngineWatch
 from etsearch.prms import REWARD_MODELS
@@ -169,6 +170,11 @@ def test_callers_on_several_event_loops(shared):
     assert same_share(asyncio.run(shared.generate(ask)), asyncio.run(shared.generate(ask))) >= 0.8
 
 
+async def test_more_continuations_than_a_step_computes(shared):
+    count = MAX_BATCHED_TOKENS + 1
+    assert len(await shared.generate(await request(shared, count, max_tokens=2, stop=()))) == count
+
+
 async def test_more_continuations_than_the_batch_holds():
     generator = small(max_num_seqs=16)
     continuations = await generator.generate(await request(generator, 50))
@@ -262,30 +268,150 @@ async def test_what_was_let_in_never_loses_its_place(monkeypatch):
 async def test_without_its_room_the_pipeline_would_preempt(monkeypatch):
     """What the test above sees, where it happens: single sequences, which the pipeline survives."""
     monkeypatch.setattr(KvRoom, "has_room", lambda self, need: True)
+    monkeypatch.setattr(KvRoom, "is_safe", True)
     steps = await steps_of(monkeypatch, 12)
     assert max(use for use, _ in steps) == pytest.approx(100)
     assert any(left_out > 0 for _, left_out in steps)
 
 
-def test_room_counts_a_shared_prefix_once_it_is_computed():
-    prefix, room = tuple(range(70)), KvRoom(10)
-    first, second = Need.of(prefix, 2, 26), Need.of(prefix, 1, 27)
-    assert (first.growth, second.growth) == (2, 2)  # 6 tokens of the prefix's last block, and 26 or 27 more
-    assert most_sequences(10, 70, 26) == 8
-    room.take(first)
-    assert room.num_held == 4
-    assert room.has_room(second)
-    room.take(second)
-    assert room.num_held == 8
-    assert not room.has_room(Need.of(prefix, 1, 26))  # it would compute the prefix once more
-    room.count_computed(1000)
-    assert room.num_held == 8  # each keeps its copy
-    assert room.has_room(Need.of(prefix, 2, 26))
-    assert not room.has_room(Need.of(prefix, 3, 26))
-    room.give_back(first)
-    assert room.num_held == 4
-    room.give_back(second)
-    assert room.num_held == 0
+async def outgrown(blocks):
+    """A small engine whose sequences were short so far, and requests whose sequences will be long."""
+    generator = small(num_kv_blocks=blocks)
+    await generator.generate(await request(generator, 64, max_tokens=5, stop=()))
+    return generator, [await endless(generator, 1 + seed % 4, seed=seed, max_tokens=150) for seed in range(16)]
+
+
+def taken_out(generator, monkeypatch):
+    """The requests that are taken out from now on."""
+    thread, out = generator._pipeline, []
+    take_out = thread._take_out
+    monkeypatch.setattr(thread, "_take_out", lambda job: (out.append(job), take_out(job)))
+    return out
+
+
+@pytest.mark.parametrize("blocks", [25, 40, 80])
+async def test_what_outgrows_its_room_begins_anew_once_and_ends_the_same(monkeypatch, blocks):
+    generator, asked = await outgrown(blocks)
+    out = taken_out(generator, monkeypatch)
+    answers = await asyncio.gather(*map(generator.generate, asked))
+    stats = await generator.stats()
+    monkeypatch.setattr(generator._pipeline, "_lengths", Lengths(fewest=math.inf))
+    unhurried = await asyncio.gather(*map(generator.generate, asked))
+    assert (await generator.stats()).num_preemptions == stats.num_preemptions
+    await generator.aclose()
+    assert out
+    assert len(set(map(id, out))) == len(out)
+    assert stats.num_preemptions == sum(job.need.num_sequences for job in out)
+    assert [len(a) for a in answers] == [r.num_continuations for r in asked]
+    assert np.mean([same_share(one, other) for one, other in zip(answers, unhurried, strict=True)]) >= 0.9
+
+
+async def most_at_once(monkeypatch, generator):
+    thread, running = generator._pipeline, []
+    settle = thread._settle
+    monkeypatch.setattr(thread, "_settle", lambda: (running.append(len(thread._jobs)), settle()))
+    asked = [await request(generator, 4, max_tokens=256, seed=seed) for seed in range(40)]
+    await asyncio.gather(*map(generator.generate, asked))
+    assert (await generator.stats()).num_preemptions == 0
+    return max(running)
+
+
+async def test_more_requests_run_at_once_where_steps_are_short(monkeypatch):
+    generator = small(num_kv_blocks=120)
+    monkeypatch.setattr(generator._pipeline, "_lengths", Lengths(fewest=math.inf))
+    assert await most_at_once(monkeypatch, generator) == 3
+    monkeypatch.setattr(generator._pipeline, "_lengths", Lengths())
+    assert await most_at_once(monkeypatch, generator) >= 10
+    await generator.aclose()
+
+
+async def test_the_pipeline_itself_preempts_none_of_what_outgrows_its_room(monkeypatch):
+    """Left out of a step is then only what leaves; a crash of this test is a failure of it too."""
+    generator, asked = await outgrown(30)
+    thread, left_out = generator._pipeline, []
+    count_step = thread._room.count_step
+
+    def note(num_used):
+        metrics = thread._metrics
+        left_out.append(metrics.requests - metrics.scheduled_requests - len(thread._room._leaving))
+        count_step(num_used)
+
+    monkeypatch.setattr(thread._room, "count_step", note)
+    await asyncio.gather(*map(generator.generate, asked))
+    await generator.aclose()
+    assert max(left_out) <= 0
+
+
+async def test_what_was_taken_out_can_be_cancelled(monkeypatch):
+    generator, asked = await outgrown(30)
+    out = taken_out(generator, monkeypatch)
+    tasks = [asyncio.create_task(generator.generate(ask)) for ask in asked]
+    while not out:  # noqa: ASYNC110 - the engine tells nobody
+        await asyncio.sleep(0.001)
+    first = out[0]
+    for task in tasks[::2]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert all(isinstance(a, asyncio.CancelledError) for a in answers[::2])
+    assert [len(a) for a in answers[1::2]] == [r.num_continuations for r in asked[1::2]]
+    assert first.future.done()
+    stats = await generator.stats()
+    assert (stats.num_running, stats.num_waiting, stats.cache_use) == (0, 0, 0.0)
+    await generator.generate(asked[0])
+    await generator.aclose()
+
+
+async def test_closing_ends_what_was_taken_out(monkeypatch):
+    generator, asked = await outgrown(30)
+    out = taken_out(generator, monkeypatch)
+    tasks = [asyncio.create_task(generator.generate(ask)) for ask in asked]
+    while not out:  # noqa: ASYNC110 - the engine tells nobody
+        await asyncio.sleep(0.001)
+    await generator.aclose()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    closed = [a for a in answers if isinstance(a, EngineError)]
+    assert closed
+    assert all("closed" in str(a) for a in closed)
+    assert all(job.future.done() for job in out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("blocks", [20, 45, 90])
+def test_hundreds_of_requests_of_every_kind_in_a_small_cache(blocks, seed):
+    """In a process of its own, which the pipeline would crash if it preempted requests of several sequences."""
+    script = f"""
+import asyncio, random
+from etsearch.generators.openvino import OpenVinoGenerator
+from etsearch.types import GenerateRequest, Sampling
+rng = random.Random({seed})
+async def main():
+    generator = OpenVinoGenerator({str(model_path("policy"))!r}, num_kv_blocks={blocks})
+    await generator.generate(GenerateRequest((64, 4), 64, 5, (), 0))
+    def ask(seed):
+        prefix = (64, 4, *rng.choices(range(5, 90), k=rng.randrange(90)))
+        stop = rng.choice([(), ("\\n",), (".\\n",)])
+        most = rng.choice([3, 40, 256])
+        return GenerateRequest(prefix, rng.choice([1, 2, 16]), most, stop, seed, Sampling(rng.choice([1.0, 50.0])))
+    async def put(seed):
+        request = ask(seed)
+        await asyncio.sleep(rng.random())
+        return len(await generator.generate(request)) == request.num_continuations
+    tasks = [asyncio.create_task(put(seed)) for seed in range(300)]
+    await asyncio.sleep(0.5)
+    for task in rng.sample(tasks, 20):
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert sum(a is True for a in answers) >= 280, answers
+    assert all(a is True or isinstance(a, asyncio.CancelledError) for a in answers), answers
+    stats = await generator.stats()
+    assert stats.num_preemptions > 0
+    assert (stats.num_running, stats.num_waiting) == (0, 0)
+    await generator.aclose()
+asyncio.run(main())
+"""
+    done = subprocess.run([sys.executable, "-c", script], timeout=110, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
 
 
 async def test_a_cancelled_request_leaves_and_frees():
@@ -351,7 +477,7 @@ class Failing:
 def test_nobody_waits_for_a_pipeline_that_fails(is_hopeless):
     pytest.importorskip("openvino", reason="needs the extra 'local'")
     thread = PipelineThread(Failing(is_hopeless=is_hopeless), 8)
-    need = Need.of((1,), 1, 1)
+    need = Need(1, 1, 1)
     waiting = [thread.submit(Stubborn, need) for _ in range(3)]
     for future in waiting:
         with pytest.raises(EngineError, match=r"no step|no figures|closed"):

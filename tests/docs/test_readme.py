@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tests.gateways import Process
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -26,12 +27,23 @@ def test_every_block_is_of_a_kind_that_is_run():
     assert {command[0] for command in COMMANDS} == {"make", "pip", "ets"}
 
 
-@pytest.mark.parametrize("code", PYTHON)
+@pytest.mark.parametrize("code", [code for code in PYTHON if "openai" not in code])
 def test_python(code):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
     assert done.returncode == 0, done.stderr
     assert "None" not in done.stdout
     assert "is wrong" not in done.stdout
+
+
+@pytest.mark.model
+@pytest.mark.parametrize("code", [code for code in PYTHON if "openai" in code])
+def test_python_that_asks_a_gateway(code, tmp_path):
+    pytest.importorskip("openvino_genai", reason="needs the extra 'local'")
+    with Process(tmp_path, market={}, profiles={"ets": {}}) as gateway:
+        code = code.replace("http://127.0.0.1:8000", gateway.url)
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=100, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip().endswith("The answer is 17.")
 
 
 ON_RUNS = ("eval", "report", "view", "replay")

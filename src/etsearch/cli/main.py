@@ -10,6 +10,7 @@ from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import datasets, embedders, generators, prms, strategies
 from etsearch.cli.replay import replay
 from etsearch.cli.report import grade, report
+from etsearch.cli.serve import key, serve
 from etsearch.cli.solve import solve
 from etsearch.cli.sweep import sweep
 from etsearch.cli.terminal import complain, prepare, say
@@ -26,6 +27,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command()(solve)
+app.command()(serve)
+app.command()(key)
 app.command()(check)
 app.command("eval")(evaluation)
 app.command()(report)

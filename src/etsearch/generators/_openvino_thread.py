@@ -13,6 +13,7 @@ import numpy as np
 
 from etsearch.errors import EngineError, EngineOverloadedError
 from etsearch.generators._kv_room import BLOCK_TOKENS, KvRoom, Need
+from etsearch.generators._lengths import Lengths
 from etsearch.models.threads import Job, ModelThread
 from etsearch.types import EngineStats
 
@@ -43,11 +44,11 @@ class Work(Protocol):
 
 
 class _Job(Job[list[Output]]):
-    """A request: ``start`` hands it to the pipeline in the worker's thread."""
+    """A request: ``start`` hands it to the pipeline in the worker's thread; ``stop`` can end its sequences."""
 
-    def __init__(self, start: Callable[[], Work], need: Need) -> None:
+    def __init__(self, start: Callable[[], Work], need: Need, stop: tuple[str, ...]) -> None:
         super().__init__()
-        self.start, self.need = start, need
+        self.start, self.need, self.stop = start, need, stop
         self.work: Work | None = None
 
     def poll(self) -> list[Output] | None:
@@ -153,16 +154,16 @@ def _no_room() -> EngineError:
 class PipelineThread(ModelThread[_Job]):
     """The pipeline and the thread that drives it. Only that thread calls it once it runs."""
 
-    def __init__(self, pipeline: Any, num_blocks: int) -> None:
+    def __init__(self, pipeline: Any, num_blocks: int, step_tokens: int = MAX_BATCHED_TOKENS) -> None:
         import openvino as ov  # noqa: PLC0415
 
         super().__init__("etsearch-openvino")
         self._tensor = ov.Tensor
-        self._pipeline, self._room = pipeline, KvRoom(num_blocks)
+        self._pipeline, self._room, self._lengths = pipeline, KvRoom(num_blocks, step_tokens), Lengths()
         self._ids = itertools.count(1)
         self._waiting: deque[_Job] = deque()
         self._jobs: list[_Job] = []
-        self._leaving: list[Need] = []
+        self._num_preemptions = 0
         self._metrics: Any = None
         self._uses: deque[tuple[float, float]] = deque(maxlen=KEPT_STEPS)
         self.start()
@@ -171,9 +172,12 @@ class PipelineThread(ModelThread[_Job]):
         ids = self._tensor(np.asarray([prefix], dtype=np.int64))
         return self._pipeline.add_request(next(self._ids), ids, config)
 
-    def submit(self, start: Callable[[], Work], need: Need) -> "Future[list[Output]]":
-        """``start`` is called in the pipeline's thread, once the cache has room for what the request needs."""
-        job = _Job(start, need)
+    def submit(self, start: Callable[[], Work], need: Need, stop: tuple[str, ...] = ()) -> "Future[list[Output]]":
+        """``start`` is called in the pipeline's thread, once the cache has room for what the request needs.
+
+        It is called once more if the request had to be taken out, and must then lead to the same outputs.
+        """
+        job = _Job(start, need, stop)
         self.take(job)
         return job.future
 
@@ -189,9 +193,9 @@ class PipelineThread(ModelThread[_Job]):
     def stats(self) -> EngineStats:
         """The figures of the last step, none of which outlast the work that they are of.
 
-        There are no preemptions, and the pipeline's metrics have no figure for them: it takes blocks from a sequence
-        only when none is free for another, and a request is put to it only when the cache has room for all that every
-        request in it may come to hold (:class:`KvRoom`). What finds no room waits here, and counts as waiting.
+        Preemptions are the sequences that this thread took out to begin anew. The pipeline itself preempts none: it
+        takes blocks from a sequence only when none is free for another, and it never comes to that (:class:`KvRoom`).
+        What finds no room, or was taken out, waits here, and counts as waiting.
         """
         num_jobs, metrics = len(self._jobs), self._metrics
         waiting = self._inbox.qsize() + len(self._waiting)
@@ -203,7 +207,7 @@ class PipelineThread(ModelThread[_Job]):
         return EngineStats(
             cache_use=use,
             cache_capacity_tokens=self._room.num_blocks * BLOCK_TOKENS,
-            num_preemptions=0,
+            num_preemptions=self._num_preemptions,
             num_running=running,
             num_waiting=waiting,
         )
@@ -219,8 +223,9 @@ class PipelineThread(ModelThread[_Job]):
                     self._step()
                     self._settle()
                 self._let_go()
-            self._jobs += self._waiting
             self._fail_all(self.closed_error())
+            for job in self._waiting:
+                job.fail(self.closed_error())
             self._let_go()
         finally:
             self._pipeline = None
@@ -231,16 +236,32 @@ class PipelineThread(ModelThread[_Job]):
             self._step()
 
     def _step(self) -> None:
-        leaving, self._leaving = self._leaving, []
         try:
+            self._make_room()
             self._pipeline.step()
             self._metrics = self._pipeline.get_metrics()
-            self._uses.append((time.monotonic(), self._metrics.cache_usage / 100))
+            use = self._metrics.cache_usage / 100
+            self._uses.append((time.monotonic(), use))
+            self._room.count_step(round(use * self._room.num_blocks))
         except Exception as error:  # noqa: BLE001 - whatever the pipeline throws belongs to the callers
             self._fail_all(EngineError(f"OpenVINO GenAI failed while generating: {error}"))
-        self._room.count_computed(MAX_BATCHED_TOKENS // 2)
-        for need in leaving:
-            self._room.give_back(need)
+
+    def _make_room(self) -> None:
+        """Takes out requests until what stays fits, whatever it writes.
+
+        The youngest goes of those that can outgrow their room; what was taken out once cannot. Should only such be
+        left, as when the pipeline has forgotten a prefix that was shared, the youngest of all goes, but one stays.
+        """
+        while len(self._jobs) > 1 and not self._room.is_safe:
+            self._take_out(next((job for job in reversed(self._jobs) if not job.need.is_whole), self._jobs[-1]))
+
+    def _take_out(self, job: _Job) -> None:
+        job.cancel()
+        self._jobs.remove(job)
+        self._room.let_go(job.need)
+        job.work, job.need = None, job.need.whole()
+        self._waiting.appendleft(job)
+        self._num_preemptions += job.need.num_sequences
 
     def _take_in(self) -> bool:
         """Starts what there is room for; waits for a request if there is none. False once the engine is closed."""
@@ -248,16 +269,15 @@ class PipelineThread(ModelThread[_Job]):
         if self._is_ending:
             return False
         if not self._jobs:
-            self._release_all()
+            self._room.release()
             self._metrics = None  # the pipeline keeps showing its last step, which is no step of what comes now
-        while self._waiting and (self._waiting[0].future.cancelled() or self._room.has_room(self._waiting[0].need)):
+        while self._waiting and self._can_start(self._waiting[0]):
             self._start(self._waiting.popleft())
         return True
 
-    def _release_all(self) -> None:
-        for need in self._leaving:
-            self._room.give_back(need)
-        self._leaving = []
+    def _can_start(self, job: _Job) -> bool:
+        job.need.expect(self._lengths.likely(job.stop, job.need.max_tokens))
+        return job.future.cancelled() or self._room.has_room(job.need)
 
     def _start(self, job: _Job) -> None:
         try:
@@ -273,11 +293,13 @@ class PipelineThread(ModelThread[_Job]):
         settled = [(job, answer) for job in self._jobs if (answer := self._answer(job)) is not None]
         done = {id(job) for job, _ in settled}
         self._jobs = [job for job in self._jobs if id(job) not in done]
-        self._leaving += [job.need for job, _ in settled]
         for job, answer in settled:
+            self._room.let_go(job.need)
             if isinstance(answer, Exception):
                 job.fail(answer)
             else:
+                for output in answer:
+                    self._lengths.add(job.stop, len(output.ids))
                 job.answer(answer)
 
     @staticmethod
@@ -294,5 +316,5 @@ class PipelineThread(ModelThread[_Job]):
     def _fail_all(self, error: EngineError) -> None:
         for job in self._jobs:
             job.fail(error)
-        self._leaving += [job.need for job in self._jobs]
+            self._room.let_go(job.need)
         self._jobs = []

@@ -115,7 +115,8 @@ class OpenVinoGenerator:
             raise ConfigError(explain_unreadable(self._path, str(error))) from error
         self._num_blocks = num_blocks
         self._context_tokens = min(context_length(self._path) or math.inf, num_blocks * BLOCK_TOKENS)
-        self._pipeline = PipelineThread(pipeline, num_blocks)
+        self._step_tokens = scheduler.max_num_batched_tokens  # of all sequences of a request, one each
+        self._pipeline = PipelineThread(pipeline, num_blocks, self._step_tokens)
         self._wakeups: Wakeups[list[Output]] = Wakeups()
         self._texts_of: Gathered[list[tuple[int, ...]], list[str]] = Gathered(self._decode)
         self._stop = weakref.finalize(self, self._pipeline.stop)
@@ -142,7 +143,7 @@ class OpenVinoGenerator:
         """
         request = self._fit(request)
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
-        most = most_sequences(self._num_blocks, len(request.prefix), request.max_tokens)
+        most = min(most_sequences(self._num_blocks, len(request.prefix), request.max_tokens), self._step_tokens)
         parts = [self._submit(request, start, min(most, count - start)) for start in range(0, count, most)]
         outputs = list(itertools.chain.from_iterable(await asyncio.gather(*map(self._wakeups.result, parts))))
         return await self._continuations(outputs, request.stop) * (request.num_continuations // count)
@@ -182,7 +183,7 @@ class OpenVinoGenerator:
         return self._pipeline.peak_cache_use(since)
 
     async def stats(self) -> EngineStats:
-        """KV cache and requests, as of the last step; there are no preemptions, since requests wait for their room."""
+        """KV cache and requests, as of the last step; preempted is what outgrew its room, and began anew with more."""
         return self._pipeline.stats()
 
     async def aclose(self) -> None:
@@ -214,8 +215,9 @@ class OpenVinoGenerator:
 
     def _submit(self, request: GenerateRequest, start: int, count: int) -> "Future[list[Output]]":
         """Continuations ``start`` to ``start + count - 1`` of a request, which the cache can hold together."""
-        need = Need.of(request.prefix, count, request.max_tokens)
-        return self._pipeline.submit(lambda: self._work(request, start, count), need)
+        is_apart = self._delimiters(request.stop).can_span
+        need = Need(len(request.prefix), count, request.max_tokens, is_apart)
+        return self._pipeline.submit(lambda: self._work(request, start, count), need, request.stop)
 
     def _work(self, request: GenerateRequest, start: int, count: int) -> Work:
         """Called in the pipeline's thread."""

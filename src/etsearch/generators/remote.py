@@ -191,6 +191,10 @@ class RemoteGenerator(ABC):
                 self._sums[name] = self._sums.get(name, 0) + (total - last if total >= last else total)
         return replace(self._stats(list(told.values())), **self._sums)
 
+    async def is_there(self) -> bool:
+        """See ``etsearch.servers.presence.TellsPresence``."""
+        return await self._pool.is_there()
+
     async def aclose(self) -> None:
         """Closes the connections; requests in flight raise EngineError. A second call does nothing."""
         await self._pool.aclose()

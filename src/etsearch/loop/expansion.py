@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from etsearch.errors import BadResponseError, ConfigError, ContextLengthError, EngineError
+from etsearch.errors import BadResponseError, ContextLengthError, EngineError, QuestionError
 from etsearch.generators import Generator
 from etsearch.loop.clock import PhaseClock
 from etsearch.loop.events import Event, Expanded
@@ -101,7 +101,7 @@ class Expander:
 
         Raises:
             UnavailableError: a server stayed away.
-            ConfigError: the question itself does not fit.
+            QuestionError: the question itself does not fit.
         """
         node = expansion.node
         try:
@@ -109,7 +109,7 @@ class Expander:
                 continuations = await self._continuations(expansion, ahead)
         except ContextLengthError as error:
             if node == ROOT:
-                raise ConfigError(f"the question is too long for this engine: {error}") from error
+                raise QuestionError("the question is too long for this engine; shorten it") from error
             expansion.too_long = in_one_line(error)
             return
         except EngineError as error:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-from etsearch.errors import ConfigError
+from etsearch.errors import QuestionError
 from etsearch.loop.parts import Parts
 from etsearch.loop.settings import SearchSettings
 
@@ -36,7 +36,7 @@ async def fit(
     A reward model with another tokenizer counts other tokens: of it this is an estimate.
 
     Raises:
-        ConfigError: one of them cannot hold the question.
+        QuestionError: one of them cannot hold the question.
     """
     told: dict[str, int] = {}
     if isinstance(parts.generator, TellsContext) and (context := parts.generator.context_tokens) is not None:
@@ -49,7 +49,7 @@ async def fit(
         return settings, ()
     who = min(told, key=told.__getitem__)
     if told[who] < 1:
-        raise ConfigError(
+        raise QuestionError(
             f"the question is too long for {who}: with {settings.limits.max_depth} steps it leaves "
             f"{told[who]} tokens; shorten it, lower max_depth, or take a model with a longer context"
         )

@@ -9,7 +9,7 @@ import math
 from collections.abc import Callable, Mapping
 
 from etsearch.boundary.numbers import shown
-from etsearch.errors import ConfigError, UnavailableError
+from etsearch.errors import ConfigError, QuestionError, UnavailableError
 from etsearch.loop.anytime import Allowance
 from etsearch.loop.clock import PhaseClock
 from etsearch.loop.early_stop import EarlyStop
@@ -47,7 +47,7 @@ async def search(
 ) -> SearchResult:
     """Searches for the answer to one problem; see ``etsearch.loop.run_search``."""
     if not problem.question.strip():
-        raise ConfigError("the question is empty; give the text of a problem")
+        raise QuestionError("the question is empty; give the text of a problem")
     if on_event is not None and not callable(on_event):
         raise ConfigError(f"on_event is {shown(on_event)}; give a function that takes an event")
     parts.check(settings)

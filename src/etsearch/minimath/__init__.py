@@ -4,7 +4,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from etsearch.errors import ConfigError
+from etsearch.errors import ConfigError, QuestionError
 from etsearch.minimath import checker, language, scripted, world
 from etsearch.types import Problem, PromptFormat
 
@@ -42,7 +42,7 @@ def read_question(question: str) -> str:
     question = " ".join(question.split())
     if unknown := language.unknown_words(question):
         words = ", ".join(repr(word) for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
-        raise ConfigError(
+        raise QuestionError(
             f"the miniature model does not know {words}; it reads only problems of its own world. "
             "See one with 'ets solve --example', or choose another model with --generator"
         )

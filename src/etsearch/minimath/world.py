@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
 
-from etsearch.errors import ConfigError
+from etsearch.errors import QuestionError
 from etsearch.minimath import language
 
 MAX_LEVEL: Final = 6
@@ -77,11 +77,11 @@ class WordProblem:
         while waiting:
             ready = [f for f in waiting if all(o in values for o in f.operands)]
             if not ready:
-                raise ConfigError(f"the facts do not determine {', '.join(f.name for f in waiting)}")
+                raise QuestionError(f"the facts do not determine {', '.join(f.name for f in waiting)}")
             for fact in ready:
                 value = fact.value(values)
                 if value is None:
-                    raise ConfigError(f"the value of {fact.name} is no whole number from 1 to {MAX_VALUE}")
+                    raise QuestionError(f"the value of {fact.name} is no whole number from 1 to {MAX_VALUE}")
                 values[fact.name] = value
             waiting = [f for f in waiting if f.name not in values]
         return values
@@ -93,7 +93,7 @@ class WordProblem:
     def check(self) -> None:
         """Raises ConfigError if the facts give no answer: a circle, a value out of range, nothing about the target."""
         if self.target not in self.values:
-            raise ConfigError(f"nothing says how many {self.target} there are; give a fact about them")
+            raise QuestionError(f"nothing says how many {self.target} there are; give a fact about them")
 
     @property
     def needed(self) -> tuple[Fact, ...]:
@@ -230,12 +230,12 @@ def parse(question: str) -> WordProblem:
     *sentences, last = re.findall(r"[^.?]+[.?]", " ".join(question.split())) or [""]
     asked = [m for t in language.QUESTIONS if (m := language.pattern(t).fullmatch(last.strip()))]
     if not asked:
-        raise ConfigError(f"the last sentence asks for no quantity: {last.strip()!r}")
+        raise QuestionError(f"the last sentence asks for no quantity: {last.strip()!r}")
     facts = []
     for sentence in sentences:
         matches = [(k, m) for k, p in _fact_patterns() if (m := p.fullmatch(sentence.strip()))]
         if not matches:
-            raise ConfigError(f"not a sentence of the miniature world: {sentence.strip()!r}")
+            raise QuestionError(f"not a sentence of the miniature world: {sentence.strip()!r}")
         kind, match = matches[0]
         groups = match.groupdict()
         operands = tuple(groups[k] for k in "yz" if groups.get(k))

@@ -294,6 +294,10 @@ class RemoteRewardModel:
             raise RewardError(f"the server gave {counts} scores for the {wanted} steps of {len(asked)} trajectories")
         return found
 
+    async def is_there(self) -> bool:
+        """See ``etsearch.servers.presence.TellsPresence``."""
+        return await self._pool.is_there()
+
     async def aclose(self) -> None:
         """Closes the connections; what waits raises RewardError. A second call does nothing."""
         await self._pool.aclose()

@@ -170,6 +170,10 @@ class Pool:
                 raise ConfigError(f"{error}; give the address of another server") from error
         raise ConfigError(f"no server answers: {'; '.join(reasons)}. Start it, or correct the address")
 
+    async def is_there(self) -> bool:
+        """Whether one replica at least answers."""
+        return not all(await asyncio.gather(*(self._is_away(server) for server in self.servers)))
+
     async def figures(self) -> dict[Server, str]:
         """What the replicas answer at ``/metrics``; one that does not answer, or never has any, is left out."""
         told = await asyncio.gather(*(self._figures_of(server) for server in self.servers))

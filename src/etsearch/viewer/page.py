@@ -27,7 +27,7 @@ def to_view(
     title: str,
     state: SearchState,
     settings: SearchSettings,
-    stop_reason: str,
+    stop_reason: str | None,
     gold: str | None = None,
     is_right: bool | None = None,
 ) -> ViewedSearch:
@@ -35,14 +35,15 @@ def to_view(
 
     Args:
         title: what it is called, such as ``ets, width 64``.
-        state: the search at its end.
+        state: the search at its end, or after a depth.
         settings: those it was run with, for the vote.
-        stop_reason: why it stopped.
+        stop_reason: why it stopped; None as long as it goes on.
         gold: the reference answer, where there is one.
         is_right: whether the search's answer is right, where that is known.
     """
     tree = state.tree
-    result = vote(state, settings, StopReason(stop_reason), EngineFigures())
+    stop = StopReason(stop_reason) if stop_reason else None
+    result = vote(state, settings, stop or StopReason.EXHAUSTED, EngineFigures())
     answers = {t.node: t for t in result.trajectories}
     width: dict[int, int] = {}
     cluster: dict[int, int] = {}
@@ -73,10 +74,10 @@ def to_view(
             "question": tree.question,
             "prompt_tokens": tree.prefix_tokens(ROOT),
             "answer": result.answer,
-            "best": _unvoted(result),
+            "best": _unvoted(result) if stop else None,
             "gold": gold,
             "right": is_right,
-            "stop": result.stop_reason.message,
+            "stop": stop.message if stop else "",
             "width": settings.width,
             "nodes": nodes,
             "depths": [
