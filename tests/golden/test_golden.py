@@ -43,6 +43,8 @@ def replay(configuration: dict) -> dict:
     result = asyncio.run(run(arguments.pop("strategy"), arguments.pop("width"), **arguments))
     plain = result.to_dict()
     del plain["usage"]["seconds"], plain["engine"]
+    assert plain.pop("aggregation") == arguments.get("aggregation", "last")
+    assert plain.pop("best") == result.best.node
     for depth in plain["depths"]:
         depth["figures"].pop("solver_s", None)
     tree = {"parent": result.tree.parent.tolist(), "tokens": result.tree.tokens.tolist()}

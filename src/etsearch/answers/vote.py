@@ -11,7 +11,10 @@ from etsearch.errors import ConfigError
 
 
 class Aggregation(StrEnum):
-    """How the step rewards of a trajectory become the weight of its vote. ``last`` is the paper's."""
+    """How the trajectories come to one answer: how the step rewards of each become the weight of its vote, or no vote.
+
+    ``last`` is the paper's.
+    """
 
     LAST = "last"
     MIN = "min"
@@ -19,6 +22,8 @@ class Aggregation(StrEnum):
     MEAN = "mean"
     MAJORITY = "majority"
     """Every trajectory weighs 1 and needs no rewards: self-consistency."""
+    BEST_REWARD = "best_reward"
+    """No vote: the trajectory whose last step has the best reward is the answer, whether or not it states one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ class Vote:
 
 
 def weight(rewards: Sequence[float], aggregation: Aggregation) -> float:
-    """The weight of a trajectory's vote.
+    """The weight of a trajectory's vote; under ``best_reward``, where none votes, what it is compared by.
 
     Args:
         rewards: of its steps, first to last, in [0, 1]; at least one, except for ``majority``.
@@ -54,7 +59,7 @@ def weight(rewards: Sequence[float], aggregation: Aggregation) -> float:
         raise ConfigError(f"a trajectory without rewards has no {aggregation} weight; score it, or use 'majority'")
     _check("reward", rewards)
     match aggregation:
-        case Aggregation.LAST:
+        case Aggregation.LAST | Aggregation.BEST_REWARD:
             return float(rewards[-1])
         case Aggregation.MIN:
             return float(min(rewards))

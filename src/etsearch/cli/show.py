@@ -14,11 +14,14 @@ _MAX_VOTES = 5
 
 
 def show(console: Console, result: SearchResult, name: str) -> None:
-    """Prints the answer, the votes, the winning steps and what the search cost."""
-    if result.answer is None:
-        console.print(f"[bold red]No answer.[/] {result.stop_reason.message}")
-    else:
+    """Prints the answer, the votes if there are any, the winning steps and what the search cost."""
+    if result.answer is not None:
         console.print(f"[bold green]Answer: {escape(result.answer)}[/]")
+    elif has_answer(result):
+        console.print("[bold yellow]No answer is stated.[/] This is the best trajectory:")
+    else:
+        console.print(f"[bold red]No answer.[/] {result.stop_reason.message}")
+    if has_answer(result):
         _show_votes(console, result)
         _show_steps(console, result)
     is_cut = any(t.end_reason is EndReason.LENGTH for t in result.trajectories)
@@ -31,7 +34,14 @@ def show(console: Console, result: SearchResult, name: str) -> None:
     console.print(f"[dim]{result.stop_reason.message}[/]")
 
 
+def has_answer(result: SearchResult) -> bool:
+    """Whether a trajectory that did not fail is the answer, be it one that states none."""
+    return result.best is not None and result.best.end_reason is not EndReason.FAILED
+
+
 def _show_votes(console: Console, result: SearchResult) -> None:
+    if not result.votes:
+        return
     total = sum(vote.weight for vote in result.votes) or 1.0
     table = Table("vote", "weight", "trajectories", box=None, pad_edge=False, header_style="bold")
     for vote in result.votes[:_MAX_VOTES]:

@@ -12,13 +12,14 @@ import typer
 from rich.console import Console
 
 from etsearch import minimath
+from etsearch.answers import Aggregation
 from etsearch.api import open_parts
 from etsearch.boundary.plain import write_json
 from etsearch.cli.kept import KeptSearch
 from etsearch.cli.live import LiveView
 from etsearch.cli.messages import read_messages
 from etsearch.cli.settings import read_settings, takes_settings
-from etsearch.cli.show import show, show_comparison
+from etsearch.cli.show import has_answer, show, show_comparison
 from etsearch.cli.terminal import complain, make_console, stop_code
 from etsearch.embedders import EMBEDDERS
 from etsearch.errors import ConfigError, UnavailableError
@@ -96,8 +97,14 @@ def solve(
         show(console, result, name)
     if example:
         console.print(f"[dim]The right answer is {problem.answer}.[/]", highlight=False)
-    if any(result.answer is None for result in results.values()):
+    if not all(_is_answered(result, asked) for result in results.values()):
         raise typer.Exit(1)
+
+
+def _is_answered(result: SearchResult, asked: SearchSettings) -> bool:
+    """Whether the search gave what was asked for: an answer that is stated, or with best_reward a text."""
+    wants_text = asked.aggregation is Aggregation.BEST_REWARD
+    return result.answer is not None or (wants_text and has_answer(result))
 
 
 def _problem(question: str, example: int | None, messages: Path | None) -> Problem:

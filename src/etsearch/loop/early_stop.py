@@ -30,6 +30,8 @@ class RunningVote:
     equivalence of answers is not transitive, see ``answers.Tally``, the order of voters matters, and the proof goes
     for the groups as they have formed so far. The answer may be written as another of its voters wrote it.)
 
+    Under ``best_reward`` there is no vote, and it is never decided: whatever is still to come may have a better reward.
+
     Args:
         state: the search; what has ended in it has voted.
         settings: of the search.
@@ -53,6 +55,8 @@ class RunningVote:
 
     def is_decided(self, num_open: float, most: float) -> bool:
         """Whether no ``num_open`` trajectories that weigh at most ``most`` each can change the answer."""
+        if to_aggregation(self._settings.aggregation) is Aggregation.BEST_REWARD:
+            return False
         return self._tally.lead > num_open * most + ROUNDING * self._settings.width
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Self
 
-from etsearch.answers import Vote
+from etsearch.answers import Aggregation, Vote
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import EndReason, EngineFigures, StopReason
 
@@ -144,7 +144,8 @@ class Usage(Spent, KvFigures):
 class EndedTrajectory:
     """A trajectory that ended, with its steps' texts and rewards (NaN where a step has none).
 
-    ``weight`` is what it votes with; 0 for one that does not vote, which has no answer or failed.
+    ``weight`` is what it votes with (under ``best_reward``, where none votes, its last reward); 0 for one that does not
+    vote, which has no answer or failed.
     """
 
     node: int
@@ -156,6 +157,7 @@ class EndedTrajectory:
 
     @property
     def text(self) -> str:
+        """The steps as one text."""
         return "".join(self.steps)
 
 
@@ -172,6 +174,10 @@ class Failure:
 class SearchResult:
     """The outcome of a search: the answer, how it was voted, the whole tree, and what it cost.
 
+    ``question`` is what was asked, with what was said before it (``Problem.transcript``). ``best`` is the trajectory
+    that is the answer: the heaviest of those that state the winning one, or where there was no vote the one with the
+    best reward; None where none ended with a step. ``aggregation`` is the rule that gave it: the one that was asked
+    for, or ``best_reward`` where no trajectory states an answer. Then ``answer`` is None, and ``best.text`` is it.
     ``engine`` is what the engine measured; of a search that was resumed, since then. ``notes`` say where it was run
     otherwise than asked for, such as with fewer tokens since the models hold no more.
     """
@@ -188,22 +194,17 @@ class SearchResult:
     width: int
     seed: int
     tree: SearchTree
+    aggregation: Aggregation
+    best: EndedTrajectory | None
     notes: tuple[str, ...] = ()
 
-    aggregation = "last"
-
-    @property
-    def best(self) -> EndedTrajectory | None:
-        """The heaviest trajectory among those that state the winning answer."""
-        if not self.votes:
-            return None
-        return max((self.trajectories[i] for i in self.votes[0].voters), key=lambda t: t.weight)
-
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON: all but the tree; a missing reward is None."""
+        """Plain values for JSON: all but the tree; a missing reward is None, ``best`` its node."""
         return {
             "question": self.question,
             "answer": self.answer,
+            "aggregation": str(self.aggregation),
+            "best": None if self.best is None else self.best.node,
             "votes": [asdict(v) for v in self.votes],
             "width": self.width,
             "seed": self.seed,

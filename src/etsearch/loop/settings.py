@@ -72,7 +72,9 @@ class SearchSettings:
         width: ``N``, continuations sampled at each depth, 1 to 65,536.
         seed: of all randomness of the search, within 64 bits; every expansion derives its own.
         aggregation: how the rewards of a trajectory become the weight of its vote: last, min, prod, mean, or majority
-            (1 each, which needs no rewards). An ``Aggregation`` or its name.
+            (1 each, which needs no rewards); or best_reward: no vote, the trajectory whose last step has the best
+            reward is the answer. That is so in any case where no trajectory states an answer. An ``Aggregation`` or its
+            name.
         cluster_threshold: cosine distance at which clusters are cut, in (0, 2]; 0.05 in the paper.
         sampling: how the generator samples; see ``Sampling``.
         limits: where the search is cut; see ``Limits``.

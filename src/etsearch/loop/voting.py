@@ -1,8 +1,10 @@
-"""Vote: what a search comes to, from the answers of its trajectories and their weights."""
+"""Vote: what a search comes to, from the answers of its trajectories and their weights, or from their rewards alone."""
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Sequence
 
 from etsearch import answers
+from etsearch.answers import Aggregation, Vote
 from etsearch.loop.result import EndedTrajectory, SearchResult
 from etsearch.loop.settings import SearchSettings, to_aggregation
 from etsearch.loop.state import SearchState
@@ -32,13 +34,25 @@ def vote(
     engine: EngineFigures,
     notes: tuple[str, ...] = (),
 ) -> SearchResult:
-    """The result of a search that is over; ``notes`` is what there is to say of how it was run."""
+    """The result of a search that is over; ``notes`` is what there is to say of how it was run.
+
+    Where no trajectory states an answer, the one with the best reward is the answer (``best_reward``).
+    """
     trajectories = tuple(_trajectory(state, node, settings) for node in state.ended)
-    voters = [t.answer if _may_vote(t.end_reason, settings) else None for t in trajectories]
-    votes = tuple(answers.vote(voters, [t.weight for t in trajectories]))
+    aggregation = to_aggregation(settings.aggregation)
+    votes = () if aggregation is Aggregation.BEST_REWARD else _votes(trajectories, settings)
+    if votes:
+        answer: str | None = votes[0].answer
+        best: EndedTrajectory | None = max((trajectories[i] for i in votes[0].voters), key=lambda t: t.weight)
+    else:
+        best = _best_reward(state, trajectories, settings)
+        answer = best.answer if best and _may_vote(best.end_reason, settings) else None
+        aggregation = Aggregation.BEST_REWARD if best else aggregation
     return SearchResult(
         question=state.tree.question,
-        answer=votes[0].answer if votes else None,
+        answer=answer,
+        aggregation=aggregation,
+        best=best,
         votes=votes,
         trajectories=trajectories,
         stop_reason=stop_reason,
@@ -51,6 +65,49 @@ def vote(
         tree=state.tree,
         notes=notes,
     )
+
+
+def stated(result: SearchResult, settings: SearchSettings) -> tuple[Vote, ...]:
+    """The distinct answers, the winner first: the votes, or what they would have been where there was no vote."""
+    if result.votes or result.best is None:
+        return result.votes
+    winner = [t.node for t in result.trajectories].index(result.best.node)
+    return tuple(sorted(_votes(result.trajectories, settings), key=lambda vote: winner not in vote.voters))
+
+
+def _votes(trajectories: Sequence[EndedTrajectory], settings: SearchSettings) -> tuple[Vote, ...]:
+    voters = [t.answer if _may_vote(t.end_reason, settings) else None for t in trajectories]
+    return tuple(answers.vote(voters, [t.weight for t in trajectories]))
+
+
+def _best_reward(
+    state: SearchState, trajectories: Sequence[EndedTrajectory], settings: SearchSettings
+) -> EndedTrajectory | None:
+    """The trajectory whose last step has the best reward, the first of equals; None if there is none with a step.
+
+    It is one of those that may vote; if there are none, one of those that did not fail; else one of all. Those whose
+    last step has no reward come after those where it has; among them the one that the generator found likeliest wins.
+    """
+    some = [t for t in trajectories if t.steps]
+    for chosen in (
+        [t for t in some if _may_vote(t.end_reason, settings)],
+        [t for t in some if t.end_reason is not EndReason.FAILED],
+        some,
+    ):
+        if chosen:
+            return max(chosen, key=lambda t: _rank(state, t))
+    return None
+
+
+def _rank(state: SearchState, trajectory: EndedTrajectory) -> tuple[float, float]:
+    """The last reward; where there is none, -1 and the mean log probability of a token, as far as that is known."""
+    last = trajectory.rewards[-1]
+    if not math.isnan(last):
+        return last, 0.0
+    steps = state.tree.trajectory(trajectory.node).steps
+    told = [step.log_probability for step in steps if step.log_probability is not None]
+    num_tokens = sum(len(step.token_ids) for step in steps)
+    return -1.0, math.fsum(told) / num_tokens if num_tokens and len(told) == len(steps) else -math.inf
 
 
 def _trajectory(state: SearchState, node: int, settings: SearchSettings) -> EndedTrajectory:

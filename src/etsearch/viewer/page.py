@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
-from etsearch.loop.result import plain_number
+from etsearch.loop.result import SearchResult, plain_number
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.loop.voting import vote
 from etsearch.tree import ROOT
-from etsearch.types import EngineFigures, StopReason
+from etsearch.types import EndReason, EngineFigures, StopReason
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,7 @@ def to_view(
             "question": tree.question,
             "prompt_tokens": tree.prefix_tokens(ROOT),
             "answer": result.answer,
+            "best": _unvoted(result) if stop else None,
             "gold": gold,
             "right": is_right,
             "stop": stop.message if stop else "",
@@ -95,6 +96,12 @@ def to_view(
             "failures": [f"{f.request} of node {f.node}: {f.reason}" for f in state.failures],
         },
     )
+
+
+def _unvoted(result: SearchResult) -> int | None:
+    """The node of the trajectory that is the answer for its reward alone; None where there was a vote, or it failed."""
+    best = None if result.votes else result.best
+    return None if best is None or best.end_reason is EndReason.FAILED else best.node
 
 
 def make_page(searches: Sequence[ViewedSearch]) -> str:

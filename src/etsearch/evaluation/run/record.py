@@ -91,10 +91,12 @@ class SearchRecord(BaseModel):
         problem, strategy, width, seed, in_flight: which it was; see ``Key``.
         status: ``failed`` if it raised, or if every trajectory was lost to failures.
         error: why it failed.
-        right: whether the voted answer is right, by grader.
+        answer: what the search came to; None where the trajectory that it chose states none.
+        aggregation: the rule that gave it; see ``etsearch.loop.result.SearchResult``. Empty in older records.
+        right: whether that answer is right, by grader.
         answers: the distinct answers, the winner first.
         right_answers: places of the right ones among them, by grader.
-        trajectories: of each voting trajectory the place of its answer, its weight, and its tokens.
+        trajectories: of each trajectory that votes, or would, the place of its answer, its weight, and its tokens.
         depths: its figures depth by depth.
         usage, seconds: what it cost; see ``etsearch.loop.result.Usage``.
         engine: what the engine measured while the search ran, all searches in flight together.
@@ -116,6 +118,7 @@ class SearchRecord(BaseModel):
     level: str = ""
     gold: str
     answer: str | None = None
+    aggregation: str = ""
     right: dict[str, bool] = {}
     stop_reason: str = ""
     answers: tuple[str, ...] = ()

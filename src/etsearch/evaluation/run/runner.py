@@ -20,7 +20,9 @@ from etsearch.loop.events import Event, Expanded, Selected
 from etsearch.loop.result import SearchResult
 from etsearch.loop.retry import first_error
 from etsearch.loop.search import search
+from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
+from etsearch.loop.voting import stated
 from etsearch.loop.watch import EngineWatch
 from etsearch.types import EngineStats, Identity, Problem, StopReason
 
@@ -208,11 +210,12 @@ class _Runner:
                 if event.state.expansions:
                     self.writer.keep(key, event.state, resumed)
 
+        settings = self.recipe.settings(task.arm.width, task.seed, task.arm.search)
         try:
             result = await search(
                 task.problem,
                 self.parts.with_strategy(task.arm.strategy),
-                self.recipe.settings(task.arm.width, task.seed, task.arm.search),
+                settings,
                 on_event=listen,
                 resume=state,
                 watch=self.watch,
@@ -222,7 +225,7 @@ class _Runner:
         except EtsearchError as error:
             self._keep(_failure_record(task, error, resumed), task, None)
             return
-        self._keep(await asyncio.to_thread(_search_record, task, result, resumed), task, state)
+        self._keep(await asyncio.to_thread(_search_record, task, result, settings, resumed), task, state)
 
     def _keep(self, record: SearchRecord, task: Task, state: SearchState | None) -> None:
         self.writer.add(record, task.arm.specification, state)
@@ -249,12 +252,13 @@ def _failure_record(task: Task, error: EtsearchError, resumed: int) -> SearchRec
     )
 
 
-def _search_record(task: Task, result: SearchResult, resumed: int) -> SearchRecord:
+def _search_record(task: Task, result: SearchResult, settings: SearchSettings, resumed: int) -> SearchRecord:
     """The record of a search that came to its end. Grading may take a while: called outside the event loop."""
     gold = task.gold
     usage = asdict(result.usage)
     seconds = usage.pop("seconds")
-    place = {index: number for number, vote in enumerate(result.votes) for index in vote.voters}
+    votes = stated(result, settings)
+    place = {index: number for number, vote in enumerate(votes) for index in vote.voters}
     is_lost = result.stop_reason is StopReason.FAILED
     return SearchRecord(
         **task.key._asdict(),
@@ -263,10 +267,11 @@ def _search_record(task: Task, result: SearchResult, resumed: int) -> SearchReco
         level=task.problem.level,
         gold=gold,
         answer=result.answer,
+        aggregation=str(result.aggregation),
         right={grader: grade(result.answer, gold, grader) for grader in GRADERS},
         stop_reason=str(result.stop_reason),
-        answers=tuple(vote.answer for vote in result.votes),
-        right_answers=grade_all([vote.answer for vote in result.votes], gold),
+        answers=tuple(vote.answer for vote in votes),
+        right_answers=grade_all([vote.answer for vote in votes], gold),
         trajectories=tuple(
             (place[index], float(f"{t.weight:.12g}"), result.tree.prefix_tokens(t.node) - result.tree.prefix_tokens(0))
             for index, t in enumerate(result.trajectories)
