@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-serving models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -78,6 +78,11 @@ bench: $(VENV)/.dev $(VENV)-peers/.ready  ## everything side by side, half an ho
 	$(VENV)-peers/bin/python benchmarks/peers/run.py --json benchmarks/records/peers.json
 	$(BIN)/python benchmarks/engine_busy.py --json benchmarks/records/engine_busy.json
 	$(BIN)/python benchmarks/growth.py --json benchmarks/records/growth.json
+	$(BIN)/python benchmarks/table.py
+
+bench-serving: $(VENV)/.dev  ## many searches on one engine, and 200 clients of the gateway: three quarters of an hour
+	$(BIN)/python benchmarks/serving/run.py --json benchmarks/records/serving.json
+	$(BIN)/python benchmarks/serving/load.py --json benchmarks/records/serving-load.json
 	$(BIN)/python benchmarks/table.py
 
 $(VENV)-peers/.ready: benchmarks/peers/requirements.txt pyproject.toml  ## etsearch and its peers, all light

@@ -9,19 +9,20 @@ from pathlib import Path
 
 from facts import in_words
 
+from etsearch.evaluation.report.statistics import difference
 from etsearch.evaluation.report.tables import Table, code
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-What `make bench` measures side by side, in under half an hour on two cores: written by `benchmarks/table.py` from
+What `make bench` (under half an hour on two cores) and `make bench-serving` measure side by side: written by `benchmarks/table.py` from
 `benchmarks/records`, nothing by hand. What each figure means, and what it does not, stands at the top of its script in
 `benchmarks/`; what follows from them in [results.md](results.md) and [experiments.md](experiments.md)."""
 
 
 def main():
-    parts = [HEAD, *selection(), *peers(), *busy(), *growth(), *gains()]
+    parts = [HEAD, *selection(), *peers(), *busy(), *growth(), *gains(), *serving(), *serving_load()]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -146,6 +147,96 @@ def gains():
         if number == 0:
             yield f"## The gains beyond the paper: `benchmarks/gains.py`\n\n{in_words(record['machine'])}."
         yield (table if number == 0 else replace(table, note="")).markdown("###")
+
+
+_POLICIES = {
+    "rebase": "REBASE, fixed number",
+    "ets": "ETS, fixed price and number",
+    "all": "that ETS, everything admitted",
+    "aimd": "that ETS, AIMD on the cache",
+    "market": "the market",
+    "narrow": "the market, `least_width` 16",
+}
+
+
+def serving():
+    record = read("serving")
+    asked, chosen, cells = record["asked"], record["chosen"], record["cells"]
+    rows = [_serving_row(cell) for cell in sorted(cells, key=lambda c: (c["load"], list(_POLICIES).index(c["policy"])))]
+    header = ("load", "policy", "searches an hour", "%", "mean s", "95th percentile s", "mean width", "KV tokens")
+    header = (*header, "cache used, mean and peak", "preempted", "refused")
+    note = (
+        f"{asked['searches']} problems of `minimath:test` at random moments (Poisson), width {asked['width']}, a cache of "
+        f"{asked['blocks']} blocks of 32 tokens, at most {asked['most_open']} searches open. Load 1 is "
+        f"{max(chosen['rebase']['per_hour'], chosen['ets']['per_hour']):,.0f} searches an hour, what the faster of REBASE "
+        f"({chosen['rebase']['at_once']} at once) and ETS (`lambda_b` {chosen['ets']['price']}, {chosen['ets']['at_once']} "
+        f"at once) did with all there at once. Every policy has the same problems at the same moments. "
+        f"{in_words(record['machine'])}."
+    )
+    yield Table("Many searches on one engine: `benchmarks/serving`", header, rows, note).markdown()
+    rows = [_beside_best(cells, load, which) for load in sorted({c["load"] for c in cells}) for which in _MARKETS]
+    header = ("load", "market", "the fastest of the others", "searches an hour", "95th percentile", "points")
+    note = "The market over the fastest of the other four at that load; the paired 95 % interval of the accuracy."
+    yield Table("The market beside the best of the others", header, [row for row in rows if row], note).markdown("###")
+
+
+_MARKETS = ("market", "narrow")
+
+
+def _serving_row(cell):
+    peak = "–" if cell["peak_cache_use"] is None else f"{cell['peak_cache_use']:.0%}"
+    return (
+        f"{cell['load']:g}",
+        _POLICIES[cell["policy"]],
+        f"{cell['per_hour']:,.0f}",
+        f"{100 * cell['accuracy']:.1f}",
+        f"{cell['mean_latency_s']:.2f}",
+        f"{cell['p95_latency_s']:.2f}",
+        f"{cell['mean_width']:.1f}",
+        f"{cell['kv_tokens']:,.0f}",
+        f"{cell['mean_cache_use']:.0%}, {peak}",
+        f"{cell['preemptions']}",
+        f"{cell['refused']}",
+    )
+
+
+def _beside_best(cells, load, which):
+    at_load = {cell["policy"]: cell for cell in cells if cell["load"] == load}
+    others = [cell for name, cell in at_load.items() if name not in _MARKETS]
+    if which not in at_load or not others:
+        return None
+    market, best = at_load[which], max(others, key=lambda cell: cell["per_hour"])
+    right = [{name: float(is_right) for name, is_right in cell["right"].items()} for cell in (market, best)]
+    gap = difference(*right)
+    return (
+        f"{load:g}",
+        _POLICIES[which],
+        _POLICIES[best["policy"]],
+        f"{market['per_hour'] / best['per_hour']:.2f}×",
+        f"{market['p95_latency_s'] / best['p95_latency_s']:.2f}×",
+        f"{100 * gap.value:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})",
+    )
+
+
+def serving_load():
+    record = read("serving-load")
+    rows = [
+        ("requests, answered", f"{record['requests']:,}, {record['answered']:,}"),
+        ("lost", f"{sum(record['lost'].values())}"),
+        ("right", f"{record['right']:.1%}"),
+        ("answered by key", " and ".join(f"{count:,}" for count in record["by_key"])),
+        (
+            "memory, mean of the second and of the last third",
+            " and ".join(f"{record[name]:,.0f} MB" for name in ("memory_second_third_mb", "memory_last_third_mb")),
+        ),
+        ("mean latency", f"{record['mean_latency_s']:.1f} s"),
+    ]
+    asked = record["asked"]
+    note = (
+        f"{asked['clients']} clients at once for {asked['seconds']:.0f} s on loopback, width {asked['width']}, "
+        f"two keys of one weight. {in_words(record['machine'])}."
+    )
+    yield Table("Clients at once: `benchmarks/serving/load.py`", ("", ""), rows, note).markdown()
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ Problems of minimath come at random moments (Poisson), the same problems at the 
 ``market``  the market of KV tokens (``etsearch.sharing``): what ``ets serve`` does
 ``narrow``  the market with a least width of 16 in place of 24
 
-The cache holds about four REBASE searches of width 64, at their fullest. Load 1 is what the fastest of REBASE and ETS can
-do when all are there at once, which is measured first. A search that comes while ``--most-open`` are open is refused. Every cell is written as soon as it is
-done, and the same command goes on from there.
+The cache holds about four REBASE searches of width 64, at their fullest. Load 1 is what the fastest of REBASE and ETS
+can do when all are there at once, which is measured first. A search that comes while ``--most-open`` are open is
+refused. Every cell is written as soon as it is done, and the same command goes on from there.
 """
 
 import argparse

@@ -204,7 +204,7 @@ def test_what_the_engine_measures_corrects_what_is_predicted():
         assert market.predicted_tokens == 100 + 10 * 32
         seen = []
         for measured in (420, 420, 840, 840, 840, 100, 100, 100):
-            now[0] += 5
+            now[0] += 5  # a look stands for a second at most
             market.observe(stats(measured, 1000))
             seen.append(market.figures.correction)
         before = market.figures.correction
@@ -313,3 +313,48 @@ def test_a_key_that_comes_back_has_no_credit_and_short_ones_come_first_where_ask
         short.let_in(first)
         order.append(first.item)
     assert order == [9.0, 1.0, 3.0, 5.0]
+
+
+def test_blocks_of_the_cache_count_for_every_continuation():
+    async def held(block_tokens):
+        market = Market(10**6, block_tokens=block_tokens, step_tokens=10.0)
+        share = market.share()
+        await share.begin(STRATEGIES.create("rebase"), 100, 8, 0)
+        return market.predicted_tokens
+
+    assert asyncio.run(held(1)) == 100 + 8 * 10
+    assert asyncio.run(held(16)) == 100 + 8 * (10 + 15)
+
+
+class FailsAtAPrice:
+    """A strategy that can select only where tokens cost nothing."""
+
+    needs_rewards = True
+    needs_clusters = False
+
+    def width_at(self, price, step_tokens, width):
+        return width if price == 0 else 1
+
+    def select(self, frontier, width):
+        if frontier.price > 0:
+            raise ConfigError("it cannot")
+        return STRATEGIES.create("rebase").select(frontier, width)
+
+
+@settings(max_examples=5, deadline=None)
+@given(frontiers())
+def test_a_strategy_that_fails_fails_its_own_search_only(frontier):
+    async def scenario():
+        market = Market(10, most_running=1)
+        first, second = market.share(), market.share()
+        await first.begin(STRATEGIES.create("rebase"), 250, 1, 0)
+        failing = asyncio.create_task(second.select(FailsAtAPrice(), frontier, 1))
+        await asyncio.sleep(0)
+        assert market.figures.num_waiting == 1
+        first.leave()  # serves the second, whose strategy fails
+        with pytest.raises(ConfigError, match="it cannot"):
+            await failing
+        second.leave()
+        assert (market.figures.num_waiting, market.predicted_tokens) == (0, 0)
+
+    asyncio.run(scenario())

@@ -63,6 +63,16 @@ class Gateway:
 
     async def submit(self, asked: Asked, key: Key) -> Running:
         """Takes a search in. Raises ApiError if there is no room for it, or the gateway ends."""
+        running = Running(asked, key)
+        self._check_room(key)
+        await self._check_readable(running)
+        self._check_room(key)  # others may have come meanwhile
+        self._begin(running, None)
+        if asked.background:
+            await self.jobs.add(self._job(running))
+        return running
+
+    def _check_room(self, key: Key) -> None:
         if self.is_draining:
             raise shutting_down()
         wait = self._expected_wait_s()
@@ -70,12 +80,6 @@ class Gateway:
         if len(self.open) >= self.config.most_open:
             message = f"{len(self.open)} searches are under way or waiting, as many as may be"
             raise ApiError(429, message, kind="rate_limit_error", code="too_many_searches", retry_after_s=wait)
-        running = Running(asked, key)
-        await self._check_readable(running)
-        self._begin(running, None)
-        if asked.background:
-            await self.jobs.add(self._job(running))
-        return running
 
     async def _check_readable(self, running: Running) -> None:
         """Raises ApiError for a question that the model cannot read, before anything else is answered."""

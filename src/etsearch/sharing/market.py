@@ -25,6 +25,8 @@ SMOOTHING_S: Final = 1.0
 """Seconds in which the price makes two thirds of its way, by default."""
 MEASURING_S: Final = 5.0
 """The same for the correction by what the engine measures."""
+LONGEST_LOOK_S: Final = 1.0
+"""For how long one look at the engine may stand: after a pause it says little of what was."""
 LEAST_CORRECTION, MOST_CORRECTION = 0.5, 2.0
 """What the engine holds, over what was predicted, is taken to be within these bounds."""
 PREEMPTED: Final = 1.25
@@ -135,7 +137,8 @@ class Market:
         if stats.cache_use is not None and stats.cache_capacity_tokens and predicted > 0:
             self._measured_at = now
             measured = stats.cache_use * stats.cache_capacity_tokens / predicted
-            share = 1.0 if before is None else 1.0 - math.exp(-(now - before) / MEASURING_S)
+            seconds = 0.0 if before is None else min(now - before, LONGEST_LOOK_S)
+            share = 1.0 - math.exp(-seconds / MEASURING_S)
             self._correct(self._correction + share * (measured - self._correction))
         if stats.num_preemptions is not None:
             last, self._num_preemptions = self._num_preemptions, stats.num_preemptions
@@ -169,14 +172,15 @@ class Market:
     @property
     def _capacity(self) -> float:
         """Predicted tokens that fit into the cache."""
+        return (self.cache_tokens or 0) / self._correction
+
+    def _check_cache(self) -> None:
         if self.cache_tokens is None:
             raise ConfigError("this engine does not tell the size of its KV cache; give the market cache_tokens")
-        return self.cache_tokens / self._correction
 
     async def take(self, holder: "_Holder", demand: Demand, depth: int) -> int:
         """Waits until a search may hold what it demands, and gives the place of the price at which it does."""
-        if self.cache_tokens is None:
-            _ = self._capacity  # says what is missing
+        self._check_cache()
         holder.give_back(demand)
         self._holders.add(holder)
         request = _Request(holder, demand, asyncio.get_running_loop().create_future())
@@ -190,16 +194,20 @@ class Market:
             self._queue.discard(waiting)
 
     def serve(self) -> None:
-        """Lets in all those that are next and find room."""
+        """Lets in all those that are next and find room; one whose strategy fails hears of that itself."""
         while (waiting := self._queue.first()) is not None:
             request = waiting.item
-            place = self._place_for(request)
+            try:
+                place = self._place_for(request)
+            except Exception as error:  # noqa: BLE001 - whatever its strategy raises is its own, not of who serves it
+                self._queue.discard(waiting)
+                request.granted.set_exception(error)
+                continue
             if place is None:
                 return
             request.holder.tokens = request.demand.at(place)
             self._queue.let_in(waiting)
-            if not request.granted.done():
-                request.granted.set_result(place)
+            request.granted.set_result(place)
 
     def _place_for(self, request: _Request) -> int | None:
         """The place of the price at which a search finds room; None if it finds none now."""
