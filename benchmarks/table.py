@@ -16,9 +16,10 @@ HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
 HEAD = """# Benchmarks
 
-What `make bench` (under half an hour on two cores) and `make bench-serving` measure side by side: written by `benchmarks/table.py` from
-`benchmarks/records`, nothing by hand. What each figure means, and what it does not, stands at the top of its script in
-`benchmarks/`; what follows from them in [results.md](results.md) and [experiments.md](experiments.md)."""
+What `make bench` (under half an hour on two cores) and `make bench-serving` measure side by side: written by
+`benchmarks/table.py` from `benchmarks/records`, nothing by hand. What each figure means, and what it does not, stands
+at the top of its script in `benchmarks/`; what follows from them in [results.md](results.md) and
+[experiments.md](experiments.md)."""
 
 
 def main():
@@ -165,13 +166,13 @@ def serving():
     rows = [_serving_row(cell) for cell in sorted(cells, key=lambda c: (c["load"], list(_POLICIES).index(c["policy"])))]
     header = ("load", "policy", "searches an hour", "%", "mean s", "95th percentile s", "mean width", "KV tokens")
     header = (*header, "cache used, mean and peak", "preempted", "refused")
+    fastest = max(chosen["rebase"]["per_hour"], chosen["ets"]["per_hour"])
     note = (
-        f"{asked['searches']} problems of `minimath:test` at random moments (Poisson), width {asked['width']}, a cache of "
-        f"{asked['blocks']} blocks of 32 tokens, at most {asked['most_open']} searches open. Load 1 is "
-        f"{max(chosen['rebase']['per_hour'], chosen['ets']['per_hour']):,.0f} searches an hour, what the faster of REBASE "
-        f"({chosen['rebase']['at_once']} at once) and ETS (`lambda_b` {chosen['ets']['price']}, {chosen['ets']['at_once']} "
-        f"at once) did with all there at once. Every policy has the same problems at the same moments. "
-        f"{in_words(record['machine'])}."
+        f"{asked['searches']} problems of `minimath:test` at random moments (Poisson), width {asked['width']}, a cache "
+        f"of {asked['blocks']} blocks of 32 tokens, at most {asked['most_open']} searches open. Load 1 is "
+        f"{fastest:,.0f} searches an hour, what the faster of REBASE ({chosen['rebase']['at_once']} at once) and ETS "
+        f"(`lambda_b` {chosen['ets']['price']}, {chosen['ets']['at_once']} at once) did with all there at once. Every "
+        f"policy has the same problems at the same moments. {in_words(record['machine'])}."
     )
     yield Table("Many searches on one engine: `benchmarks/serving`", header, rows, note).markdown()
     rows = [_beside_best(cells, load, which) for load in sorted({c["load"] for c in cells}) for which in _MARKETS]
