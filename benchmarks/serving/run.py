@@ -10,9 +10,10 @@ Problems of minimath come at random moments (Poisson), the same problems at the 
 ``all``     that ETS, everything admitted
 ``aimd``    that ETS, admitted by additive increase and multiplicative decrease on the cache's use (Concur's rule)
 ``market``  the market of KV tokens (``etsearch.sharing``): what ``ets serve`` does
+``narrow``  the market with a least width of 16 in place of 24
 
-The cache holds about four REBASE searches of width 64. Load 1 is what REBASE at its best number at once can do, which
-is measured first. A search that comes while ``--most-open`` are open is refused. Every cell is written as soon as it is
+The cache holds about four REBASE searches of width 64, at their fullest. Load 1 is what the fastest of REBASE and ETS can
+do when all are there at once, which is measured first. A search that comes while ``--most-open`` are open is refused. Every cell is written as soon as it is
 done, and the same command goes on from there.
 """
 
@@ -41,8 +42,8 @@ from etsearch.strategies import STRATEGIES
 
 REBASE = "rebase"
 FREE = "ets(lambda_b=0, leaves=steps, node_cost=tokens, inherit=true)"
-PRICES = (1.0, 1.75, 2.5)
-AT_ONCE = (1, 2, 4, 8)
+PRICES = (1.75, 2.5, 4.0)
+AT_ONCE = (2, 4, 8)
 
 
 def ets_at(price):
@@ -63,6 +64,7 @@ class Cell:
     peaks: list[float] = field(default_factory=list)
     kv_tokens: list[int] = field(default_factory=list)
     tokens: list[int] = field(default_factory=list)
+    offered: int = 0
     refused: int = 0
     preemptions: int = 0
     seconds: float = 0.0
@@ -81,6 +83,7 @@ class Cell:
             "notes": self.notes,
             "searches": len(self.latency_s),
             "refused": self.refused,
+            "offered": self.offered,
             "seconds": round(self.seconds, 2),
             "per_hour": round(self.per_hour, 1),
             "accuracy": sum(self.right.values()) / max(1, len(self.right)),
@@ -135,6 +138,7 @@ async def run_cell(args, policy_name, load, policy, strategy, arrivals, problems
             if result.engine.peak_cache_tokens:
                 cell.peaks.append(result.engine.peak_cache_tokens / result.engine.cache_capacity_tokens)
 
+        cell.offered = len(problems)
         sampling = asyncio.create_task(sample())
         gc.collect()
         await asyncio.gather(*(one(i, p, at) for i, (p, at) in enumerate(zip(problems, arrivals, strict=True))))
@@ -194,12 +198,12 @@ def without_lists(plain):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--loads", default="0.25,0.5,1,1.5,2")
-    parser.add_argument("--policies", default="rebase,ets,all,aimd,market")
-    parser.add_argument("--searches", type=int, default=100)
+    parser.add_argument("--loads", default="0.4,0.8,1.2,1.6,2")
+    parser.add_argument("--policies", default="rebase,ets,all,aimd,market,narrow")
+    parser.add_argument("--searches", type=int, default=120)
     parser.add_argument("--choosing", type=int, default=32, help="searches for the choice of price and number at once")
     parser.add_argument("--width", type=int, default=64)
-    parser.add_argument("--blocks", type=int, default=200, help="of 32 tokens: the cache")
+    parser.add_argument("--blocks", type=int, default=560, help="of 32 tokens: the cache")
     parser.add_argument("--most-open", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
     args = parser.parse_args()
@@ -208,14 +212,15 @@ def main():
     asked = {key: value for key, value in vars(args).items() if key != "json"}
     chosen = choose(args, record, problems)
     record.save(asked=asked, command="python benchmarks/serving/run.py --json benchmarks/records/serving.json")
-    saturated = chosen["rebase"]["per_hour"] / 3600
     best_ets = chosen["ets"]
+    saturated = max(chosen["rebase"]["per_hour"], best_ets["per_hour"]) / 3600
     policies = {
         "rebase": (lambda: Fixed(chosen["rebase"]["at_once"]), REBASE),
         "ets": (lambda: Fixed(best_ets["at_once"]), best_ets["strategy"]),
         "all": (Everything, best_ets["strategy"]),
         "aimd": (AdditiveIncrease, best_ets["strategy"]),
         "market": (market, FREE),
+        "narrow": (lambda: market(least_width=16), FREE),
     }
     cells = record.values.get("cells", [])
     for load in map(float, args.loads.split(",")):

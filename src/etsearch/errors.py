@@ -32,7 +32,17 @@ class ConfigError(EtsearchError, ValueError):
 
 
 class QuestionError(ConfigError):
-    """A question that the models cannot read. The message speaks of the question alone: whoever asked may see it."""
+    """A question that the models cannot read.
+
+    Args:
+        message: for who runs the search.
+        told: for whoever asked, where that is somebody else: no path, no address, nothing but the question. By default
+            the message.
+    """
+
+    def __init__(self, message: str, told: str | None = None) -> None:
+        super().__init__(message)
+        self.told = told or message
 
 
 class MissingDependencyError(EtsearchError):

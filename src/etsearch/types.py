@@ -247,6 +247,7 @@ class EngineStats:
     """An engine's own figures; None where it cannot tell. Totals are since the engine started.
 
     ``cache_use`` is a share of the KV cache in [0, 1]; ``cache_capacity_tokens`` is the number of tokens it can hold.
+    ``block_tokens`` is the number of tokens in a block of it, in whole ones of which every sequence has its room.
     ``prefix_query_tokens`` were asked of the prefix cache, ``prefix_hit_tokens`` of them were there;
     ``num_preemptions`` counts sequences that lost their place in the cache: 0 of an engine that is known to have had
     none, whether it counts them or cannot have any. An engine that is asked now and then shows little of a short
@@ -261,6 +262,7 @@ class EngineStats:
     num_running: int | None = None
     num_waiting: int | None = None
     num_preemptions: int | None = None
+    block_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -166,6 +166,14 @@ def test_a_question_that_the_model_cannot_read_is_the_clients_fault(gateway):
     assert refusal.value.body["code"] == "unreadable_question"
 
 
+def test_a_conversation_needs_a_model_for_chat(gateway):
+    messages = [{"role": "system", "content": "Be brief."}, *ASK["messages"]]
+    for stream in (False, True):
+        with pytest.raises(openai.BadRequestError) as refusal:
+            gateway.client().chat.completions.create(**{**ASK, "messages": messages}, stream=stream)
+        assert "reads one question alone" in refusal.value.body["message"]
+
+
 def test_limits_are_the_clients_to_lower(gateway):
     cut = gateway.client().chat.completions.create(**SLOWLY, extra_body={"etsearch": {"deadline_s": 0.3, "width": 2}})
     assert cut.choices[0].finish_reason == "length"

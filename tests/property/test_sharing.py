@@ -14,7 +14,7 @@ from etsearch.errors import ConfigError
 from etsearch.sharing import Market
 from etsearch.sharing.clearing import clearing_place
 from etsearch.sharing.demand import DepthDemand, FirstDemand
-from etsearch.sharing.grid import DEAREST, FREE, least_place, place_of, price_at
+from etsearch.sharing.grid import DEAREST, FREE, least_place
 from etsearch.sharing.queue import AdmissionQueue, Waiting
 from etsearch.strategies import STRATEGIES
 from etsearch.types import EngineStats
@@ -48,11 +48,6 @@ def test_the_lowest_place_that_fits_is_found_in_few_trials(lowest, start):
     assert least_place(fits, start) == (None if lowest > DEAREST else lowest)
     assert len(tried) <= 17
     assert len(set(tried)) == len(tried)
-
-
-def test_a_price_is_found_at_its_place():
-    assert [place_of(price_at(place)) for place in range(DEAREST + 1)] == list(range(DEAREST + 1))
-    assert place_of(1e12) == DEAREST
 
 
 @pytest.mark.parametrize("name", [*ETS, "rebase", "dvts"])

@@ -29,9 +29,8 @@ class Need:
     ``is_apart``: its sequences are requests of their own to the pipeline, need not be equally far, and each can have a
     prefix of its own. ``is_whole``: all up to its token limit is reserved, so that it cannot outgrow its room.
 
-    ``num_steps`` is the number of tokens that
-    each of its sequences has written at most, ``num_sure`` at least, if it goes on; until the first ``num_computed``
-    tokens of the prefix are computed at least.
+    ``num_steps`` is the number of tokens that each of its sequences has written at most, ``num_sure`` at least, if it
+    goes on; of the prefix at least ``num_computed`` tokens are computed.
     """
 
     num_prefix_tokens: int
@@ -77,8 +76,8 @@ class Need:
 
     @property
     def freed(self) -> int:
-        """Those that are free for sure once it has left: nobody else's, and of a single sequence."""
-        return own_blocks(self.num_prefix_tokens, self.num_sure - 1) if self.num_sure else 0
+        """Those that are free for sure once it has left: one sequence goes on, and nobody shares what it is writing."""
+        return int(self.num_sure >= 2)
 
     def advance(self, num_free_tokens: int) -> int:
         """A step was taken that had so many tokens left for it; returns how many it took at most."""

@@ -208,6 +208,7 @@ class PipelineThread(ModelThread[_Job]):
             cache_use=use,
             cache_capacity_tokens=self._room.num_blocks * BLOCK_TOKENS,
             num_preemptions=self._num_preemptions,
+            block_tokens=BLOCK_TOKENS,
             num_running=running,
             num_waiting=waiting,
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Final, Protocol, runtime_checkable
 
-from etsearch.errors import ConfigError
+from etsearch.errors import QuestionError
 from etsearch.types import Continuation, EngineStats, GenerateRequest, Identity, Message, PromptFormat
 
 STEP_BY_STEP: Final = PromptFormat(
@@ -72,14 +72,22 @@ class ReadsConversations(Protocol):
         this model's format. ``encode_prompt`` is the same for a question with nothing before it.
 
         Raises:
-            ConfigError: this model reads one question alone (see ``one_question_alone``), or its template refuses these
-                messages.
+            QuestionError: this model reads one question alone, or its template refuses these messages.
         """
         ...
 
 
-def one_question_alone(model: str, reason: str, remedy: str) -> ConfigError:
+def one_question_alone(model: str, reason: str, remedy: str) -> QuestionError:
     """The error that a model cannot be shown what was said before a question, and what to do."""
-    return ConfigError(
-        f"{model} reads one question alone: {reason}. {remedy}, or put what was said before into the question"
+    return QuestionError(
+        f"{model} reads one question alone: {reason}. {remedy}, or put what was said before into the question",
+        told="this model reads one question alone; put what was said before, a system prompt too, into the question",
+    )
+
+
+def template_refuses(model: str, reason: str) -> QuestionError:
+    """The error that a model's chat template cannot be filled in with a conversation."""
+    return QuestionError(
+        f"the chat template of {model} cannot be applied: {reason}",
+        told="the model's chat template refuses this conversation, such as for turns that do not alternate",
     )

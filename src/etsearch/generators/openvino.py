@@ -25,7 +25,7 @@ import numpy as np
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.boundary.texts import clean_message
-from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError
+from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError, QuestionError
 from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
 from etsearch.generators._openvino_thread import (
     MAX_BATCHED_TOKENS,
@@ -35,7 +35,7 @@ from etsearch.generators._openvino_thread import (
     Watched,
     Work,
 )
-from etsearch.generators.base import STEP_BY_STEP, one_question_alone
+from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
 from etsearch.models.files import check_path, context_length, explain_unreadable, identify, read_format
 from etsearch.models.gathering import Gathered, Wakeups
 from etsearch.registry import needs
@@ -173,9 +173,7 @@ class OpenVinoGenerator:
         try:
             chat = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
         except RuntimeError as error:
-            raise ConfigError(
-                f"the chat template of {self._path} cannot be applied: {clean_message(str(error))}"
-            ) from error
+            raise template_refuses(str(self._path), clean_message(str(error))) from error
         return self._ids(chat, add_special_tokens=False)
 
     def peak_cache_use(self, since: float) -> float | None:
@@ -194,7 +192,8 @@ class OpenVinoGenerator:
         try:
             tokens = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).input_ids.data
         except RuntimeError as error:
-            raise ConfigError(f"the tokenizer of {self._path} cannot read {text!r}: {error}") from error
+            message = f"the tokenizer of {self._path} cannot read {text!r}: {error}"
+            raise QuestionError(message, told="the model's tokenizer cannot read this") from error
         return [int(i) for i in tokens.reshape(-1)]
 
     def _fit(self, request: GenerateRequest) -> GenerateRequest:

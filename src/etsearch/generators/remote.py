@@ -8,8 +8,15 @@ from pathlib import Path
 from typing import Final
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole, shown
-from etsearch.errors import BadResponseError, ConfigError, ContextLengthError, EngineError, EngineTimeoutError
-from etsearch.generators.base import STEP_BY_STEP, one_question_alone
+from etsearch.errors import (
+    BadResponseError,
+    ConfigError,
+    ContextLengthError,
+    EngineError,
+    EngineTimeoutError,
+    QuestionError,
+)
+from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
 from etsearch.models.codec import Codec, local_codec
 from etsearch.models.files import read_format, read_format_file
 from etsearch.servers.client import RefusedError, Server, SlowError
@@ -158,7 +165,7 @@ class RemoteGenerator(ABC):
         try:
             ids = await self._codec.encode_chat([*turns, ("user", self._format.prompt(question))])
         except RefusedError as error:
-            raise ConfigError(f"the chat template of {self.facts.model} cannot be applied: {error}") from error
+            raise template_refuses(self.facts.model, str(error)) from error
         if ids is None:
             raise one_question_alone(self.facts.model, "no chat template is known for it", "Take a model for chat")
         self._check_known(ids, " ".join([*(content for _, content in turns), question]))
@@ -170,12 +177,13 @@ class RemoteGenerator(ABC):
         return "its format is without chat", "Give it one with 'chat: true' (format=FILE)"
 
     def _check_known(self, ids: Sequence[int], text: str) -> None:
-        """Raises ConfigError if the tokenizer had to leave something of a text out."""
+        """Raises QuestionError if the tokenizer had to leave something of a text out."""
         if self._codec.unknown_id is not None and self._codec.unknown_id in ids:
             read = self._codec.decode_now([i for i in ids if i != self._codec.unknown_id])
             bad = [word for word in re.findall(r"\w+", text) if word not in read]
-            raise ConfigError(
-                f"the tokenizer of {self.facts.model} does not know {', '.join(map(repr, bad)) or 'this'}"
+            unknown = f"does not know {', '.join(map(repr, bad)) or 'this'}"
+            raise QuestionError(
+                f"the tokenizer of {self.facts.model} {unknown}", told=f"the model's tokenizer {unknown}"
             )
 
     async def stats(self) -> EngineStats:

@@ -9,7 +9,7 @@ async def encode(generator: Generator, problem: Problem) -> list[int]:
     """Token ids of a problem in the generator's format: its question, with what was said before it.
 
     Raises:
-        ConfigError: the generator cannot read it, or reads one question alone and something was said before.
+        QuestionError: the generator cannot read it, or reads one question alone and something was said before.
     """
     if not problem.messages:
         return await generator.encode_prompt(problem.question)

@@ -68,6 +68,7 @@ def vllm_stats(texts: Sequence[str]) -> EngineStats:
     return EngineStats(
         cache_use=sum(use) / len(use) if use else None,
         cache_capacity_tokens=sum(c or 0 for c in capacity) or None,
+        block_tokens=_block_tokens(texts),
         num_running=total(servers, f"{_PREFIX}num_requests_running"),
         num_waiting=total(servers, f"{_PREFIX}num_requests_waiting"),
     )
@@ -97,6 +98,11 @@ def _cache_settings(texts: Sequence[str]) -> list[dict[str, str]]:
     """The settings of each engine's cache; a server may have several engines."""
     servers = read_figures(texts, [f"{_PREFIX}cache_config_info"])
     return [dict(labels) for server in servers for labels, _ in server.get(f"{_PREFIX}cache_config_info", ())]
+
+
+def _block_tokens(texts: Sequence[str]) -> int | None:
+    told = [settings.get("block_size", "None") for settings in _cache_settings(texts)]
+    return max((int(size) for size in told if _COUNT.fullmatch(size)), default=None)
 
 
 def _cache_tokens(settings: dict[str, str]) -> int | None:

@@ -101,6 +101,7 @@ class MarketSettings(BaseModel):
 
     Attributes:
         cache_tokens: what it holds, 1 to 2^30; by default what the engine tells.
+        block_tokens: tokens in a block of it; by default what the engine tells, or 1.
         order: who is next of those that wait, ``fair`` or ``short_first``.
         most_overtaken: how many later ones may be let in before one that waits.
         least_width: how narrow a search is made for the sake of others.
@@ -111,6 +112,7 @@ class MarketSettings(BaseModel):
     model_config = _STRICT
 
     cache_tokens: _Tokens | None = None
+    block_tokens: _Tokens | None = None
     order: Literal["fair", "short_first"] = "fair"
     most_overtaken: Annotated[int, Field(ge=0, le=10**9)] = MOST_OVERTAKEN
     least_width: _Width = LEAST_WIDTH

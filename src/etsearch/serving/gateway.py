@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from etsearch.errors import EtsearchError, QuestionError, RecordError, UnavailableError
 from etsearch.loop.events import Event, Selected
+from etsearch.loop.prompt import encode
 from etsearch.loop.result import SearchResult
 from etsearch.loop.search import search
 from etsearch.loop.state import SearchState
@@ -70,10 +71,20 @@ class Gateway:
             message = f"{len(self.open)} searches are under way or waiting, as many as may be"
             raise ApiError(429, message, kind="rate_limit_error", code="too_many_searches", retry_after_s=wait)
         running = Running(asked, key)
+        await self._check_readable(running)
         self._begin(running, None)
         if asked.background:
             await self.jobs.add(self._job(running))
         return running
+
+    async def _check_readable(self, running: Running) -> None:
+        """Raises ApiError for a question that the model cannot read, before anything else is answered."""
+        try:
+            await encode(self.serving[running.asked.model].parts.generator, running.asked.problem)
+        except QuestionError as error:
+            raise failure_of(error, running.id) from None
+        except EtsearchError:
+            return  # the search will say so, or wait for an engine that is away
 
     def _begin(self, running: Running, state: SearchState | None) -> None:
         running.key.num_open += 1

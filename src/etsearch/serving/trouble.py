@@ -63,7 +63,7 @@ def not_found(what: str) -> ApiError:
 def failure_of(error: Exception, search_id: str) -> ApiError:
     """What the client is told of a search that failed; the log has the rest under the search's id."""
     if isinstance(error, QuestionError):
-        return ApiError(400, str(error), param="messages", code="unreadable_question")
+        return ApiError(400, error.told, param="messages", code="unreadable_question")
     if isinstance(error, UnavailableError):
         message = f"the engine is away; the search {search_id} was given up"
         return ApiError(503, message, kind="server_error", code="engine_unavailable", retry_after_s=10)

@@ -3,17 +3,14 @@
 from abc import ABC, abstractmethod
 from bisect import bisect_right, insort
 from dataclasses import replace
-from typing import Final, final
+from typing import final
 
 import numpy as np
 
 from etsearch.sharing.grid import DEAREST, FREE, least_place, price_at
 from etsearch.strategies import Frontier, Selection, Strategy
 from etsearch.strategies.base import BuysWidth, select
-from etsearch.strategies.kv_limits import expected_step
-
-LEAST_STEP_TOKENS: Final = 1.0
-"""What a step is expected to have at least, where those of the last depth had none."""
+from etsearch.strategies.kv_limits import expected_held
 
 
 class Demand(ABC):
@@ -26,6 +23,7 @@ class Demand(ABC):
     def __init__(self) -> None:
         self._tokens: dict[int, float] = {}
         self._places: list[int] = []
+        self._ceilings: dict[int, int] = {}
 
     def at(self, place: int) -> float:
         """Tokens at a place of the grid; they are worked out where they are not known."""
@@ -49,6 +47,17 @@ class Demand(ABC):
         """
         return least_place(lambda place: self.at(place) <= room, start)
 
+    def ceiling(self, least_width: int) -> int:
+        """The highest place at which the search is as wide as this, or as wide as it asked for."""
+        if least_width not in self._ceilings:
+            narrow = least_place(lambda place: self._total_width_at(place) < self._total_width_at(FREE, least_width))
+            self._ceilings[least_width] = DEAREST if narrow is None else narrow - 1
+        return self._ceilings[least_width]
+
+    @abstractmethod
+    def _total_width_at(self, place: int, most: int | None = None) -> int:
+        """The total width at a place, ``most`` at most."""
+
     @abstractmethod
     def _work_out(self, place: int) -> float:
         """Tokens at a place."""
@@ -62,7 +71,7 @@ class FirstDemand(Demand):
         strategy: of the search; None where the width of the depth is settled.
         held_tokens: of the prompt, or of what was there.
         width: the most continuations of the next depth.
-        step_tokens: what each of them is expected to have.
+        step_tokens: KV tokens that each of them is expected to hold of its own, above 0.
         weight: of the search.
     """
 
@@ -71,13 +80,15 @@ class FirstDemand(Demand):
     ) -> None:
         super().__init__()
         self._strategy, self._held, self._width = strategy, held_tokens, width
-        self._step_tokens, self._weight = max(step_tokens, LEAST_STEP_TOKENS), weight
+        self._step_tokens, self._weight = step_tokens, weight
 
     def width_at(self, place: int) -> int:
         """Continuations at a place."""
-        if not isinstance(self._strategy, BuysWidth):
-            return self._width
-        return self._strategy.width_at(price_at(place) / self._weight, self._step_tokens, self._width)
+        return self._total_width_at(place)
+
+    def _total_width_at(self, place: int, most: int | None = None) -> int:
+        price, most = price_at(place) / self._weight, min(self._width, most or self._width)
+        return width_at(self._strategy, price, self._step_tokens, most)
 
     def known_at(self, place: int) -> float:
         """Tokens at a place, which take no work."""
@@ -101,7 +112,7 @@ class DepthDemand(Demand):
     def __init__(self, strategy: Strategy, frontier: Frontier, width: int, weight: float) -> None:
         super().__init__()
         self._strategy, self._frontier, self._width, self._weight = strategy, frontier, width, weight
-        self._step_tokens = max(expected_step(frontier), LEAST_STEP_TOKENS)
+        self._step_tokens = expected_held(frontier)
         self._selections: dict[int, Selection] = {}
 
     def selection(self, place: int) -> Selection:
@@ -112,6 +123,10 @@ class DepthDemand(Demand):
             priced = replace(self._frontier, price=price_at(place) / self._weight)
             self._selections[place] = select(self._strategy, priced, self._width)
         return self._selections[place]
+
+    def _total_width_at(self, place: int, most: int | None = None) -> int:
+        price, total = price_at(place) / self._weight, self._frontier.total_width
+        return width_at(self._strategy, price, self._step_tokens, min(total, most or total))
 
     def forget(self) -> None:
         """Lets go of the frontier; what is known of the curve stays."""
@@ -128,3 +143,8 @@ def held_tokens(frontier: Frontier, selection: Selection, step_tokens: float) ->
     widths = np.array(selection.widths)
     kept = frontier.nodes[widths > 0].tolist()
     return frontier.tree.kv_tokens(kept) + float(widths.sum()) * step_tokens if kept else 0.0
+
+
+def width_at(strategy: Strategy | None, price: float, step_tokens: float, width: int) -> int:
+    """The total width of a strategy at a price; that which was asked for of one that heeds no price, or of none."""
+    return strategy.width_at(price, step_tokens, width) if isinstance(strategy, BuysWidth) else width

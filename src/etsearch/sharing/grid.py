@@ -6,7 +6,6 @@ so that every search has given back what it can. Known prices make sums of deman
 bounded.
 """
 
-import math
 from collections.abc import Callable
 from typing import Final
 
@@ -20,13 +19,6 @@ DEAREST: Final = 1 + (_HIGHEST - _LOWEST) * _PER_OCTAVE
 def price_at(place: int) -> float:
     """The price at a place, 0 to ``DEAREST``."""
     return 0.0 if place == FREE else 2.0 ** (_LOWEST + (place - 1) / _PER_OCTAVE)
-
-
-def place_of(price: float) -> int:
-    """The highest place whose price is no more than this one."""
-    if price < price_at(FREE + 1):
-        return FREE
-    return min(DEAREST, 1 + math.floor((math.log2(price) - _LOWEST) * _PER_OCTAVE + 1e-9))
 
 
 def least_place(fits: Callable[[int], bool], start: int = FREE) -> int | None:

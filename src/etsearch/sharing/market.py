@@ -11,7 +11,7 @@ from etsearch.boundary.numbers import LONGEST_S, MOST_TOKENS, MOST_WEIGHT, MOST_
 from etsearch.errors import ConfigError
 from etsearch.sharing.clearing import clearing_place
 from etsearch.sharing.demand import Demand, DepthDemand, FirstDemand
-from etsearch.sharing.grid import DEAREST, FREE, place_of, price_at
+from etsearch.sharing.grid import DEAREST, FREE, price_at
 from etsearch.sharing.lengths import FIRST_STEP_TOKENS, Lengths
 from etsearch.sharing.queue import LEAST_WEIGHT, MOST_OVERTAKEN, AdmissionQueue, Order, Waiting
 from etsearch.strategies import Frontier, Selection, Strategy
@@ -19,7 +19,7 @@ from etsearch.strategies.base import BuysWidth
 from etsearch.strategies.kv_limits import expected_step
 from etsearch.types import EngineStats
 
-LEAST_WIDTH: Final = 16
+LEAST_WIDTH: Final = 24
 """How narrow a search is made for the sake of others, by default."""
 SMOOTHING_S: Final = 1.0
 """Seconds in which the price makes two thirds of its way, by default."""
@@ -67,8 +67,8 @@ class Market:
 
     The price is the lowest at which the searches together would hold no more than there is: those under way by what
     they last wanted at each price, and those that wait. Where all fits as it is, it is 0, and every search is as wide
-    as it wants. It rises no further than to where a search of weight 1 is ``least_width`` wide: from there on searches
-    wait. A search is let in, and goes on from depth to depth, when what it then holds fits beside what the others hold;
+    as it wants. No search pays more than the price at which it is ``least_width`` wide: from there on searches wait. A
+    search is let in, and goes on from depth to depth, when what it then holds fits beside what the others hold;
     a dearer price than the common one is its own where only that makes it fit. One that is alone never waits.
     Between depths a search holds nothing: what it had may be thrown out, and is computed again.
 
@@ -78,11 +78,12 @@ class Market:
         cache_tokens: what the engine's cache holds, 1 to 2^30; None takes what the engine tells.
         order: who is next of those that wait, ``fair`` or ``short_first``; see ``queue``.
         most_overtaken: how many later ones may be let in before one that waits, 0 to 1e9.
-        least_width: how narrow a search of weight 1 is made for the sake of others, where an e-fold of width is worth 1
-            to it (``lambda_w`` of ETS), 1 to 65,536. A wider one gives way further than one that asked for less.
+        least_width: how narrow a search is made for the sake of others, 1 to 65,536; one that asked for less keeps it.
         most_running: searches that may hold something at once, 1 to 65,536.
         smoothing_s: seconds in which the price makes two thirds of its way, 0 to a year.
         step_tokens: what a step is expected to have before any was seen, above 0.
+        block_tokens: tokens in a block of the cache, in whole ones of which a sequence has its room, 1 to 2^30; None
+            takes what the engine tells, or 1.
         clock: seconds, from any point on.
     """
 
@@ -93,6 +94,7 @@ class Market:
     most_running: int = MOST_WIDTH
     smoothing_s: float = SMOOTHING_S
     step_tokens: float = FIRST_STEP_TOKENS
+    block_tokens: int | None = None
     clock: Callable[[], float] = time.monotonic
     _holders: "set[_Holder]" = field(default_factory=set, init=False)
     _level: float = field(default=float(FREE), init=False)
@@ -103,8 +105,9 @@ class Market:
     _num_preemptions: int | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
-        if self.cache_tokens is not None:
-            check_whole("cache_tokens", self.cache_tokens, 1, MOST_TOKENS)
+        for name in ("cache_tokens", "block_tokens"):
+            if getattr(self, name) is not None:
+                check_whole(name, getattr(self, name), 1, MOST_TOKENS)
         for name in ("least_width", "most_running"):
             check_whole(name, getattr(self, name), 1, MOST_WIDTH)
         check_number("smoothing_s", self.smoothing_s, 0, LONGEST_S)
@@ -125,6 +128,8 @@ class Market:
         """Takes what the engine tells: the size of its cache, and what of it is in use beside what was predicted."""
         if self.cache_tokens is None:
             self.cache_tokens = stats.cache_capacity_tokens
+        if self.block_tokens is None:
+            self.block_tokens = stats.block_tokens
         predicted = self.predicted_tokens
         now, before = self.clock(), self._measured_at
         if stats.cache_use is not None and stats.cache_capacity_tokens and predicted > 0:
@@ -202,21 +207,17 @@ class Market:
         if len(running) >= self.most_running:
             return None
         common = self._common_place(request.demand)
+        common = min(common, request.demand.ceiling(self.least_width))
         own = request.demand.least_place(self._capacity - self.predicted_tokens, start=common)
         if running:
-            return None if own is None or own > max(common, self._ceiling) else max(common, own)
+            return None if own is None or own > request.demand.ceiling(self.least_width) else max(common, own)
         return DEAREST if own is None else max(common, own)
-
-    @property
-    def _ceiling(self) -> int:
-        """The place that the common price does not exceed."""
-        return place_of(1.0 / (self.least_width * self.expected_step_tokens))
 
     def _common_place(self, asking: Demand) -> int:
         """The place of the common price now, smoothed on its way to where all demand fits."""
         demands = [holder.demand for holder in self._holders if holder.demand is not None]
         clearing = clearing_place(demands, self._capacity, asking, start=round(self._level))
-        clearing = min(clearing, self._ceiling)
+        clearing = min(clearing, max(demand.ceiling(self.least_width) for demand in demands))
         now, before = self.clock(), self._priced_at
         self._priced_at = now
         if FREE in (clearing, round(self._level)) or not self.smoothing_s:
@@ -230,9 +231,9 @@ class Market:
         self._lengths.note_depth(expected_step(frontier))
 
     @property
-    def expected_step_tokens(self) -> float:
-        """Tokens that a step of a search that has none yet is expected to have."""
-        return self._lengths.step_tokens
+    def expected_held(self) -> float:
+        """KV tokens that a continuation of a search without steps is expected to hold of its own."""
+        return self._lengths.step_tokens + (self.block_tokens or 1) - 1
 
     def remove(self, holder: "_Holder", depth: int) -> None:
         """A search has left, after so many depths."""
@@ -263,7 +264,7 @@ class _Holder:
     async def begin(self, strategy: Strategy, held_tokens: int, width: int, depth: int) -> int:
         """See ``Share``."""
         chooses = strategy if depth == 0 else None
-        demand = FirstDemand(chooses, held_tokens, width, self.market.expected_step_tokens, self.weight)
+        demand = FirstDemand(chooses, held_tokens, width, self.market.expected_held, self.weight)
         self._depth = depth
         return demand.width_at(await self.market.take(self, demand, depth))
 
@@ -271,6 +272,7 @@ class _Holder:
         """See ``Share``."""
         self._depth += 1
         self.market.note_depth(frontier)
+        frontier = replace(frontier, block_tokens=self.market.block_tokens or 1)
         demand = DepthDemand(strategy, frontier, width, self.weight)
         place = await self.market.take(self, demand, self._depth)
         if not isinstance(strategy, BuysWidth):

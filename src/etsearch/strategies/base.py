@@ -26,6 +26,7 @@ class Frontier:
         cache_tokens: what the engine's KV cache can hold; None where it does not tell.
         price: what a KV token costs, at least 0, in units of the search's worth (see ``etsearch.sharing``); 0 where
             there is room for all, or no market.
+        block_tokens: tokens in a block of the cache, in whole ones of which a sequence has its room; 1 where unknown.
     """
 
     tree: SearchTree
@@ -36,6 +37,7 @@ class Frontier:
     total_width: int
     cache_tokens: int | None = None
     price: float = 0.0
+    block_tokens: int = 1
 
     def check_rewards(self) -> NDArray[np.float64]:
         """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""
@@ -117,7 +119,7 @@ class BuysWidth(Protocol):
 
         Args:
             price: at least 0; at 0 the answer is ``width``.
-            step_tokens: KV tokens that a continuation is expected to write, above 0.
+            step_tokens: KV tokens that a continuation is expected to hold of its own, above 0.
             width: the total width that the search was asked for.
         """
         ...

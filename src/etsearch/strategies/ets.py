@@ -13,7 +13,7 @@ from etsearch.errors import ConfigError
 from etsearch.selection import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, Programme, solve
 from etsearch.strategies.base import Frontier, Selection
 from etsearch.strategies.inheritance import inherited_multiplicity
-from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits, expected_step
+from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits, expected_held
 from etsearch.strategies.leaves import LeafDraws, Leaves
 
 
@@ -39,7 +39,7 @@ class ETS:
 
     Where searches share a cache by a market (``etsearch.sharing``), a KV token has a price ``p``: the survivors pay
     ``p`` for each token that they hold, beside ``lambda_b``, and the total width is the one that is worth most,
-    ``max_n lambda_w ln n - p n l`` for steps of ``l`` tokens: ``n = lambda_w / (p l)``, from 1 to N.
+    ``max_n lambda_w ln n - p n l`` where each continuation holds ``l`` tokens: ``n = lambda_w / (p l)``, from 1 to N.
 
     Attributes:
         lambda_b: weight of the KV-budget term, 0 to 1e9; the paper sweeps 1 to 2 (ETS), 0.75 to 1.25 (ETS-KV).
@@ -64,8 +64,8 @@ class ETS:
         kv_target: KV tokens, above 0 and at most 2^30, that a depth holds while it is written, on average over the
             search: ``lambda_b`` is set anew at each depth, to the least price at which the mean up to the next depth is
             expected to meet it.
-        lambda_w: weight of the width against the price of a KV token, 0 to 1e9: what an e-fold of it is worth. At the
-            default the width begins to fall where its next depth costs as much as all rewards are worth.
+        lambda_w: weight of the width against the price of a KV token, 0 to 1e9: what an e-fold of it is worth, where
+            all reward is worth 1. At the default branches go long before width does.
         solver: ``lagrange``, ``highs`` or ``cbc``, see ``etsearch.selection``.
         time_limit_s: of the solver, for one depth, above 0; a year at most, or inf.
     """
@@ -79,7 +79,7 @@ class ETS:
     node_cost: NodeCost | None = None
     kv_budget: int | str | None = None
     kv_target: float | None = None
-    lambda_w: float = 1.0
+    lambda_w: float = 8.0
     solver: str = DEFAULT_SOLVER
     time_limit_s: float = DEFAULT_TIME_LIMIT_S
 
@@ -157,7 +157,7 @@ class ETS:
         if frontier.price <= 0:
             return width
         total = frontier.total_width
-        return width - total + self.width_at(frontier.price, max(expected_step(frontier), 1.0), total)
+        return width - total + self.width_at(frontier.price, expected_held(frontier), total)
 
     def programme(self, frontier: Frontier, width: int) -> Programme:
         """The ETS programme of a frontier."""

@@ -94,6 +94,15 @@ def expected_growth(frontier: Frontier, width: int) -> float:
     return width * expected_step(frontier)
 
 
+def expected_held(frontier: Frontier) -> float:
+    """KV tokens that a continuation of the next depth is expected to hold of its own, at least 1.
+
+    In blocks of B tokens it holds what its prefix has in the last one, and its own last one whole: l + B - 1 tokens for
+    a step of l, where prefixes end anywhere in a block.
+    """
+    return max(expected_step(frontier), 1.0) + frontier.block_tokens - 1
+
+
 def expected_step(frontier: Frontier) -> float:
     """Tokens that a step of the next depth is expected to have: the mean of this depth."""
     depth = frontier.tree.depth

@@ -106,7 +106,11 @@ def _unvoted(result: SearchResult) -> int | None:
 
 def make_page(searches: Sequence[ViewedSearch]) -> str:
     """One HTML page with some searches, at least one, to choose from."""
-    template = resources.files("etsearch.viewer").joinpath("page.html").read_text(encoding="utf-8")
+    template = _file("page.html").replace("{{tree.js}}", _file("tree.js"))
     # Inside a script element nothing may look like its end.
     data = json.dumps([search.values for search in searches], ensure_ascii=False).replace("<", "\\u003c")
     return template.replace("{{title}}", html.escape(searches[0].title)).replace("{{data}}", data)
+
+
+def _file(name: str) -> str:
+    return resources.files("etsearch.viewer").joinpath(name).read_text(encoding="utf-8")
