@@ -157,6 +157,7 @@ _POLICIES = {
     "aimd": "that ETS, AIMD on the cache",
     "market": "the market",
     "narrow": "the market, `least_width` 16",
+    "free": "the market, ETS at `lambda_b` 0",
 }
 
 
@@ -181,7 +182,7 @@ def serving():
     yield Table("The market beside the best of the others", header, [row for row in rows if row], note).markdown("###")
 
 
-_MARKETS = ("market", "narrow")
+_MARKETS = ("market", "narrow", "free")
 
 
 def _serving_row(cell):

@@ -9,8 +9,9 @@ Problems of minimath come at random moments (Poisson), the same problems at the 
 ``ets``     ETS at the one price and the number at once that were fastest
 ``all``     that ETS, everything admitted
 ``aimd``    that ETS, admitted by additive increase and multiplicative decrease on the cache's use (Concur's rule)
-``market``  the market of KV tokens (``etsearch.sharing``): what ``ets serve`` does
+``market``  that ETS in the market of KV tokens (``etsearch.sharing``): what ``ets serve`` does
 ``narrow``  the market with a least width of 16 in place of 24
+``free``    the market over ETS without a price of its own: REBASE's branches as long as there is room
 
 The cache holds about four REBASE searches of width 64, at their fullest. Load 1 is what the fastest of REBASE and ETS
 can do when all are there at once, which is measured first. A search that comes while ``--most-open`` are open is
@@ -219,8 +220,9 @@ def main():
         "ets": (lambda: Fixed(best_ets["at_once"]), best_ets["strategy"]),
         "all": (Everything, best_ets["strategy"]),
         "aimd": (AdditiveIncrease, best_ets["strategy"]),
-        "market": (market, FREE),
-        "narrow": (lambda: market(least_width=16), FREE),
+        "market": (market, best_ets["strategy"]),
+        "narrow": (lambda: market(least_width=16), best_ets["strategy"]),
+        "free": (market, FREE),
     }
     cells = record.values.get("cells", [])
     for load in map(float, args.loads.split(",")):

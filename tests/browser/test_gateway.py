@@ -103,6 +103,9 @@ def test_a_key_is_asked_for_where_one_is_needed(page, tmp_path):
             body = {"background": True, "headers": {"Authorization": f"Bearer {key}"}}
             assert ask(gateway.url, **body).status_code == 202
         page.goto(gateway.url)
+        page.locator("#key").fill("no key")
+        page.locator("#ask button").click()
+        until(page, lambda: "no spaces" in page.locator("#told").inner_text())
         page.locator("#key").fill("wrong")
         page.locator("#ask button").click()
         until(page, lambda: "not known" in page.locator("#told").inner_text())

@@ -96,6 +96,9 @@ def test_health_readiness_and_figures(gateway):
         wait_for(lambda: "etsearch_kv_cache_tokens" in http.get("/metrics").text)
         live = http.get("/live").json()
         assert live["searches"][-1]["status"] == "completed"
+        assert live["looks"]
+        assert http.get("/live", params={"since": live["now"] + 60}).json()["looks"] == []
+        assert http.get("/live", params={"since": "yesterday"}).status_code == 400
         assert http.get("/").status_code == 200
 
 

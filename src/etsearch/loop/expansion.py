@@ -109,7 +109,8 @@ class Expander:
                 continuations = await self._continuations(expansion, ahead)
         except ContextLengthError as error:
             if node == ROOT:
-                raise QuestionError("the question is too long for this engine; shorten it") from error
+                told = "the question is too long for this engine; shorten it"
+                raise QuestionError(f"the question is too long for this engine: {error}", told) from error
             expansion.too_long = in_one_line(error)
             return
         except EngineError as error:

@@ -27,6 +27,8 @@ PING_S: Final = 10
 SEARCH_ID: Final = "X-Search-Id"
 """The header that names the search of an answer."""
 
+PAGE_HEADERS: Final = {"Content-Security-Policy": "frame-ancestors 'none'", "X-Content-Type-Options": "nosniff"}
+
 T = TypeVar("T")
 _Handler = Callable[[Request], Awaitable[Response]]
 
@@ -95,7 +97,7 @@ class _Routes:
         del request
         page = resources.files("etsearch.serving").joinpath("page.html").read_text(encoding="utf-8")
         tree = resources.files("etsearch.viewer").joinpath("tree.js").read_text(encoding="utf-8")
-        return HTMLResponse(page.replace("{{tree.js}}", tree))
+        return HTMLResponse(page.replace("{{tree.js}}", tree), headers=PAGE_HEADERS)
 
     async def health(self, request: Request) -> Response:
         """That the process is alive."""
@@ -114,8 +116,13 @@ class _Routes:
         return Response(self._gateway.figures.text(), media_type=CONTENT_TYPE_LATEST)
 
     async def live(self, request: Request) -> Response:
-        """What the page shows."""
-        return JSONResponse(self._gateway.live(self._key(request)))
+        """What the page shows; with ``?since=T``, seconds since 1970, of the market what was seen after that."""
+        key = self._key(request)
+        try:
+            since = float(request.query_params.get("since", "0"))
+        except ValueError:
+            raise ApiError(400, "since must be a number of seconds", param="since", code="invalid_value") from None
+        return JSONResponse(self._gateway.live(key, since))
 
     async def models(self, request: Request) -> Response:
         """The profiles."""

@@ -19,8 +19,8 @@ from etsearch.sharing.market import LEAST_WIDTH, SMOOTHING_S
 from etsearch.sharing.queue import MOST_OVERTAKEN
 from etsearch.strategies import STRATEGIES
 
-DEFAULT_STRATEGY: Final = "ets(lambda_b=0, leaves=steps, node_cost=tokens, inherit=true)"
-"""REBASE's width and branches where there is room; what is worth least is given back as the price rises."""
+DEFAULT_STRATEGY: Final = "ets(lambda_b=1.75, leaves=steps, node_cost=tokens, inherit=true)"
+"""REBASE's accuracy at its width for less where there is room; more is given back as the price rises."""
 DEFAULT_ALLOWED: Final = ("width", "deadline_s", "max_generated_tokens")
 """What a request may set for itself, by default."""
 LOWERED_ONLY: Final = ("deadline_s", "max_generated_tokens", "max_depth", "max_step_tokens", "max_tokens")

@@ -2,6 +2,7 @@
 
 import time
 from collections import deque
+from dataclasses import asdict
 from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -10,7 +11,9 @@ from etsearch.serving.running import Running
 from etsearch.sharing import MarketFigures
 
 KEPT: Final = 600
-"""Looks at the market, and searches that ended, that the page can show."""
+"""Looks at each engine's market that the page can show."""
+KEPT_ENDS: Final = 10_000
+"""Searches that are done, of which it is remembered when, and how long they took."""
 _BUCKETS: Final = (0.1, 0.25, 0.5, 1, 2.5, 5, 10, 25, 50, 100, 250, 500, 1000)
 
 
@@ -28,9 +31,9 @@ class Figures:
         self.price = Gauge("kv_price", "Price of a KV token.", ["engine"], **made)
         self.cache = Gauge("kv_cache_tokens", "KV tokens: of the cache, and predicted.", ["engine", "kind"], **made)
         self.open = Gauge("searches_open", "Searches, holding KV or waiting.", ["engine", "kind"], **made)
-        self.looks: deque[dict[str, Any]] = deque(maxlen=KEPT)
-        self.ended: deque[tuple[float, float]] = deque(maxlen=KEPT)
-        """When searches ended, and how long they took."""
+        self._looks: dict[str, deque[dict[str, Any]]] = {}
+        self.ended: deque[tuple[float, float]] = deque(maxlen=KEPT_ENDS)
+        """When searches were done, and how long they took."""
 
     def note_end(self, running: Running) -> None:
         """A search is over."""
@@ -39,8 +42,8 @@ class Figures:
         self.searches.labels(model, str(running.status), str(result.stop_reason) if result else "none").inc()
         self.latency.labels(model).observe(seconds)
         self.by_key.labels(running.key.name).inc()
-        self.ended.append((time.time(), seconds))
         if result is not None:
+            self.ended.append((time.time(), seconds))
             self.tokens.labels(model, "prompt").inc(result.tree.prefix_tokens(0))
             self.tokens.labels(model, "generated").inc(result.usage.generated_tokens)
             self.tokens.labels(model, "kv").inc(result.usage.kv_tokens)
@@ -55,6 +58,14 @@ class Figures:
             self.cache.labels(engine, "capacity").set(market.cache_tokens)
             if cache_use is not None:
                 self.cache.labels(engine, "used").set(cache_use * market.cache_tokens)
+
+        used = None if cache_use is None or market.cache_tokens is None else cache_use * market.cache_tokens
+        seen = {"at": time.time(), "engine": engine, "used_tokens": used, **asdict(market)}
+        self._looks.setdefault(engine, deque(maxlen=KEPT)).append(seen)
+
+    def looks(self, since: float) -> list[dict[str, Any]]:
+        """The looks at all engines after a moment, each engine's the oldest first."""
+        return [look for looks in self._looks.values() for look in looks if look["at"] > since]
 
     @property
     def mean_seconds(self) -> float:

@@ -34,6 +34,8 @@ LOOK_S: Final = 0.5
 """Pause between two looks at the engines, for the figures."""
 RETRY_S: Final = 0.5
 """Pause before a search goes on whose engine went away."""
+LATELY_S: Final = 300.0
+"""What the page counts searches an hour and latencies over."""
 READY_S: Final = 2.0
 """How long an engine may take to say that it is there."""
 
@@ -222,16 +224,16 @@ class Gateway:
             return False
         return all(there)
 
-    def live(self, key: Key) -> dict[str, Any]:
-        """What the page shows: the market and its past, and the searches of a key under way, the oldest first."""
+    def live(self, key: Key, since: float) -> dict[str, Any]:
+        """What the page shows: the market since a moment, and the searches of a key, those that are over first."""
         mine = [r for r in (*self._over.values(), *self.open.values()) if r.key.name == key.name]
         return {
             "now": time.time(),
             "started_at": self.started_at,
             "is_draining": self.is_draining,
             "num_open": len(self.open),
-            "looks": list(self.figures.looks),
-            "ended": list(self.figures.ended),
+            "looks": self.figures.looks(since),
+            "ended": [end for end in self.figures.ended if end[0] > time.time() - LATELY_S],
             "searches": [self._live_search(running) for running in mine],
         }
 
@@ -261,20 +263,7 @@ class Gateway:
                 else:
                     engine.market.observe(stats)
                     use = stats.cache_use
-                market = engine.market.figures
-                self.figures.look(engine.name, market, use)
-                self.figures.looks.append(
-                    {
-                        "at": time.time(),
-                        "engine": engine.name,
-                        "price": market.price,
-                        "cache_tokens": market.cache_tokens,
-                        "predicted_tokens": market.predicted_tokens,
-                        "used_tokens": None if use is None else use * (market.cache_tokens or 0),
-                        "num_running": market.num_running,
-                        "num_waiting": market.num_waiting,
-                    }
-                )
+                self.figures.look(engine.name, engine.market.figures, use)
             await asyncio.sleep(LOOK_S)
 
     async def go_on(self) -> int:

@@ -40,7 +40,8 @@ class MarketFigures:
     Attributes:
         price: of a KV token, where all reward of a search of weight 1 is worth 1.
         cache_tokens: that the engine holds; None as long as it did not tell.
-        predicted_tokens: that the searches are expected to hold at most, each in its depth under way.
+        predicted_tokens: that the searches are expected to hold at most, each in its depth under way, corrected by what
+            the engine measured.
         correction: what the engine measured over what was predicted, smoothed, 0.5 to 2.
         num_running: searches that hold something.
         num_waiting: searches that wait, for their first depth or between two.
@@ -159,7 +160,7 @@ class Market:
         return MarketFigures(
             price=price_at(round(self._level)),
             cache_tokens=self.cache_tokens,
-            predicted_tokens=self.predicted_tokens,
+            predicted_tokens=self.predicted_tokens * self._correction,
             correction=self._correction,
             num_running=len(self._running),
             num_waiting=len(self._queue),
