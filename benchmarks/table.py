@@ -173,7 +173,9 @@ def serving():
         f"of {asked['blocks']} blocks of 32 tokens, at most {asked['most_open']} searches open. Load 1 is "
         f"{fastest:,.0f} searches an hour, what the faster of REBASE ({chosen['rebase']['at_once']} at once) and ETS "
         f"(`lambda_b` {chosen['ets']['price']}, {chosen['ets']['at_once']} at once) did with all there at once. Every "
-        f"policy has the same problems at the same moments. {in_words(record['machine'])}."
+        "policy has the same problems at the same moments; one run each, of 17 to 110 s, so that a row's searches "
+        "an hour and latencies are good to a tenth or so. Beside loads 1.2 to 2 tests ran at the lowest priority. "
+        f"{in_words(record['machine'])}."
     )
     yield Table("Many searches on one engine: `benchmarks/serving`", header, rows, note).markdown()
     rows = [_beside_best(cells, load, which) for load in sorted({c["load"] for c in cells}) for which in _MARKETS]

@@ -38,6 +38,7 @@ from etsearch.generators._openvino_thread import (
 from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
 from etsearch.models.files import check_path, context_length, explain_unreadable, identify, read_format
 from etsearch.models.gathering import Gathered, Wakeups
+from etsearch.models.shapes import SHAPES
 from etsearch.registry import needs
 from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, Message, PromptFormat
 
@@ -104,7 +105,7 @@ class OpenVinoGenerator:
             scheduler.num_kv_blocks = num_kv_blocks
         else:
             scheduler.cache_size = cache_gb
-        properties = {} if precision is None else {"INFERENCE_PRECISION_HINT": precision}
+        properties = SHAPES if precision is None else {**SHAPES, "INFERENCE_PRECISION_HINT": precision}
         try:
             pipeline = self._genai.ContinuousBatchingPipeline(str(self._path), scheduler, "CPU", properties)
             self._tokenizer = pipeline.get_tokenizer()

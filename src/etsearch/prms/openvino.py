@@ -18,6 +18,7 @@ from etsearch.errors import ConfigError, MissingDependencyError, RewardError
 from etsearch.models.codec import Codec, FolderCodec, Messages
 from etsearch.models.files import check_path, context_length, explain_unreadable, identify
 from etsearch.models.gathering import Gathered
+from etsearch.models.shapes import SHAPES
 from etsearch.prms.families import Head, PrmFamily, find_family
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, pad
 from etsearch.prms.packing import pack
@@ -44,7 +45,8 @@ class OpenVinoNetwork:
     def __init__(self, path: Path, head: Head, labels: tuple[int, int] | None, max_batch: int) -> None:
         import openvino as ov  # noqa: PLC0415
 
-        model = ov.Core().compile_model(str(path / "openvino_model.xml"), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        properties = {**SHAPES, "INFERENCE_PRECISION_HINT": "f32"}
+        model = ov.Core().compile_model(str(path / "openvino_model.xml"), "CPU", properties)
         ranks = {name: port.partial_shape.rank.get_length() for port in model.inputs for name in port.names}
         if "input_ids" not in ranks:
             raise ConfigError(f"{path} has no input 'input_ids' but {sorted(ranks)}: it is no language model")
