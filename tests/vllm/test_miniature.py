@@ -145,7 +145,8 @@ async def test_an_evaluation_is_resumed(policy, prm, tmp_path):
     records = [json.loads(line) for line in lines.read_text().splitlines()]
     assert len(records) == 4
     assert {r["status"] for r in records} == {"done"}
-    assert all(r["engine"]["prefix_hit_tokens"] > 0 for r in records)
+    # of a search that was gone on with the figures are since then, which may be its last depth alone
+    assert all(r["engine"]["prefix_hit_tokens"] > 0 for r in records if not r["resumed"])
     assert "vllm 0.32.0" in (out / "run.json").read_text()
 
 
