@@ -1,7 +1,7 @@
 """What is gained where the embedded engine keeps room for what steps are likely to need, not for their token limit?
 
-    git worktree add /tmp/before ba69f80
-    python benchmarks/reservation.py --before /tmp/before/src --json benchmarks/records/reservation.json
+    git worktree add ../before ba69f80
+    python benchmarks/reservation.py --before ../before/src --json benchmarks/records/reservation.json
     python benchmarks/reservation.py --problems 8 --rounds 1
 
 REBASE searches of minimath on the embedded models, several in flight, in a cache that ``--holds`` of them fill: so many

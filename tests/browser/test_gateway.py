@@ -1,12 +1,11 @@
 """The gateway's page in a real browser (headless Chromium), while searches go on."""
 
-import shutil
 import threading
 import time
 
 import httpx
 import pytest
-from tests.browser.test_view import ARGUMENTS
+from tests.browser.test_view import chromium
 from tests.gateways import ANSWER, QUESTION, config_of, served
 
 from etsearch.serving.keys import add_key
@@ -20,13 +19,8 @@ ASK = {"model": next(iter(PROFILES)), "messages": [{"role": "user", "content": Q
 
 @pytest.fixture(scope="module")
 def browser():
-    path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-    if path is None:
-        pytest.skip("there is no Chromium; 'make test-browser' says how to install it")
-    with sync_api.sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+    with chromium() as started:
         yield started
-        started.close()
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+from contextlib import contextmanager
 
 import pytest
 from tests.worlds import run
@@ -50,8 +51,9 @@ def searches():
     return [searched(8), searched(256), searched(8, "best_of_n"), searched(4, limits=Limits(max_depth=3))]
 
 
-@pytest.fixture(scope="module")
-def browser(searches):  # made before: playwright keeps an event loop running in this thread
+@contextmanager
+def chromium():
+    """A headless Chromium; a test that finds none is skipped."""
     path = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if path is None:
         pytest.skip("there is no Chromium; 'make test-browser' says how to install it")
@@ -59,6 +61,12 @@ def browser(searches):  # made before: playwright keeps an event loop running in
         started = playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
         yield started
         started.close()
+
+
+@pytest.fixture(scope="module")
+def browser(searches):  # made before: playwright keeps an event loop running in this thread
+    with chromium() as started:
+        yield started
 
 
 @pytest.fixture

@@ -3,12 +3,15 @@
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Final
 
 import yaml
 from pydantic_core import from_json
 
+from etsearch.boundary.files import to_path
 from etsearch.boundary.texts import is_readable, show_controls
+from etsearch.errors import ConfigError
 
 MOST_DEPTH: Final = 64
 """How deep values may be nested in each other."""
@@ -76,6 +79,30 @@ def read_yaml(content: str) -> Any:
     except (yaml.YAMLError, ValueError, OverflowError, TypeError, AttributeError) as error:
         raise ValueError(_in_one_line(error)) from None
     return _mend(value, _refuse)
+
+
+def load_mapping(path: Path, what: str, example: str) -> dict[Any, Any]:
+    """The mapping that a YAML file holds, such as a recipe.
+
+    Args:
+        path: of the file.
+        what: it is, for the message, such as ``the recipe``.
+        example: of what to write where it holds no keys.
+
+    Raises:
+        ConfigError: no such file, no text, no YAML, or no mapping.
+    """
+    try:
+        values = read_yaml(to_path(path, what).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{what} {path} cannot be read: {error}") from error
+    except ConfigError:
+        raise
+    except ValueError as error:
+        raise ConfigError(f"{what} {path} is no YAML that can be read: {error}") from error
+    if not isinstance(values, dict):
+        raise ConfigError(f"{what} {path} holds no keys; write {example}")
+    return values
 
 
 def _measure(node: yaml.Node, sizes: dict[int, int | None], depth: int) -> int:

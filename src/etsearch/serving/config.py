@@ -8,9 +8,8 @@ from typing import Annotated, Any, Final, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from etsearch.boundary.files import to_path
 from etsearch.boundary.numbers import LONGEST_S, MOST_TOKENS, MOST_WIDTH
-from etsearch.boundary.plain import read_yaml
+from etsearch.boundary.plain import load_mapping
 from etsearch.errors import ConfigError
 from etsearch.loop.parts import can_go_without_rewards
 from etsearch.loop.settings import SearchSettings, groups
@@ -168,16 +167,7 @@ class Config(BaseModel):
     @classmethod
     def load(cls, path: Path) -> Self:
         """Reads a file. Raises ConfigError, which names the first that cannot be used."""
-        try:
-            values = read_yaml(to_path(path, "the gateway's file").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the gateway's file {path} cannot be read: {error}") from error
-        except ConfigError:
-            raise
-        except ValueError as error:
-            raise ConfigError(f"the gateway's file {path} is no YAML that can be read: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"the gateway's file {path} holds no keys; write 'profiles: …'")
+        values = load_mapping(path, "the gateway's file", "'profiles: …'")
         return cls.of(values, f"the gateway's file {path}")
 
     @classmethod

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from etsearch.boundary.files import to_path
 from etsearch.boundary.numbers import LARGEST_SEED, MOST_WIDTH, shown
-from etsearch.boundary.plain import read_yaml
+from etsearch.boundary.plain import load_mapping, read_yaml
 from etsearch.errors import ConfigError
 from etsearch.loop.parts import can_go_without_rewards
 from etsearch.loop.settings import SearchSettings
@@ -153,16 +153,7 @@ class Recipe(BaseModel):
         Raises:
             ConfigError: no such file, no YAML, an unknown key, a value of the wrong type or out of range.
         """
-        try:
-            values = read_yaml(to_path(path, "the recipe").read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError) as error:
-            raise ConfigError(f"the recipe {path} cannot be read: {error}") from error
-        except ConfigError:
-            raise
-        except ValueError as error:
-            raise ConfigError(f"the recipe {path} is no YAML that can be read: {error}") from error
-        if not isinstance(values, dict):
-            raise ConfigError(f"the recipe {path} holds no keys; write 'data: …' and 'strategies: […]'")
+        values = load_mapping(path, "the recipe", "'data: …' and 'strategies: […]'")
         for override in overrides:
             _set(values, override)
         values.setdefault("name", path.stem)
