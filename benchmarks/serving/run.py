@@ -13,7 +13,8 @@ Problems of minimath come at random moments (Poisson), the same problems at the 
 ``narrow``  the market with a least width of 16 in place of 24
 ``free``    the market over ETS without a price of its own: REBASE's branches as long as there is room
 
-The cache holds about four REBASE searches of width 64, at their fullest. Load 1 is what the fastest of REBASE and ETS
+The embedded engine's cache holds about four REBASE searches of width 64, at their fullest; another engine is asked for
+with ``--generator`` and ``--prm`` (what ran on real vLLM is in ``make bench-serving-vllm``). Load 1 is what the fastest of REBASE and ETS
 can do when all are there at once, which is measured first. A search that comes while ``--most-open`` are open is
 refused. Every cell is written as soon as it is done, and the same command goes on from there.
 """
@@ -43,8 +44,6 @@ from etsearch.strategies import STRATEGIES
 
 REBASE = "rebase"
 FREE = "ets(lambda_b=0, leaves=steps, node_cost=tokens, inherit=true)"
-PRICES = (1.75, 2.5, 4.0)
-AT_ONCE = (2, 4, 8)
 
 
 def ets_at(price):
@@ -104,8 +103,8 @@ class Cell:
 async def run_cell(args, policy_name, load, policy, strategy, arrivals, problems):
     """Searches that come at these moments, to the last one's end."""
     cell = Cell(policy_name, load, strategy)
-    generator = f"minimath(num_kv_blocks={args.blocks})"
-    async with open_parts(generator, "minimath", STRATEGIES.create(strategy), "lexical") as parts:
+    generator = args.generator.format(blocks=args.blocks)
+    async with open_parts(generator, args.prm, STRATEGIES.create(strategy), "lexical") as parts:
         watch = EngineWatch(parts.generator, policy.observe)
         await search(problems[-1], parts, SearchSettings(width=8), watch=watch)  # warm
         stats = await parts.generator.stats()
@@ -177,8 +176,8 @@ def choose(args, record, problems):
         return record.values["chosen"]
     tried = []
     some = problems[: args.choosing]
-    for strategy, price in [(REBASE, None), *((ets_at(price), price) for price in PRICES)]:
-        for most in AT_ONCE:
+    for strategy, price in [(REBASE, None), *((ets_at(price), price) for price in map(float, args.prices.split(",")))]:
+        for most in map(int, args.at_once.split(",")):
             cell = asyncio.run(run_cell(args, "choosing", 0, Fixed(most), strategy, [0.0] * len(some), some))
             plain = cell.plain()
             tried.append({"strategy": strategy, "price": price, "at_once": most, **without_lists(plain)})
@@ -188,7 +187,7 @@ def choose(args, record, problems):
     best = {}
     for name, rows in (("rebase", [t for t in tried if t["price"] is None]), ("ets", [t for t in tried if t["price"]])):
         best[name] = max(rows, key=lambda row: row["per_hour"])
-    record.save(machine=machine("openvino-genai", "openvino"), chosen=best, tried=tried)
+    record.save(machine=machine(*args.packages.split(",")), chosen=best, tried=tried)
     return best
 
 
@@ -203,6 +202,11 @@ def main():
     parser.add_argument("--policies", default="rebase,ets,all,aimd,market,narrow")
     parser.add_argument("--searches", type=int, default=120)
     parser.add_argument("--choosing", type=int, default=32, help="searches for the choice of price and number at once")
+    parser.add_argument("--prices", default="1.75,2.5,4", help="lambda_b to choose from")
+    parser.add_argument("--at-once", default="2,4,8", help="numbers at once to choose from")
+    parser.add_argument("--generator", default="minimath(num_kv_blocks={blocks})")
+    parser.add_argument("--prm", default="minimath")
+    parser.add_argument("--packages", default="openvino-genai,openvino", help="whose versions the record tells")
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--blocks", type=int, default=560, help="of 32 tokens: the cache")
     parser.add_argument("--most-open", type=int, default=64)
@@ -212,7 +216,7 @@ def main():
     record = Record(args.json)
     asked = {key: value for key, value in vars(args).items() if key != "json"}
     chosen = choose(args, record, problems)
-    record.save(asked=asked, command="python benchmarks/serving/run.py --json benchmarks/records/serving.json")
+    record.save(asked=asked, command=" ".join(["python", *sys.argv]))
     best_ets = chosen["ets"]
     saturated = max(chosen["rebase"]["per_hour"], best_ets["per_hour"]) / 3600
     policies = {

@@ -6,17 +6,16 @@ import math
 import random
 import subprocess
 import sys
-from collections import Counter
 from typing import final
 
 import numpy as np
 import pytest
 
 from etsearch import minimath
-from etsearch.errors import ConfigError, ContextLengthError, EngineError, RewardError
+from etsearch.errors import ConfigError, EngineError, RewardError
 from etsearch.generators._kv_room import KvRoom, Need
 from etsearch.generators._lengths import Lengths
-from etsearch.generators._openvino_thread import MAX_BATCHED_TOKENS, PipelineThread
+from etsearch.generators._openvino_thread import PipelineThread
 from etsearch.generators.base import STEP_BY_STEP
 from etsearch.loop.watch import EngineWatch
 from etsearch.prms import REWARD_MODELS
@@ -24,8 +23,8 @@ from etsearch.prms.families import PrmFamily, find_family
 from etsearch.prms.in_process import InProcessRewardModel
 from etsearch.prms.log_probability import LogProbabilityRewardModel
 from etsearch.prms.reading import PrmReader
-from etsearch.types import FinishReason, GenerateRequest, Identity, Sampling, Step, Trajectory
-from tests.contract.tiny_models import QUESTION, STOP, model_path, request
+from etsearch.types import Identity, Step, Trajectory
+from tests.contract.tiny_models import endless, model_path, request, same_share
 
 pytestmark = pytest.mark.model
 NUM_TOKENS = len(minimath.language.vocabulary())
@@ -53,160 +52,6 @@ def small(**settings):
     from etsearch.generators.openvino import OpenVinoGenerator
 
     return OpenVinoGenerator(model_path("policy"), **settings)
-
-
-def ids_of(continuations):
-    """What must be the same again; log probabilities move in the last digits with the batch."""
-    return [c.token_ids for c in continuations]
-
-
-def same_share(some, others):
-    """The share of continuations that are the same: a draw can fall on the other side with the batch's last digits."""
-    return np.mean([a == b for a, b in zip(ids_of(some), ids_of(others), strict=True)])
-
-
-async def endless(generator, count=1, *, max_tokens=400, seed=0):
-    """A request that runs for a while: at a temperature this high the model seldom ends."""
-    return await request(generator, count, max_tokens=max_tokens, stop=(), seed=seed, temperature=50.0)
-
-
-async def test_a_step_keeps_its_delimiter_and_its_ids_spell_its_text(shared):
-    continuations = await shared.generate(await request(shared, 32))
-    assert len(continuations) == 32
-    assert {c.finish_reason for c in continuations} == {FinishReason.STEP}
-    for c in continuations:
-        assert c.text.endswith("\n")
-        assert c.text.count("\n") == 1
-        assert shared._tokenizer.decode(list(c.token_ids)) == c.text
-        assert c.log_probability < 0
-
-
-async def test_children_continue_their_parent_until_the_end(shared):
-    written = ()
-    for _ in range(12):
-        (c,) = await shared.generate(await request(shared, after=written, temperature=0.0))
-        written += c.token_ids
-        if c.finish_reason is FinishReason.END:
-            break
-    (whole,) = await shared.generate(await request(shared, max_tokens=300, stop=(), temperature=0.0))
-    assert whole.finish_reason is FinishReason.END
-    assert whole.token_ids == written
-    assert "<eos>" not in whole.text
-    assert whole.text.splitlines()[-1].startswith("The answer is ")
-
-
-async def test_the_token_limit(shared):
-    for c in await shared.generate(await request(shared, 8, max_tokens=5)):
-        assert c.finish_reason is FinishReason.LENGTH
-        assert len(c.token_ids) == 5
-
-
-@pytest.mark.parametrize("stop", [(".\n",), ("are 1", ".\n"), (" = 1", "so 1", ".\n")])
-async def test_a_delimiter_of_several_tokens_stays_whole(shared, stop):
-    for c in await shared.generate(await request(shared, 24, stop=stop)):
-        but_last = shared._tokenizer.decode(list(c.token_ids[:-1]))
-        assert c.finish_reason is FinishReason.STEP
-        assert any(s in c.text for s in stop)
-        assert not any(s in but_last for s in stop)
-        assert shared._tokenizer.decode(list(c.token_ids)) == c.text
-
-
-async def test_both_ways_of_stopping_give_the_same_greedy_step(shared):
-    one, several = [await shared.generate(await request(shared, stop=s, temperature=0.0)) for s in (STOP, (".\n",))]
-    assert ids_of(one) == ids_of(several)
-
-
-async def test_a_seed_fixes_the_continuations_whatever_else_runs(shared):
-    ask = await request(shared, 32, seed=5)
-    alone = await shared.generate(ask)
-    others = [shared.generate(await request(shared, 3, seed=i, max_tokens=20)) for i in range(20)]
-    together, *_ = await asyncio.gather(shared.generate(ask), *others)
-    assert same_share(together, alone) >= 0.8
-    assert same_share(await shared.generate(await request(shared, 32, seed=6)), alone) < 0.5
-
-
-@pytest.mark.parametrize("stop", [STOP, (".\n",)])
-async def test_continuations_of_one_request_differ(shared, stop):
-    continuations = await shared.generate(await request(shared, 32, stop=stop))
-    assert len({c.text for c in continuations}) > 4
-
-
-async def test_greedy_continuations_are_copies(shared):
-    continuations = await shared.generate(await request(shared, 3, temperature=0.0))
-    assert len(continuations) == 3
-    assert len(set(continuations)) == 1
-
-
-async def test_sampling_is_from_the_whole_distribution(shared):
-    """The first token's frequencies fit its log probabilities, down to tokens far behind the fiftieth."""
-    count = 2000
-    continuations = await shared.generate(await request(shared, count, max_tokens=1, stop=()))
-    seen = Counter(c.token_ids for c in continuations)
-    probability = {c.token_ids: math.exp(c.log_probability) for c in continuations}
-    assert sum(probability.values()) == pytest.approx(1, abs=0.05)
-    expected = {ids: count * p for ids, p in probability.items() if count * p >= 5}
-    chi_square = sum((seen[ids] - e) ** 2 / e for ids, e in expected.items())
-    assert chi_square < len(expected) + 5 * math.sqrt(2 * len(expected))
-    hot = await shared.generate(await request(shared, count, max_tokens=1, stop=(), temperature=100.0))
-    assert len({c.token_ids for c in hot}) > 90  # of 99 tokens: no top-k of 50
-
-
-async def test_top_p_cuts_the_tail(shared):
-    ask = GenerateRequest(tuple(await shared.encode_prompt(QUESTION)), 500, 1, (), 1, Sampling(1.0, top_p=0.5))
-    few = {c.token_ids: math.exp(c.log_probability) for c in await shared.generate(ask)}
-    assert sum(few.values()) - min(few.values()) <= 0.5
-
-
-async def test_many_callers_at_once(shared):
-    asked = [await request(shared, 1 + i % 4, seed=i) for i in range(64)]
-    answers = await asyncio.gather(*map(shared.generate, asked))
-    assert [len(a) for a in answers] == [r.num_continuations for r in asked]
-    alone = [await shared.generate(ask) for ask in asked]
-    assert np.mean([same_share(many, one) for many, one in zip(answers, alone, strict=True)]) >= 0.7
-
-
-def test_callers_on_several_event_loops(shared):
-    ask = asyncio.run(request(shared, 16, seed=3))
-    assert same_share(asyncio.run(shared.generate(ask)), asyncio.run(shared.generate(ask))) >= 0.8
-
-
-async def test_more_continuations_than_a_step_computes(shared):
-    count = MAX_BATCHED_TOKENS + 1
-    assert len(await shared.generate(await request(shared, count, max_tokens=2, stop=()))) == count
-
-
-async def test_more_continuations_than_the_batch_holds():
-    generator = small(max_num_seqs=16)
-    continuations = await generator.generate(await request(generator, 50))
-    assert len(continuations) == 50
-    await generator.aclose()
-
-
-@pytest.mark.parametrize("stop", [STOP, (".\n",)])
-async def test_a_small_cache_loses_nothing(stop):
-    """Smaller than one request: it is split, and the others wait."""
-    generator = small(num_kv_blocks=8)
-    asked = [await request(generator, 6, seed=i, stop=stop) for i in range(6)]
-    async with EngineWatch(generator).search() as watched:
-        answers = await asyncio.gather(*map(generator.generate, asked))
-    stats = await generator.stats()
-    await generator.aclose()
-    assert [len(a) for a in answers] == [6] * 6
-    assert all(c.finish_reason is FinishReason.STEP for a in answers for c in a)
-    assert stats.cache_capacity_tokens == 8 * 32
-    assert watched.figures.peak_cache_tokens >= 0.5 * 8 * 32
-
-
-async def test_the_shortest_search_has_a_peak_of_its_own():
-    generator = small()
-    watch = EngineWatch(generator)
-    async with watch.search() as wide:
-        await generator.generate(await request(generator, 16))
-    async with watch.search() as narrow:
-        await generator.generate(await request(generator, 1, max_tokens=1))
-    await generator.aclose()
-    assert 0 < narrow.figures.peak_cache_tokens < wide.figures.peak_cache_tokens
-    assert narrow.figures.num_preemptions == 0
 
 
 async def test_figures_of_a_search_are_not_those_of_the_one_before():
@@ -413,37 +258,6 @@ asyncio.run(main())
     assert done.returncode == 0, done.stderr
 
 
-async def test_a_cancelled_request_leaves_and_frees():
-    generator = small()
-    task = asyncio.create_task(generator.generate(await endless(generator, 32)))
-    while (await generator.stats()).num_running != 1:  # noqa: ASYNC110 - the engine tells nobody
-        await asyncio.sleep(0.01)
-    task.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await task
-    (c,) = await generator.generate(await request(generator))
-    assert c.finish_reason is FinishReason.STEP
-    stats = await generator.stats()
-    assert (stats.num_running, stats.num_waiting, stats.cache_use) == (0, 0, 0.0)
-    assert not generator._pipeline._pipeline.has_non_finished_requests()
-    await generator.aclose()
-
-
-async def test_closing_ends_what_is_in_flight(capfd):
-    generator = small()
-    asked = await request(generator)
-    tasks = [asyncio.create_task(generator.generate(await endless(generator, 4, seed=i))) for i in range(8)]
-    while (await generator.stats()).num_running != 8:  # noqa: ASYNC110 - the engine tells nobody
-        await asyncio.sleep(0.001)
-    await generator.aclose()
-    answers = await asyncio.gather(*tasks, return_exceptions=True)
-    assert all(isinstance(a, EngineError) and "closed" in str(a) for a in answers)
-    assert "leaked" not in capfd.readouterr().err
-    await generator.aclose()
-    with pytest.raises(EngineError, match="closed"):
-        await generator.generate(asked)
-
-
 class Stubborn:
     """A request that cannot be taken out of the pipeline."""
 
@@ -486,51 +300,10 @@ def test_nobody_waits_for_a_pipeline_that_fails(is_hopeless):
         thread.submit(Stubborn, need)
 
 
-async def test_figures(shared):
-    async with EngineWatch(shared).search() as watched:
-        await asyncio.gather(*[shared.generate(await request(shared, 16, seed=i)) for i in range(16)])
-    stats, figures = await shared.stats(), watched.figures
-    assert stats.cache_capacity_tokens > 100_000
-    assert 0 < figures.mean_cache_tokens <= figures.peak_cache_tokens < stats.cache_capacity_tokens
-    assert (stats.cache_use, stats.num_running, stats.num_waiting) == (0.0, 0, 0)
-
-
-async def test_a_prefix_beyond_the_context(shared):
-    with pytest.raises(ContextLengthError, match="512"):
-        await shared.generate(await request(shared, after=await shared.encode("\n" * 480)))
-
-
-async def test_a_step_limit_beyond_the_context_is_lowered_to_it(shared):
-    prompt = await shared.encode_prompt(QUESTION)
-    after = await shared.encode("\n" * (500 - len(prompt)))
-    for c in await shared.generate(await request(shared, 4, after=after, max_tokens=256, stop=())):
-        assert 0 < len(c.token_ids) <= 12
-
-
 @pytest.mark.parametrize("size", ["cache_gb", "num_kv_blocks", "max_num_seqs"])
 def test_sizes_below_one_are_refused(size):
     with pytest.raises(ConfigError, match=f"{size} is 0"):
         small(**{size: 0})
-
-
-@pytest.mark.parametrize(
-    "change", [{"count": 0}, {"max_tokens": 0}, {"stop": ("",)}, {"after": (NUM_TOKENS,)}, {"temperature": -1.0}]
-)
-async def test_a_request_that_makes_no_sense(shared, change):
-    with pytest.raises(ConfigError):
-        await shared.generate(await request(shared, **change))
-
-
-async def test_text_and_ids(shared):
-    rng = random.Random(0)
-    for problem in minimath.world.problems("test", 50):
-        text = minimath.language.PROMPT.format(question=problem.question)
-        assert await shared.encode(text) == await shared.encode_prompt(problem.question)
-        steps = "".join(f"{s}\n" for s in minimath.world.solution(problem, rng))
-        assert shared._tokenizer.decode(await shared.encode(text + steps)) == text + steps
-    assert await shared.encode("") == []
-    with pytest.raises(ConfigError, match="zebras"):
-        await shared.encode_prompt("There are 3 zebras. How many zebras are there?")
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike
 
 from etsearch.embedders.in_process import InProcessEmbedder
 from etsearch.errors import ConfigError, MissingDependencyError
+from etsearch.models.pytorch import check_device
 from etsearch.registry import needs
 
 
@@ -22,11 +23,11 @@ class SentenceTransformersEmbedder(InProcessEmbedder):
 
     Args:
         name_or_path: a folder, or a model's name on the Hugging Face hub, which is fetched when it is first used.
-        device: where PyTorch computes, such as ``cpu`` or ``cuda``.
+        device: where PyTorch computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``.
         max_batch: texts that the model reads at once at most, 1 to 65,536.
 
     Raises:
-        ConfigError: the model cannot be loaded, or ``max_batch`` is below 1.
+        ConfigError: the model cannot be loaded, there is no such device, or ``max_batch`` is below 1.
         MissingDependencyError: sentence-transformers or PyTorch is not installed.
     """
 
@@ -46,11 +47,11 @@ def _load(name_or_path: str, device: str) -> Any:
         from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError("the embedder 'sentence_transformers'", "sentence-transformers") from error
+    where = check_device(device)
     try:
-        return SentenceTransformer(name_or_path, device=device)
+        return SentenceTransformer(name_or_path, device=str(where))
     except Exception as error:
         raise ConfigError(
             f"sentence-transformers cannot load {name_or_path!r} on {device!r}: {' '.join(str(error).split())}. Give a "
-            "folder with config.json, tokenizer and safetensors, or the name of a model on a hub that can be reached, "
-            "and a device that PyTorch knows, such as cpu or cuda"
+            "folder with config.json, tokenizer and safetensors, or the name of a model on a hub that can be reached"
         ) from error

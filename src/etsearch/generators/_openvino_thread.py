@@ -6,7 +6,6 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from etsearch.errors import EngineError, EngineOverloadedError
 from etsearch.generators._kv_room import BLOCK_TOKENS, KvRoom, Need
 from etsearch.generators._lengths import Lengths
+from etsearch.generators.in_process import Output, SpanWatch
 from etsearch.models.threads import Job, ModelThread
 from etsearch.types import EngineStats
 
@@ -23,14 +23,6 @@ KEPT_STEPS: Final = 4096
 """Steps of which it is remembered how full the cache was."""
 MAX_BATCHED_TOKENS: Final = 2048
 """Tokens of prefixes and of running sequences that one step computes at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One generated sequence as the pipeline gives it, the end-of-sequence token included."""
-
-    ids: tuple[int, ...]
-    log_probabilities: tuple[float, ...]
 
 
 class Work(Protocol):
@@ -88,10 +80,10 @@ class _Branch:
     """One sequence that is read token by token and stopped when its text holds a delimiter."""
 
     def __init__(self, handle: Any, texts: Sequence[str], stop: Sequence[str]) -> None:
-        self.handle, self._texts, self._stop = handle, texts, stop
+        self.handle, self._watch = handle, SpanWatch(texts, stop)
         self.ids: list[int] = []
         self._log_probabilities: list[float] = []
-        self._tail, self.is_done = "", False
+        self.is_done = False
 
     def poll(self) -> None:
         status = self.handle.get_status().name
@@ -104,13 +96,10 @@ class _Branch:
 
     def _take(self, output: Any) -> None:
         self._log_probabilities += output.generated_log_probs
-        for token in output.generated_ids:
-            self.ids.append(token)
-            self._tail += self._texts[token]
-        if any(s in self._tail for s in self._stop):
+        self.ids += output.generated_ids
+        if self._watch.has_ended(output.generated_ids):
             self.is_done = True
             self.handle.stop()
-        self._tail = self._tail[-max(map(len, self._stop)) :]
 
     @property
     def output(self) -> Output:

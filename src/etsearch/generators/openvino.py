@@ -13,11 +13,9 @@ thread itself reads the tokens as they come and stops the sequence (:class:`Watc
 import asyncio
 import hashlib
 import itertools
-import math
-import weakref
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Final, Literal, final, get_args
 
@@ -25,22 +23,16 @@ import numpy as np
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.boundary.texts import clean_message
-from etsearch.errors import ConfigError, ContextLengthError, MissingDependencyError, QuestionError
+from etsearch.errors import ConfigError, MissingDependencyError, QuestionError
 from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
-from etsearch.generators._openvino_thread import (
-    MAX_BATCHED_TOKENS,
-    Group,
-    Output,
-    PipelineThread,
-    Watched,
-    Work,
-)
+from etsearch.generators._openvino_thread import MAX_BATCHED_TOKENS, Group, PipelineThread, Watched, Work
 from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
+from etsearch.generators.in_process import InProcessGenerator, Output
 from etsearch.models.files import check_path, context_length, explain_unreadable, identify, read_format
-from etsearch.models.gathering import Gathered, Wakeups
+from etsearch.models.gathering import Wakeups
 from etsearch.models.shapes import SHAPES
 from etsearch.registry import needs
-from etsearch.types import Continuation, EngineStats, FinishReason, GenerateRequest, Identity, Message, PromptFormat
+from etsearch.types import EngineStats, GenerateRequest, Identity, Message, PromptFormat
 
 Precision = Literal["f32", "bf16", "f16"]
 
@@ -51,7 +43,7 @@ _TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, st
 
 @final
 @needs(extra="local", module="openvino_genai")
-class OpenVinoGenerator:
+class OpenVinoGenerator(InProcessGenerator):
     """A model in this process: an OpenVINO IR folder, or a GGUF file of an architecture that OpenVINO GenAI reads.
 
     Sampling is from the model's full distribution, cut by ``top_p`` only; the same seed gives the same continuations,
@@ -91,11 +83,8 @@ class OpenVinoGenerator:
             check_whole("num_kv_blocks", num_kv_blocks, 1, MOST_TOKENS // BLOCK_TOKENS)
         if precision not in (None, *get_args(Precision)):
             raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(get_args(Precision))}, or none")
-        self._path = check_path(path)
-        self._genai = _import_genai()
-        self._format = format or read_format(self._path) or STEP_BY_STEP
-        self._read_question, self._precision = read_question, precision
-        self._known_delimiters: dict[tuple[str, ...], _Delimiters] = {}
+        path = check_path(path)
+        self._genai, self._precision = _import_genai(), precision
         scheduler = self._genai.SchedulerConfig()
         scheduler.enable_prefix_caching = True
         scheduler.dynamic_split_fuse = True
@@ -107,47 +96,37 @@ class OpenVinoGenerator:
             scheduler.cache_size = cache_gb
         properties = SHAPES if precision is None else {**SHAPES, "INFERENCE_PRECISION_HINT": precision}
         try:
-            pipeline = self._genai.ContinuousBatchingPipeline(str(self._path), scheduler, "CPU", properties)
+            pipeline = self._genai.ContinuousBatchingPipeline(str(path), scheduler, "CPU", properties)
             self._tokenizer = pipeline.get_tokenizer()
-            self._ends = frozenset({self._tokenizer.get_eos_token_id(), *pipeline.get_config().stop_token_ids})
-            self._texts = _token_texts(self._tokenizer)
-            num_blocks = num_kv_blocks or _count_blocks(pipeline, self._config(_TWO_TOKENS, 0, 1))
+            ends = frozenset({self._tokenizer.get_eos_token_id(), *pipeline.get_config().stop_token_ids})
+            texts = _token_texts(self._tokenizer)
+            num_blocks = num_kv_blocks or _count_blocks(pipeline, self._settings(_TWO_TOKENS, 0, 1))
         except RuntimeError as error:
-            raise ConfigError(explain_unreadable(self._path, str(error))) from error
+            raise ConfigError(explain_unreadable(path, str(error))) from error
         self._num_blocks = num_blocks
-        self._context_tokens = min(context_length(self._path) or math.inf, num_blocks * BLOCK_TOKENS)
         self._step_tokens = scheduler.max_num_batched_tokens  # of all sequences of a request, one each
         self._pipeline = PipelineThread(pipeline, num_blocks, self._step_tokens)
         self._wakeups: Wakeups[list[Output]] = Wakeups()
-        self._texts_of: Gathered[list[tuple[int, ...]], list[str]] = Gathered(self._decode)
-        self._stop = weakref.finalize(self, self._pipeline.stop)
-
-    @property
-    def context_tokens(self) -> int | None:
-        """Tokens of prompt and answer together, as the model and its KV cache hold them."""
-        return None if math.isinf(self._context_tokens) else int(self._context_tokens)
-
-    @property
-    def format(self) -> PromptFormat:
-        """How questions are put to this model."""
-        return self._format
+        super().__init__(
+            path,
+            format or read_format(path) or STEP_BY_STEP,
+            read_question,
+            texts=texts,
+            ends=ends,
+            decode=self._tokenizer.decode,
+            context_tokens=min(context_length(path) or MOST_TOKENS, num_blocks * BLOCK_TOKENS),
+            stop=self._pipeline.stop,
+        )
 
     @property
     def identity(self) -> Identity:
         """The model's files, and the version of OpenVINO GenAI."""
         return identify(self._path, f"openvino-genai {self._genai.__version__}, {self._precision or 'own precision'}")
 
-    async def generate(self, request: GenerateRequest) -> list[Continuation]:
-        """``request.num_continuations`` continuations; see :class:`~etsearch.generators.base.Generator`.
-
-        A token limit beyond the context is lowered to it.
-        """
-        request = self._fit(request)
-        count = 1 if request.sampling.temperature == 0 else request.num_continuations
+    async def _write(self, request: GenerateRequest, count: int) -> list[Output]:
         most = min(most_sequences(self._num_blocks, len(request.prefix), request.max_tokens), self._step_tokens)
         parts = [self._submit(request, start, min(most, count - start)) for start in range(0, count, most)]
-        outputs = list(itertools.chain.from_iterable(await asyncio.gather(*map(self._wakeups.result, parts))))
-        return await self._continuations(outputs, request.stop) * (request.num_continuations // count)
+        return list(itertools.chain.from_iterable(await asyncio.gather(*map(self._wakeups.result, parts))))
 
     async def encode(self, text: str) -> list[int]:
         """Token ids of a text, without any special token around it."""
@@ -185,10 +164,6 @@ class OpenVinoGenerator:
         """KV cache and requests, as of the last step; preempted is what outgrew its room, and began anew with more."""
         return self._pipeline.stats()
 
-    async def aclose(self) -> None:
-        """Stops the pipeline's thread; requests in flight raise EngineError. A second call does nothing."""
-        await asyncio.to_thread(self._stop)
-
     def _ids(self, text: str, *, add_special_tokens: bool) -> list[int]:
         try:
             tokens = self._tokenizer.encode(text, add_special_tokens=add_special_tokens).input_ids.data
@@ -196,22 +171,6 @@ class OpenVinoGenerator:
             message = f"the tokenizer of {self._path} cannot read {text!r}: {error}"
             raise QuestionError(message, told="the model's tokenizer cannot read this") from error
         return [int(i) for i in tokens.reshape(-1)]
-
-    def _fit(self, request: GenerateRequest) -> GenerateRequest:
-        """The request within what the model and its cache can hold; an error says what makes no sense in it."""
-        check_whole("num_continuations", request.num_continuations, 1, MOST_WIDTH)
-        check_whole("max_tokens", request.max_tokens, 1, MOST_TOKENS)
-        if not request.prefix or min(request.prefix) < 0 or max(request.prefix) >= len(self._texts):
-            raise ConfigError(f"the prefix must hold token ids from 0 to {len(self._texts) - 1}, one at least")
-        if not all(request.stop):
-            raise ConfigError("a stop string is empty")
-        room = self._context_tokens - len(request.prefix)
-        if room < 1:
-            raise ContextLengthError(
-                f"a prefix of {len(request.prefix)} tokens leaves no room: the model and its KV cache hold "
-                f"{self._context_tokens:.0f}; shorten the question, lower max_tokens or enlarge the cache"
-            )
-        return replace(request, max_tokens=int(min(request.max_tokens, room)))
 
     def _submit(self, request: GenerateRequest, start: int, count: int) -> "Future[list[Output]]":
         """Continuations ``start`` to ``start + count - 1`` of a request, which the cache can hold together."""
@@ -229,6 +188,12 @@ class OpenVinoGenerator:
 
     def _config(self, request: GenerateRequest, index: int, count: int) -> Any:
         """The pipeline's settings for ``count`` sequences; ``index`` tells apart requests of one seed."""
+        config = self._settings(request, index, count)
+        config.stop_token_ids = set(self._ends | self._delimiters(request.stop).holders)
+        return config
+
+    def _settings(self, request: GenerateRequest, index: int, count: int) -> Any:
+        """The same, with no token that ends a sequence."""
         config, sampling = self._genai.GenerationConfig(), request.sampling
         config.apply_chat_template = False
         config.do_sample = sampling.temperature > 0
@@ -237,50 +202,8 @@ class OpenVinoGenerator:
         config.rng_seed = _seed(request.seed, index)
         config.num_return_sequences = count
         config.max_new_tokens = request.max_tokens
-        config.stop_token_ids = set(self._ends | self._delimiters(request.stop).holders)
         config.logprobs = 1
         return config
-
-    def _delimiters(self, stop: tuple[str, ...]) -> "_Delimiters":
-        if stop not in self._known_delimiters:
-            self._known_delimiters[stop] = _Delimiters.of(stop, self._texts)
-        return self._known_delimiters[stop]
-
-    def _decode(self, requests: list[list[tuple[int, ...]]]) -> list[list[str]]:
-        """The texts of each request's sequences."""
-        texts = iter(self._tokenizer.decode([list(ids) for request in requests for ids in request]))
-        return [list(itertools.islice(texts, len(request))) for request in requests]
-
-    async def _continuations(self, outputs: Sequence[Output], stop: tuple[str, ...]) -> list[Continuation]:
-        has_ended = [bool(o.ids) and o.ids[-1] in self._ends for o in outputs]
-        ids = [o.ids[:-1] if ended else o.ids for o, ended in zip(outputs, has_ended, strict=True)]
-        texts = await self._texts_of(ids)
-        continuations = []
-        for output, own, text, ended in zip(outputs, ids, texts, has_ended, strict=True):
-            is_step = any(s in text for s in stop)
-            reason = FinishReason.END if ended else FinishReason.STEP if is_step else FinishReason.LENGTH
-            continuations.append(
-                Continuation(own, text if own else "", reason, sum(output.log_probabilities[: len(own)]))
-            )
-        return continuations
-
-
-@dataclass(frozen=True, slots=True)
-class _Delimiters:
-    """How stop strings are spelt in tokens.
-
-    ``holders`` are the tokens whose text holds one of them; with ``can_span`` one may also be spelt by several
-    tokens, none of which holds it.
-    """
-
-    holders: frozenset[int]
-    can_span: bool
-
-    @classmethod
-    def of(cls, stop: Sequence[str], texts: Sequence[str]) -> "_Delimiters":
-        holders = frozenset(i for i, text in enumerate(texts) if any(s in text for s in stop))
-        starts = tuple(s[:i] for s in stop for i in range(1, len(s)))
-        return cls(holders, can_span=any(text.endswith(starts) for text in texts))
 
 
 def _token_texts(tokenizer: Any) -> list[str]:

@@ -131,7 +131,24 @@ class FolderCodec(Codec):
 
     @property
     def unknown_id(self) -> int | None:
-        text = _token_text(self._config.get("unk_token"))
+        return self._id_of("unk_token")
+
+    @property
+    def end_id(self) -> int | None:
+        """The id of the token that ends a text (EOS); None where the folder tells none."""
+        return self._id_of("eos_token")
+
+    @property
+    def size(self) -> int:
+        """The number of ids, added tokens among them."""
+        return 1 + max(self._tokenizer.get_vocab(with_added_tokens=True).values())
+
+    def decode_many(self, sequences: list[list[int]]) -> list[str]:
+        """The texts of sequences of ids; an id that there is no token for has none."""
+        return list(self._tokenizer.decode_batch(sequences, skip_special_tokens=False))
+
+    def _id_of(self, key: str) -> int | None:
+        text = _token_text(self._config.get(key))
         found = self._tokenizer.token_to_id(text) if text else None
         return None if found is None else int(found)
 

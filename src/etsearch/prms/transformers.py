@@ -7,20 +7,18 @@ by the names that the family's row gives; no code that comes with a model is run
 import json
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, Literal, final
+from typing import Any, final, get_args
 
-from etsearch.boundary.files import to_path
-from etsearch.boundary.numbers import MOST_WIDTH, check_whole
+from etsearch.boundary.numbers import MOST_WIDTH, check_whole, shown
 from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.models.codec import FolderCodec
 from etsearch.models.files import context_length, identify
+from etsearch.models.pytorch import Precision, check_device, model_folder, reading
 from etsearch.prms.families import Head, PrmFamily, find_family
 from etsearch.prms.in_process import Figures, InProcessRewardModel, batches, pad
 from etsearch.prms.reading import PrmReader
 from etsearch.registry import needs
 from etsearch.types import Identity
-
-Precision = Literal["float32", "bfloat16", "float16"]
 
 
 @final
@@ -32,8 +30,8 @@ class TransformersNetwork:
         folder: Path,
         family: PrmFamily,
         labels: tuple[int, int] | None,
-        device: str,
-        precision: str,
+        device: Any,
+        precision: Precision,
         max_batch: int,
     ) -> None:
         import torch  # noqa: PLC0415
@@ -58,13 +56,14 @@ class TransformersNetwork:
             ids, mask = (torch.from_numpy(a).to(self._device) for a in pad(sequences, batch))
             with torch.inference_mode():
                 out = self._take(self._model(input_ids=ids, attention_mask=mask, use_cache=False))
-            yield batch, list(out.double().cpu().numpy())
+            yield batch, list(out.cpu().double().numpy())
 
     def _take(self, out: Any) -> Any:
         if self._head is Head.LABELS and self._labels:
             return out.logits[..., list(self._labels)]
         if self._head is Head.MEAN_LOGIT:
-            return out.logits.double().mean(dim=-1, keepdim=True)
+            kind = self._torch.float32 if self._device.type == "mps" else self._torch.float64  # mps has no float64
+            return out.logits.mean(dim=-1, keepdim=True, dtype=kind)
         hidden = out.last_hidden_state
         for number, (weight, bias) in enumerate(self._layers):
             if number:
@@ -73,7 +72,7 @@ class TransformersNetwork:
         return hidden
 
 
-def _linear(folder: Path, name: str, kind: Any, device: str) -> tuple[Any, Any]:
+def _linear(folder: Path, name: str, kind: Any, device: Any) -> tuple[Any, Any]:
     """Weight and bias of a linear layer of a checkpoint; the bias may be missing."""
     weight = tensor(folder, f"{name}.weight")
     if weight is None:
@@ -105,16 +104,17 @@ class TransformersRewardModel(InProcessRewardModel):
     """A PRM of any family from a Hugging Face folder, batched over all searches; no KV is kept between batches.
 
     Args:
-        path: The folder, with ``config.json``, safetensors and ``tokenizer.json``.
+        path: The folder, with ``config.json``, safetensors and ``tokenizer.json``, or a model's name on the hub.
         family: How the PRM is read: a row, a name, or a YAML file; by default what ``etsearch.json`` in the folder or
             the folder's name says.
         max_batch: Trajectories that are read at once at most, 1 to 65,536.
-        device: Where PyTorch computes, such as ``cpu`` or ``cuda``.
-        precision: What it computes in.
+        device: Where PyTorch computes: ``cpu``, ``cuda``, ``cuda:1``, ``mps``. A generator of transformers on the same
+            GPU leaves it the memory that its own ``memory`` does not take.
+        precision: What it computes in: ``float32``, ``bfloat16`` or ``float16``.
         read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
     Raises:
-        ConfigError: The folder holds no such model, or nothing says how it is read.
+        ConfigError: There is no such model, device or precision, or nothing says how the model is read.
         MissingDependencyError: transformers or PyTorch is not installed.
     """
 
@@ -129,19 +129,17 @@ class TransformersRewardModel(InProcessRewardModel):
         read_question: Callable[[str], str] = str,
     ) -> None:
         check_whole("max_batch", max_batch, 1, MOST_WIDTH)
-        self._path, self._precision = to_path(path, "the model"), precision
-        if not (self._path / "config.json").is_file():
-            raise ConfigError(f"{self._path} holds no config.json; give a Hugging Face model's folder")
-        row = family if isinstance(family, PrmFamily) else find_family(family, self._path.name, self._path)
-        reader = PrmReader(row, FolderCodec(self._path), read_question)
+        if precision not in get_args(Precision):
+            raise ConfigError(f"precision is {shown(precision)}; choose one of {', '.join(get_args(Precision))}")
         try:
-            network = TransformersNetwork(self._path, row, reader.label_ids, device, precision, max_batch)
+            where = check_device(device)
+            self._path, self._precision = model_folder(path), precision
+            row = family if isinstance(family, PrmFamily) else find_family(family, self._path.name, self._path)
+            reader = PrmReader(row, FolderCodec(self._path), read_question)
+            with reading(self._path, where):
+                network = TransformersNetwork(self._path, row, reader.label_ids, where, precision, max_batch)
         except ImportError as error:
             raise MissingDependencyError("The reward model 'transformers'", "transformers") from error
-        except (OSError, ValueError, RuntimeError) as error:
-            if isinstance(error, ConfigError):
-                raise
-            raise ConfigError(f"transformers cannot read {self._path}: {error}") from error
         super().__init__(reader, network, context_length(self._path))
 
     @property
