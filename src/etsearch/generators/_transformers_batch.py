@@ -116,17 +116,22 @@ class Drawing(ContinuousBatchingLogitsProcessor):  # type: ignore[misc]
         return torch.zeros(len(self._rows), dtype=torch.int32)
 
     def __call__(self, scores: Any, tensor_arg: Any) -> Any:
-        """Logits ``[rows, vocabulary]`` in, of each row minus infinity but at the token that was drawn out."""
+        """Logits ``[rows, vocabulary]`` in, of each row minus infinity but at the token that was drawn out.
+
+        Rows behind those of the sequences belong to prefixes that are not computed to their end yet: nobody reads them.
+        """
         del tensor_arg
-        samplings = [Sampling(0.0) if row is None else row.job.asked.sampling for row in self._rows]
-        shares = [0.0 if row is None else row.random.random() for row in self._rows]
-        chosen = draw(scores, samplings, shares)
-        log_probabilities = scores.gather(1, chosen[:, None]).squeeze(1) - scores.logsumexp(-1)
-        for row, token, value in zip(self._rows, chosen.tolist(), log_probabilities.tolist(), strict=True):
+        rows, logits = self._rows, scores[: len(self._rows)]
+        samplings = [Sampling(0.0) if row is None else row.job.asked.sampling for row in rows]
+        chosen = draw(logits, samplings, [0.0 if row is None else row.random.random() for row in rows])
+        log_probabilities = logits.gather(1, chosen[:, None]).squeeze(1) - logits.logsumexp(-1)
+        for row, token, value in zip(rows, chosen.tolist(), log_probabilities.tolist(), strict=True):
             if row is not None:
                 row.take(token, value)
-        self._batch.end_step(self._rows)
-        return scores.fill_(-torch.inf).scatter_(1, chosen[:, None], 0.0)
+        self._batch.end_step(rows)
+        scores.fill_(-torch.inf)
+        logits.scatter_(1, chosen[:, None], 0.0)
+        return scores
 
 
 def draw(logits: Any, samplings: Sequence[Sampling], shares: Sequence[float]) -> Any:
