@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-serving models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -83,6 +83,13 @@ bench: $(VENV)/.dev $(VENV)-peers/.ready  ## everything side by side, half an ho
 bench-serving: $(VENV)/.dev  ## many searches on one engine, and 200 clients of the gateway: three quarters of an hour
 	$(BIN)/python benchmarks/serving/run.py --json benchmarks/records/serving.json
 	$(BIN)/python benchmarks/serving/load.py --json benchmarks/records/serving-load.json
+	$(BIN)/python benchmarks/table.py
+
+bench-serving-vllm: $(VENV)/.dev vllm-up  ## the same on real vLLM, at twice what it can do: half an hour
+	$(BIN)/python benchmarks/serving/run.py --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101 \
+		--packages httpx --searches 30 --choosing 8 --prices 1.75 --at-once 2,4 --loads 2 \
+		--policies rebase,ets,all,aimd,market --json benchmarks/records/serving-vllm.json
+	$(MAKE) vllm-down
 	$(BIN)/python benchmarks/table.py
 
 $(VENV)-peers/.ready: benchmarks/peers/requirements.txt pyproject.toml  ## etsearch and its peers, all light
