@@ -14,9 +14,9 @@ Problems of minimath come at random moments (Poisson), the same problems at the 
 ``free``    the market over ETS without a price of its own: REBASE's branches as long as there is room
 
 The embedded engine's cache holds about four REBASE searches of width 64, at their fullest; another engine is asked for
-with ``--generator`` and ``--prm`` (what ran on real vLLM is in ``make bench-serving-vllm``). Load 1 is what the fastest of REBASE and ETS
-can do when all are there at once, which is measured first. A search that comes while ``--most-open`` are open is
-refused. Every cell is written as soon as it is done, and the same command goes on from there.
+with ``--generator`` and ``--prm`` (``make bench-serving-vllm``). Load 1 is what the fastest of REBASE and ETS can do
+when all are there at once, which is measured first. A search that comes while ``--most-open`` are open is refused.
+Every cell is written as soon as it is done, and the same command goes on from there.
 """
 
 import argparse
