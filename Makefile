@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -89,6 +89,11 @@ bench-serving-vllm: $(VENV)/.dev vllm-up  ## the same on real vLLM, at twice wha
 	$(BIN)/python benchmarks/serving/run.py --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101 \
 		--packages httpx --searches 30 --choosing 8 --prices 1.75 --at-once 2,4 --loads 2 \
 		--policies rebase,ets,all,aimd,market --json benchmarks/records/serving-vllm.json
+	$(MAKE) vllm-down
+	$(BIN)/python benchmarks/table.py
+
+bench-engines: $(VENV)/.dev vllm-up  ## the embedded engine, transformers and vLLM side by side: ten minutes
+	$(VENV)-vllm/bin/python benchmarks/engines.py --json benchmarks/records/engines.json
 	$(MAKE) vllm-down
 	$(BIN)/python benchmarks/table.py
 

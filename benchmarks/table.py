@@ -23,7 +23,7 @@ at the top of its script in `benchmarks/`; what follows from them in [results.md
 
 
 def main():
-    parts = [HEAD, *selection(), *peers(), *busy(), *growth(), *gains(), *serving(), *serving_vllm(), *serving_load()]
+    parts = [HEAD, *selection(), *peers(), *busy(), *growth(), *gains(), *engines(), *serving(), *serving_vllm(), *serving_load()]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 
@@ -148,6 +148,29 @@ def gains():
         if number == 0:
             yield f"## The gains beyond the paper: `benchmarks/gains.py`\n\n{in_words(record['machine'])}."
         yield (table if number == 0 else replace(table, note="")).markdown("###")
+
+
+def engines():
+    record = read("engines")
+    asked, first = record["asked"], record["rows"][0]["tokens_per_s"]
+    rows = [
+        (
+            row["engine"],
+            f"{row['seconds']:.1f}",
+            f"{row['tokens_per_s']:,.0f}",
+            f"{row['tokens_per_s'] / first:.2f}×",
+            f"{row['right']} of {asked['searches']}",
+        )
+        for row in record["rows"]
+    ]
+    header = ("engine", "seconds", "tokens a second", "of the embedded", "right")
+    note = (
+        f"{asked['searches']} searches of `minimath:test` by {asked['strategy'].upper()} at width {asked['width']}, "
+        f"{asked['at_once']} at once, everything in float32, the embedded reward model for all; the median of "
+        f"{asked['rounds']} rounds that go through all engines, other work on the machine beside. "
+        f"{in_words(record['machine'])}."
+    )
+    yield Table("The same searches on three engines: `benchmarks/engines.py`", header, rows, note).markdown()
 
 
 _POLICIES = {
