@@ -25,8 +25,8 @@ $(VENV)/.serve: $(BIN)/ets pyproject.toml
 serve: $(VENV)/.serve  ## the gateway on http://127.0.0.1:8000, with the miniature models
 	$(BIN)/ets serve
 
-test: $(VENV)/.dev  ## the default suite
-	$(BIN)/python -m pytest
+test: $(VENV)/.dev  ## the default suite, on two cores
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
 	$(BIN)/python -m pytest -m "slow and not live and not vllm"

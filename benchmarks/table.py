@@ -23,7 +23,18 @@ at the top of its script in `benchmarks/`; what follows from them in [results.md
 
 
 def main():
-    parts = [HEAD, *selection(), *peers(), *busy(), *growth(), *gains(), *engines(), *serving(), *serving_vllm(), *serving_load()]
+    parts = [
+        HEAD,
+        *selection(),
+        *peers(),
+        *busy(),
+        *growth(),
+        *gains(),
+        *engines(),
+        *serving(),
+        *serving_vllm(),
+        *serving_load(),
+    ]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
 

@@ -161,7 +161,7 @@ def test_an_early_stop_gives_the_answer_of_the_whole_search(strategy, width, see
     assert early.answer == whole.answer
     assert len(early.trajectories) <= len(whole.trajectories)
     if early.stop_reason is not StopReason.DECIDED:
-        assert early.trajectories == whole.trajectories
+        assert repr(early.trajectories) == repr(whole.trajectories)  # rewards of what failed are no numbers
 
 
 @settings(max_examples=100, deadline=None)

@@ -113,7 +113,7 @@ def is_number(hint):
     return int in members or float in members
 
 
-@pytest.mark.parametrize(("registry", "name"), ALL_PARTS, ids=str)
+@pytest.mark.parametrize(("registry", "name"), ALL_PARTS, ids=lambda part: getattr(part, "kind", part))
 def test_every_number_of_a_part_has_a_range_that_is_told_and_kept(registry, name):
     entry = registry.entry(name)
     argument = ":http://127.0.0.1:9" if entry.argument else ""
