@@ -8,61 +8,59 @@ TAIL_LINES: Final = 25
 _READ_BYTES: Final = 200_000
 """Of a log's end that are looked at."""
 
-_KNOWN: Final = tuple(
-    (re.compile(pattern, re.IGNORECASE), meaning)
-    for pattern, meaning in (
-        (
-            r"address already in use|port \d+ is (already )?in use|errno 98",
-            "the port is taken by another process; leave 'port' out, or give another",
-        ),
-        (
-            r"out of memory|OutOfMemoryError|free memory on device .* is less than desired|not enough memory"
-            r"|memory capacity is unbalanced",
-            "the GPU has too little memory for it; end what else uses it, lower 'memory' or 'context_tokens', or spread "
-            "the model by 'tensor_parallel'",
-        ),
-        (
-            r"larger than the maximum number of tokens that can be stored in KV cache|no available memory for the cache"
-            r"|max seq len .* is larger|KV cache is needed, which is larger"
-            r"|larger than the available KV cache memory",
-            "the KV cache cannot hold one sequence of the whole context; lower 'context_tokens', or raise 'memory' (on a "
-            "CPU: VLLM_CPU_KVCACHE_SPACE in 'environment', in GiB)",
-        ),
-        (
-            r"gated repo|access to model .* is restricted|401 client error|you must be authenticated",
-            "the model is gated: accept its terms on the hub, and set HF_TOKEN in the shell",
-        ),
-        (
-            r"repository not found|is not a local folder and is not a valid model identifier|RepositoryNotFoundError"
-            r"|couldn.t connect to .https://huggingface|LocalEntryNotFoundError|OfflineModeIsEnabled"
-            r"|cannot find the requested files in the .*cache|We couldn.t connect",
-            "the model is not found: 'model' is neither a folder on this machine nor a name that the hub knows, or the "
-            "hub is out of reach",
-        ),
-        (
-            r"no kernel image is available|not compiled with CUDA|no such operator|compute capability"
-            r"|undefined symbol|has no attribute .*_C|libcuda\.so",
-            "the server's build does not fit this machine: it lacks the kernels for its GPU or CPU; install the build "
-            "that is made for it",
-        ),
-        (
-            r"unrecognized arguments|error: argument |invalid choice",
-            "this version of the server does not know an option, or not its value; see 'options', or its version",
-        ),
-        (
-            r"no module named .?(vllm|sglang)",
-            "the interpreter has no such server installed; say which has, by 'python'",
-        ),
-        (
-            r"architectures? .* (is|are) not supported|model architectures .* failed",
-            "this version of the server does not know the model's architecture; use a newer one",
-        ),
-        (
-            r"is greater than the derived max_model_len|max_position_embeddings",
-            "'context_tokens' is more than the model can hold; lower it",
-        ),
-    )
+_MEANINGS: Final = (
+    (
+        r"address already in use|port \d+ is (already )?in use|errno 98",
+        "the port is taken by another process; leave 'port' out, or give another",
+    ),
+    (
+        r"out of memory|OutOfMemoryError|free memory on device .* is less than desired|not enough memory"
+        r"|memory capacity is unbalanced",
+        "the GPU has too little memory for it; end what else uses it, lower 'memory' or 'context_tokens', or spread "
+        "the model by 'tensor_parallel'",
+    ),
+    (
+        r"larger than the maximum number of tokens that can be stored in KV cache|no available memory for the cache"
+        r"|max seq len .* is larger|KV cache is needed, which is larger"
+        r"|larger than the available KV cache memory",
+        "the KV cache cannot hold one sequence of the whole context; lower 'context_tokens', or raise 'memory' (on a "
+        "CPU: VLLM_CPU_KVCACHE_SPACE in 'environment', in GiB)",
+    ),
+    (
+        r"gated repo|access to model .* is restricted|401 client error|you must be authenticated",
+        "the model is gated: accept its terms on the hub, and set HF_TOKEN in the shell",
+    ),
+    (
+        r"repository not found|is not a local folder and is not a valid model identifier|RepositoryNotFoundError"
+        r"|couldn.t connect to .https://huggingface|LocalEntryNotFoundError|OfflineModeIsEnabled"
+        r"|cannot find the requested files in the .*cache|We couldn.t connect",
+        "the model is not found: 'model' is neither a folder on this machine nor a name that the hub knows, or the "
+        "hub is out of reach",
+    ),
+    (
+        r"no kernel image is available|not compiled with CUDA|no such operator|compute capability"
+        r"|undefined symbol|has no attribute .*_C|libcuda\.so",
+        "the server's build does not fit this machine: it lacks the kernels for its GPU or CPU; install the build "
+        "that is made for it",
+    ),
+    (
+        r"unrecognized arguments|error: argument |invalid choice",
+        "this version of the server does not know an option, or not its value; see 'options', or its version",
+    ),
+    (
+        r"no module named .?(vllm|sglang)",
+        "the interpreter has no such server installed; say which has, by 'python'",
+    ),
+    (
+        r"architectures? .* (is|are) not supported|model architectures .* failed",
+        "this version of the server does not know the model's architecture; use a newer one",
+    ),
+    (
+        r"is greater than the derived max_model_len|max_position_embeddings",
+        "'context_tokens' is more than the model can hold; lower it",
+    ),
 )
+_KNOWN: Final = tuple((re.compile(pattern, re.IGNORECASE), meaning) for pattern, meaning in _MEANINGS)
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> list[str]:

@@ -114,7 +114,7 @@ def _members(process: Process) -> bool:
     """
     if process.is_alive:
         return True
-    if not _PROC.is_dir() or _stat(process.pid) is not None and born(process.pid) is not None:
+    if not _PROC.is_dir() or born(process.pid) is not None:
         return False
     for place in _PROC.iterdir():
         if place.name.isdecimal() and (fields := _stat(int(place.name))) is not None:

@@ -161,7 +161,7 @@ async def evaluate(
                     await runner.run(concurrency, left_of_it)
                 except UnavailableError as error:
                     if dead := dead_servers(recipe):
-                        error.add_note(f"{dead}; 'ets up RECIPE' starts it again")
+                        raise UnavailableError(f"{error}. {dead}; 'ets up RECIPE' starts it again") from error
                     raise
             states = [writer.records[task.key].status for task in wanted]
             return Outcome(writer.path, states.count("done"), states.count("failed"), tuple(writer.notices))
