@@ -62,7 +62,7 @@ def up(
     machine = find_machine()
     wanted = _plan(called, serve, machine, part)
     for server in wanted:
-        console.print(escape(_line(server)), highlight=False)
+        console.print(escape(_line(server)), highlight=False, soft_wrap=True)
     with _View(console) as view:
         try:
             servers = start_servers(called, wanted, start_s=start_s, on_waiting=view.update)
@@ -111,7 +111,7 @@ def _asked(
     if not target:
         if not models or not engine:
             raise ConfigError("say what is to be served: a recipe, or --generator, --prm or both, and --with vllm")
-        serve = {role: {"with": engine, "model": model, **values} for role, model in models.items()}
+        serve: dict[str, Any] = {role: {"with": engine, "model": model, **values} for role, model in models.items()}
         settings = {"family": family} if family else {}
         return name or DEFAULT_NAME, Serve.of(serve, "the options"), Specification(engine, None, settings)
     if models or engine or family or name:
@@ -125,7 +125,9 @@ def _asked(
                 f"{role} is {getattr(recipe, role)!r}, which is not the server of serve.{role}; write '{role}: "
                 f"{recipe.serve.models[role].engine}', or take serve.{role} out"
             )
-    told = {role: {**model.model_dump(by_alias=True), **values} for role, model in recipe.serve.models.items()}
+    told: dict[str, Any] = {
+        role: {**model.model_dump(by_alias=True), **values} for role, model in recipe.serve.models.items()
+    }
     return recipe.name, Serve.of(told, f"the recipe {target}"), bare_server(recipe.prm) or Specification(recipe.prm)
 
 
@@ -143,7 +145,7 @@ def _port_of(server: Started) -> int:
 
 def _line(server: Wanted) -> str:
     gpus = server.place.gpus
-    place = f"GPU {', '.join(gpus)}" if gpus else "the CPU (no GPU is here, or none is given)"
+    place = f"GPU {', '.join(gpus)}" if gpus else "the CPU, for there is no GPU or none is given"
     return f"{server.role}: {server.place.name} with {server.served.engine} on {place}, {server.way.value}"
 
 
@@ -172,7 +174,7 @@ class _View(TerminalView):
             self._last_line = time.monotonic()
             for one in left:
                 line = f"{one.server.name} starts, {one.seconds:.0f} s: {one.says[-120:]}"
-                self._console.print(escape(line), highlight=False)
+                self._console.print(escape(line), highlight=False, soft_wrap=True)
 
 
 def _check(console: Console, servers: Servers, prm: Specification, recipe: str) -> None:

@@ -8,59 +8,46 @@ TAIL_LINES: Final = 25
 _READ_BYTES: Final = 200_000
 """Of a log's end that are looked at."""
 
-_MEANINGS: Final = (
-    (
-        r"address already in use|port \d+ is (already )?in use|errno 98",
-        "the port is taken by another process; leave 'port' out, or give another",
+_MEANINGS: Final = {
+    "the port is taken by another process; leave 'port' out, or give another": (
+        "address already in use|port [0-9]+ is (already )?in use|errno 98"
     ),
-    (
-        r"out of memory|OutOfMemoryError|free memory on device .* is less than desired|not enough memory"
-        r"|memory capacity is unbalanced",
-        "the GPU has too little memory for it; end what else uses it, lower 'memory' or 'context_tokens', or spread "
-        "the model by 'tensor_parallel'",
+    "the GPU has too little memory for it; end what else uses it, lower 'memory' or 'context_tokens', or spread the "
+    "model by 'tensor_parallel'": (
+        "out of memory|OutOfMemoryError|free memory on device .* is less than desired|not enough memory"
+        "|memory capacity is unbalanced"
     ),
-    (
-        r"larger than the maximum number of tokens that can be stored in KV cache|no available memory for the cache"
-        r"|max seq len .* is larger|KV cache is needed, which is larger"
-        r"|larger than the available KV cache memory",
-        "the KV cache cannot hold one sequence of the whole context; lower 'context_tokens', or raise 'memory' (on a "
-        "CPU: VLLM_CPU_KVCACHE_SPACE in 'environment', in GiB)",
+    "the KV cache cannot hold one sequence of the whole context; lower 'context_tokens', or raise 'memory' (on a CPU: "
+    "VLLM_CPU_KVCACHE_SPACE in 'environment', in GiB)": (
+        "larger than the maximum number of tokens that can be stored in KV cache|no available memory for the cache"
+        "|KV cache is needed, which is larger|larger than the available KV cache memory"
     ),
-    (
-        r"gated repo|access to model .* is restricted|401 client error|you must be authenticated",
-        "the model is gated: accept its terms on the hub, and set HF_TOKEN in the shell",
+    "the model is gated: accept its terms on the hub, and set HF_TOKEN in the shell": (
+        "gated repo|access to model .* is restricted|401 client error|you must be authenticated"
     ),
-    (
-        r"repository not found|is not a local folder and is not a valid model identifier|RepositoryNotFoundError"
-        r"|couldn.t connect to .https://huggingface|LocalEntryNotFoundError|OfflineModeIsEnabled"
-        r"|cannot find the requested files in the .*cache|We couldn.t connect",
-        "the model is not found: 'model' is neither a folder on this machine nor a name that the hub knows, or the "
-        "hub is out of reach",
+    "the model is not found: 'model' is neither a folder on this machine nor a name that the hub knows, or the hub is "
+    "out of reach": (
+        "repository not found|is not a local folder and is not a valid model identifier|RepositoryNotFoundError"
+        "|LocalEntryNotFoundError|OfflineModeIsEnabled|cannot find the requested files in the .*cache"
+        "|We couldn.t connect|Repo id must be"
     ),
-    (
-        r"no kernel image is available|not compiled with CUDA|no such operator|compute capability"
-        r"|undefined symbol|has no attribute .*_C|libcuda\.so",
-        "the server's build does not fit this machine: it lacks the kernels for its GPU or CPU; install the build "
-        "that is made for it",
+    "the server's build does not fit this machine: it lacks the kernels for its GPU or CPU; install the build that is "
+    "made for it": (
+        "no kernel image is available|not compiled with CUDA|no such operator|undefined symbol|libcuda[.]so"
     ),
-    (
-        r"unrecognized arguments|error: argument |invalid choice",
-        "this version of the server does not know an option, or not its value; see 'options', or its version",
+    "this version of the server does not know an option, or not its value; see 'options', or its version": (
+        "unrecognized arguments|error: argument |invalid choice"
     ),
-    (
-        r"no module named .?(vllm|sglang)",
-        "the interpreter has no such server installed; say which has, by 'python'",
+    "the interpreter has no such server installed; say which has, by 'python'": (
+        "no module named .?(vllm|sglang)|while finding module specification for .(vllm|sglang)"
     ),
-    (
-        r"architectures? .* (is|are) not supported|model architectures .* failed",
-        "this version of the server does not know the model's architecture; use a newer one",
+    "this version of the server does not know the model's architecture; use a newer one": (
+        "architectures? .* (is|are) not supported|model architectures .* failed"
     ),
-    (
-        r"is greater than the derived max_model_len|max_position_embeddings",
-        "'context_tokens' is more than the model can hold; lower it",
-    ),
-)
-_KNOWN: Final = tuple((re.compile(pattern, re.IGNORECASE), meaning) for pattern, meaning in _MEANINGS)
+    "'context_tokens' is more than the model can hold; lower it": ("is greater than the derived max_model_len"),
+}
+"""What is wrong and what to do, and the pattern of a log that says so."""
+_KNOWN: Final = tuple((re.compile(pattern, re.IGNORECASE), meaning) for meaning, pattern in _MEANINGS.items())
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> list[str]:

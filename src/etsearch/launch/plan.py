@@ -149,7 +149,7 @@ def _port(
     first: int | None,
 ) -> int:
     if served.port is not None:
-        port = served.port + replica
+        port: int = served.port + replica
         if not is_free(served.host, port):
             raise ConfigError(
                 f"serve.{role}: port {port} of {served.host} is taken by another process; leave 'port' out, or give "
