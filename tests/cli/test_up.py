@@ -41,6 +41,7 @@ def home(tmp_path, monkeypatch):
     fake.write_text(FAKE)
     fake.chmod(0o755)
     model = str(world.folder(tmp_path / "model"))
+    (tmp_path / "model" / "config.json").write_text("{}")
     served = {"with": "vllm", "model": model, "python": str(fake), "environment": {"PYTHONPATH": f"{ROOT}"}}
     values = {"data": "minimath:test", "limit": 1, "strategies": ["rebase"], "widths": [4], "generator": "vllm"}
     values |= {"prm": "vllm", "serve": {"generator": served, "prm": served}}

@@ -73,6 +73,11 @@ class SglangGenerator(RemoteGenerator):
     def _server_codec(self) -> Codec:
         return ServerCodec(self._pool, self.facts.model, DETOKENIZE)
 
+    @property
+    def obeys_seeds(self) -> bool:
+        """Only with ``--enable-deterministic-inference``."""
+        return self.facts.draws_by_seed
+
     async def _ask(self, request: GenerateRequest) -> list[Continuation]:
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
         sampling: dict[str, Any] = {

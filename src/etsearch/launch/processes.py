@@ -93,7 +93,7 @@ def end(processes: Sequence[Process], patience_s: float = PATIENCE_S) -> None:
 
 
 def kill(process: Process) -> None:
-    """Ends a process and its group at once."""
+    """Ends a process and what it started in its group, at once."""
     _signal(process, signal.SIGKILL)
     while process.is_alive:
         time.sleep(0.02)
