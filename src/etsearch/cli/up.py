@@ -4,6 +4,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -25,7 +26,7 @@ from etsearch.launch.state import Servers, Started, read, read_all, tell_dead
 from etsearch.launch.up import START_S, Waiting, answers
 from etsearch.launch.up import down as end_servers
 from etsearch.launch.up import up as start_servers
-from etsearch.registry import Specification
+from etsearch.registry import Specification, parse
 
 DEFAULT_NAME: Final = "default"
 LINE_EVERY_S: Final = 15.0
@@ -57,10 +58,10 @@ def up(
         _say_status([_name_of(target, overrides, name)] if target or name else None)
         return
     values = {key: value for key, value in (("python", python), ("host", host)) if value}
-    called, serve, part = _asked(target, overrides, generator, prm, engine, family, name, values)
+    called, serve, parts = _asked(target, overrides, generator, prm, engine, family, name, values)
     console = make_console()
     machine = find_machine()
-    wanted = _plan(called, serve, machine, part)
+    wanted = _plan(called, serve, machine, parts["prm"])
     for server in wanted:
         console.print(escape(_line(server)), highlight=False, soft_wrap=True)
     with _View(console) as view:
@@ -75,7 +76,7 @@ def up(
             for line in log:
                 say_aside(line)
             raise typer.Exit(1) from None
-    _check(console, servers, part, recipe=target)
+    _check(console, servers, parts, recipe=target)
 
 
 def down(
@@ -105,15 +106,18 @@ def _asked(
     family: str,
     name: str,
     values: dict[str, Any],
-) -> tuple[str, Serve, Specification]:
-    """The name, the servers and the PRM as a part, of a recipe or of the options."""
+) -> tuple[str, Serve, dict[Role, Specification]]:
+    """The name, the servers and the parts that they are, of a recipe or of the options."""
     models = {role: model for role, model in (("generator", generator), ("prm", prm)) if model}
     if not target:
         if not models or not engine:
             raise ConfigError("say what is to be served: a recipe, or --generator, --prm or both, and --with vllm")
         serve: dict[str, Any] = {role: {"with": engine, "model": model, **values} for role, model in models.items()}
-        settings = {"family": family} if family else {}
-        return name or DEFAULT_NAME, Serve.of(serve, "the options"), Specification(engine, None, settings)
+        asked: dict[Role, Specification] = {
+            "generator": Specification(engine),
+            "prm": Specification(engine, None, {"family": family} if family else {}),
+        }
+        return name or DEFAULT_NAME, Serve.of(serve, "the options"), asked
     if models or engine or family or name:
         raise ConfigError(f"{target} says what is served; leave out --generator, --prm, --with, --family and --name")
     recipe = Recipe.load(Path(target), overrides)
@@ -128,7 +132,8 @@ def _asked(
     told: dict[str, Any] = {
         role: {**model.model_dump(by_alias=True), **values} for role, model in recipe.serve.models.items()
     }
-    return recipe.name, Serve.of(told, f"the recipe {target}"), bare_server(recipe.prm) or Specification(recipe.prm)
+    parts: dict[Role, Specification] = {role: parse(getattr(recipe, role)) for role in ROLES}
+    return recipe.name, Serve.of(told, f"the recipe {target}"), parts
 
 
 def _plan(name: str, serve: Serve, machine: Machine, prm: Specification) -> list[Wanted]:
@@ -177,13 +182,15 @@ class _View(TerminalView):
                 self._console.print(escape(line), highlight=False, soft_wrap=True)
 
 
-def _check(console: Console, servers: Servers, prm: Specification, recipe: str) -> None:
+def _check(console: Console, servers: Servers, asked: dict[Role, Specification], recipe: str) -> None:
     """Tries the servers, and says how they are used."""
     logging.getLogger("etsearch.generators").setLevel(logging.ERROR)  # its warnings are among the findings
-    parts: dict[Role, str] = {role: servers.specification(role) for role in ROLES}
-    if parts["prm"] and prm.settings:
-        engine, _, addresses = parts["prm"].partition(":")
-        parts["prm"] = str(Specification(engine, addresses, prm.settings))
+    parts: dict[Role, str] = {
+        role: str(replace(asked[role], argument=",".join(server.address for server in servers.of(role))))
+        if servers.of(role)
+        else ""
+        for role in ROLES
+    }
     is_spoilt = show(asyncio.run(gather(parts["generator"], parts["prm"])))
     use = " ".join(f"--{role} {_quoted(part)}" for role, part in parts.items() if part)
     command = f"ets eval {recipe}" if recipe else f"ets solve --example {use}"

@@ -79,11 +79,6 @@ class Servers(BaseModel):
         """Those of a role, in the order of their numbers."""
         return tuple(server for server in self.servers if server.role == role)
 
-    def specification(self, role: Role) -> str:
-        """``vllm:http://…,http://…``: the servers of a role as a part is given by its address; empty without any."""
-        own = self.of(role)
-        return f"{own[0].engine}:{','.join(server.address for server in own)}" if own else ""
-
 
 def folder_of(name: str) -> Path:
     """Where the state and the logs of the servers of a name are; below the current folder."""
