@@ -45,10 +45,10 @@ $(VENV)-vllm/.ready: tools/vllm_cpu.py pyproject.toml  ## vLLM on a CPU, PyTorch
 	@touch $@
 
 vllm-up: $(BIN)/ets $(VENV)-vllm/.ready  ## vLLM on this CPU with the miniature models, in the background
-	$(VENV)-vllm/bin/python tools/vllm_cpu.py up $(VENV)-vllm
+	$(BIN)/ets up --name vllm-cpu --generator minimath --prm minimath --with vllm --python $(VENV)-vllm/bin/python
 
 vllm-down:  ## stops them
-	$(PYTHON) tools/vllm_cpu.py down
+	[ ! -x $(BIN)/ets ] || $(BIN)/ets down vllm-cpu
 
 test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm

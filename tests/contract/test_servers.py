@@ -22,6 +22,8 @@ from etsearch.loop.settings import Limits
 from etsearch.prms import REWARD_MODELS
 from etsearch.prms.scripted import ScriptedRewardModel
 from etsearch.strategies import STRATEGIES
+from etsearch.testing import CASE
+from etsearch.testing.generators import keeps_its_seed
 from etsearch.types import EndReason, StopReason
 from tests.contract.serving import PROBLEM, QUICK, make_request, open_part, search, search_over, settings, shape
 from tests.doubles import world
@@ -48,7 +50,7 @@ async def test_a_search_over_sglang(folder):
     assert not result.failures
     assert result.engine.prefix_hit_tokens > 0
     assert result.engine.num_preemptions == 0
-    assert result.engine.peak_cache_tokens == 4096
+    assert result.engine.peak_cache_tokens == 4100  # as it tells them, not half of the cache as token_usage rounds it
     result.tree.check_integrity()
 
 
@@ -59,6 +61,21 @@ async def test_what_one_expansion_sends(server):
     sampled, greedy = server.posts("/v1/completions")
     assert (sampled["n"], sampled["seed"], sampled["stop"], sampled["top_k"]) == (5, 1, ["\n"], -1)
     assert greedy["n"] == 1
+
+
+async def test_preemptions_of_sglang_before_the_first(folder):
+    """The counter is told from the first one on; without any figures nothing is known."""
+    with running(SglangDouble(folder, retracted=False), SglangDouble(folder, metrics=False)) as (server, silent):
+        for double, known in ((server, 0), (silent, None)):
+            async with open_part(GENERATORS, f"sglang:{double.url}") as generator:
+                assert (await generator.stats()).num_preemptions == known
+
+
+async def test_a_contract_that_says_that_seeds_do_not_hold(folder):
+    with running(SglangDouble(folder, deterministic=False)) as double:
+        async with open_part(GENERATORS, f"sglang:{double.url}") as generator:
+            with pytest.raises(pytest.skip.Exception, match=r"seeds of scripted .* do not hold"):
+                await keeps_its_seed(generator, CASE)
 
 
 async def test_sglang_seeds(folder):

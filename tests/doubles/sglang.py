@@ -14,12 +14,14 @@ MODEL = "scripted"
 class SglangDouble(Double):
     """``deterministic``: whether seeds are obeyed; else continuations of a request differ whatever its seed.
 
+    ``retracted``: whether it has thrown requests out, three of them.
     ``chats``: whether it has a chat template; ``refuses_chat`` is why it refuses messages, if it does.
     """
 
-    def __init__(self, folder, *, deterministic=True, metrics=True, old_names=False, chats=False):
+    def __init__(self, folder, *, deterministic=True, metrics=True, old_names=False, chats=False, retracted=True):
         super().__init__()
         self.folder, self.deterministic, self.metrics, self.old_names = folder, deterministic, metrics, old_names
+        self.retracted = retracted
         self.chats, self.refuses_chat = chats, ""
         self.cached, self.random = set(), random.Random(0)
 
@@ -44,10 +46,12 @@ class SglangDouble(Double):
             case "/metrics" if self.metrics:
                 return (
                     'sglang:token_usage{model_name="scripted"} 0.5\n'
+                    'sglang:num_used_tokens{model_name="scripted"} 4100.0\n'
                     'sglang:max_total_num_tokens{model_name="scripted"} 8192.0\n'
                     f'sglang:num_running_reqs{{model_name="scripted"}} {float(self.num_now)}\n'
                     'sglang:num_queue_reqs{model_name="scripted"} 0.0\n'
-                    'sglang:num_retracted_requests_total{model_name="scripted"} 3.0\n'
+                    'sglang:num_retracted_reqs{model_name="scripted"} 0.0\n'
+                    + ('sglang:num_retracted_requests_total{model_name="scripted"} 3.0\n' if self.retracted else "")
                 )
         raise RefusedError(404, f"no {path}")
 

@@ -1,21 +1,19 @@
 """Real vLLM servers on this CPU, with the miniature models and with tiny ones of every PRM family."""
 
 import socket
-import sys
+import time
 from contextlib import contextmanager
-from importlib import util
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+from etsearch.launch import processes
+from etsearch.launch.commands import Place, Way, command, environment
+from etsearch.launch.diagnosis import tail
+from etsearch.launch.serve import ServedModel
+from etsearch.launch.up import answers
 
-
-def _servers():
-    spec = util.spec_from_file_location("vllm_cpu", ROOT / "tools" / "vllm_cpu.py")
-    module = util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+START_S = 300
 
 
 def free_port():
@@ -24,17 +22,41 @@ def free_port():
         return taken.getsockname()[1]
 
 
+class Server:
+    """A server as ``ets up`` starts it, that a test may kill and start again."""
+
+    def __init__(self, served, place, log):
+        self.url, self.log, self.process = f"http://{place.host}:{place.port}", log, None
+        self.command, self.environment = command(served, place, Way.GENERATE), environment(served, place)
+
+    def start(self):
+        self.process = processes.start(self.command, self.environment, self.log)
+        return self
+
+    def wait(self):
+        until = time.monotonic() + START_S
+        while not answers(self.url):
+            assert self.process.is_alive, "\n".join(tail(self.log))
+            assert time.monotonic() < until, "\n".join(tail(self.log))
+            time.sleep(0.5)
+        return self
+
+    def kill(self):
+        """Ends the server and its engine, at once."""
+        processes.kill(self.process)
+
+
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory):
     """Starts a server, waits until it answers, and in the end stops it."""
     pytest.importorskip("vllm", reason="needs vLLM: make test-vllm")
-    module = _servers()
     logs = tmp_path_factory.mktemp("logs")
 
     @contextmanager
     def start(model, *options, name=None, port=None):
-        port = port or free_port()
-        server = module.Server(sys.executable, model, port, logs / f"{port}.log", name=name, options=options)
+        place = Place(str(model), name or Path(model).name, "127.0.0.1", port or free_port())
+        served = ServedModel(engine="vllm", model=str(model), options=options)
+        server = Server(served, place, logs / f"{place.port}.log")
         try:
             yield server.start().wait()
         finally:

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack
 from typing import Annotated
 
@@ -31,17 +31,22 @@ def check(
     if not generator and not prm:
         raise ConfigError("there is nothing to check; give --generator, --prm, or both")
     logging.getLogger("etsearch.generators").setLevel(logging.ERROR)  # its warnings are among the findings
-    findings = asyncio.run(_gather(generator, prm, reference))
+    if show(asyncio.run(gather(generator, prm, reference))):
+        raise typer.Exit(1)
+
+
+def show(findings: Sequence[Finding]) -> bool:
+    """Prints findings as a table; whether a run would be spoilt by one."""
     table = Table("", "what was tried", "found", "what it means", box=None, pad_edge=False, header_style="bold")
     for finding in findings:
         mark = f"[{_STYLES[finding.level]}]{finding.level}[/]"
         table.add_row(mark, *map(escape, (finding.subject, finding.found, finding.means)))
     make_console(wide=160).print(table)
-    if any(finding.level is Level.BAD for finding in findings):
-        raise typer.Exit(1)
+    return any(finding.level is Level.BAD for finding in findings)
 
 
-async def _gather(generator: str, prm: str, reference: str) -> list[Finding]:
+async def gather(generator: str, prm: str, reference: str = "") -> list[Finding]:
+    """What is found of a generator and a PRM; of one that is given as an empty text nothing."""
     async with AsyncExitStack() as stack:
         findings: list[Finding] = []
         if generator:

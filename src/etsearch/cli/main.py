@@ -14,6 +14,7 @@ from etsearch.cli.serve import key, serve
 from etsearch.cli.solve import solve
 from etsearch.cli.sweep import sweep
 from etsearch.cli.terminal import complain, prepare, say
+from etsearch.cli.up import down, up
 from etsearch.cli.view import view
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError, RecordError
 
@@ -30,6 +31,8 @@ app.command()(solve)
 app.command()(serve)
 app.command()(key)
 app.command()(check)
+app.command()(up)
+app.command()(down)
 app.command("eval")(evaluation)
 app.command()(report)
 app.command()(grade)

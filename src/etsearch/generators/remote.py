@@ -116,6 +116,11 @@ class RemoteGenerator(ABC):
         return self.facts.context_tokens
 
     @property
+    def obeys_seeds(self) -> bool:
+        """Whether a request's seed decides what is drawn; else a run cannot be repeated."""
+        return True
+
+    @property
     def notices(self) -> Sequence[str]:
         """What a user should know of how this server is asked."""
         return ()

@@ -23,7 +23,7 @@ _PREFIX: Final = "sglang:"
 _FIGURES: Final = tuple(
     _PREFIX + name
     for name in (
-        "token_usage",
+        "num_used_tokens",
         "max_total_num_tokens",
         "num_running_reqs",
         "num_queue_reqs",
@@ -73,6 +73,11 @@ class SglangGenerator(RemoteGenerator):
     def _server_codec(self) -> Codec:
         return ServerCodec(self._pool, self.facts.model, DETOKENIZE)
 
+    @property
+    def obeys_seeds(self) -> bool:
+        """Only with ``--enable-deterministic-inference``."""
+        return self.facts.draws_by_seed
+
     async def _ask(self, request: GenerateRequest) -> list[Continuation]:
         count = 1 if request.sampling.temperature == 0 else request.num_continuations
         sampling: dict[str, Any] = {
@@ -100,10 +105,10 @@ class SglangGenerator(RemoteGenerator):
 
     def _stats(self, texts: Sequence[str]) -> EngineStats:
         servers = read_figures(texts, _FIGURES)
-        use = [value for server in servers for _, value in server.get(f"{_PREFIX}token_usage", ())]
         capacity = total(servers, f"{_PREFIX}max_total_num_tokens") or (self.facts.cache_tokens or 0) * len(servers)
+        used = total(servers, f"{_PREFIX}num_used_tokens")
         return EngineStats(
-            cache_use=sum(use) / len(use) if use else None,
+            cache_use=None if used is None or not capacity else used / capacity,
             cache_capacity_tokens=capacity or None,
             prefix_query_tokens=self._num_prompt_tokens,
             prefix_hit_tokens=self._num_hit_tokens,
@@ -112,8 +117,11 @@ class SglangGenerator(RemoteGenerator):
         )
 
     def _totals(self, text: str) -> Mapping[str, int]:
-        name = f"{_PREFIX}num_retracted_requests_total"
-        found = total(read_figures([text], [name]), name)
+        counted, now = f"{_PREFIX}num_retracted_requests_total", f"{_PREFIX}num_retracted_reqs"
+        servers = read_figures([text], [counted, now])
+        found = total(servers, counted)
+        if found is None and total(servers, now) is not None:
+            found = 0  # the counter is told from the first one on; the gauge is that of the last batch alone
         return {} if found is None else {"num_preemptions": found}
 
 

@@ -3,6 +3,8 @@
 import asyncio
 from typing import Any
 
+import pytest
+
 from etsearch.answers import extract
 from etsearch.errors import ConfigError
 from etsearch.generators import Generator
@@ -44,7 +46,15 @@ async def gives_what_was_asked_for(generator: Generator, case: Case) -> None:
 
 
 async def keeps_its_seed(generator: Generator, case: Case) -> None:
-    """The same request gives the same continuations (an engine's arithmetic may move a draw), another seed others."""
+    """The same request gives the same continuations (an engine's arithmetic may move a draw), another seed others.
+
+    Skipped, with the reason, for a server that says that it obeys no seeds: see ``RemoteGenerator.obeys_seeds``.
+    """
+    if getattr(generator, "obeys_seeds", True) is False:
+        told = generator.identity
+        pytest.skip(
+            f"the seeds of {told.name} on {told.engine} do not hold: its server was started without obeying them"
+        )
     first = await generator.generate(await request(generator, case, num_continuations=8))
     again = await generator.generate(await request(generator, case, num_continuations=8))
     other = await generator.generate(await request(generator, case, num_continuations=8, seed=6))

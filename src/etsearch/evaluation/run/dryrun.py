@@ -10,7 +10,9 @@ from etsearch.errors import ConfigError, EtsearchError
 from etsearch.evaluation.datasets import DATASETS
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import blocks, dataset_of
+from etsearch.evaluation.run.served import located
 from etsearch.generators import GENERATORS
+from etsearch.launch.serve import ROLES
 from etsearch.prms import REWARD_MODELS
 from etsearch.registry import Registry
 from etsearch.types import Problem
@@ -56,6 +58,11 @@ def _missing(recipe: Recipe) -> list[str]:
             continue
         if not entry.is_available:
             reasons.append(f"{key}: {text} needs pip install 'etsearch[{entry.extra}]'")
+    for role in ROLES:
+        try:
+            located(recipe, role)
+        except EtsearchError as error:
+            reasons.append(str(error))
     return reasons
 
 

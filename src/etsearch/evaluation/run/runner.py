@@ -15,6 +15,7 @@ from etsearch.evaluation.grading import GRADERS, grade, grade_all
 from etsearch.evaluation.run.folder import RunWriter, writing
 from etsearch.evaluation.run.recipe import Arm, Recipe
 from etsearch.evaluation.run.record import DepthFigures, Key, SearchRecord
+from etsearch.evaluation.run.served import dead_servers, located
 from etsearch.loop import Parts
 from etsearch.loop.events import Event, Expanded, Selected
 from etsearch.loop.result import SearchResult
@@ -143,9 +144,9 @@ async def evaluate(
     wanted = [task for _, tasks in plan for task in tasks]
     for task in wanted:
         task.gold  # noqa: B018 - a problem without one is an error now, not at the end of its search
-    reward_model = None if recipe.prm == "none" else recipe.prm
+    reward_model = None if recipe.prm == "none" else located(recipe, "prm")
     first = next(recipe.arms()).strategy
-    async with open_parts(recipe.generator, reward_model, first, recipe.embedder) as parts:
+    async with open_parts(located(recipe, "generator"), reward_model, first, recipe.embedder) as parts:
         identities = {"data set": Identity(recipe.data, dataset.sha256), "generator": parts.generator.identity}
         if parts.reward_model is not None:
             identities["reward model"] = parts.reward_model.identity
@@ -155,7 +156,13 @@ async def evaluate(
             progress = Progress(len(wanted), len(wanted) - len(left), writer.records)
             runner = _Runner(recipe, writer, parts, progress, on_progress)
             for concurrency, tasks in plan:
-                await runner.run(concurrency, [t for t in tasks if _is_wanted(writer, t, retry_failed=retry_failed)])
+                left_of_it = [t for t in tasks if _is_wanted(writer, t, retry_failed=retry_failed)]
+                try:
+                    await runner.run(concurrency, left_of_it)
+                except UnavailableError as error:
+                    if dead := dead_servers(recipe):
+                        raise UnavailableError(f"{error}. {dead}; 'ets up RECIPE' starts it again") from error
+                    raise
             states = [writer.records[task.key].status for task in wanted]
             return Outcome(writer.path, states.count("done"), states.count("failed"), tuple(writer.notices))
 

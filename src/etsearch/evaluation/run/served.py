@@ -1,0 +1,25 @@
+"""Where the servers of a recipe are: those that ``ets up`` started for it."""
+
+from dataclasses import replace
+
+from etsearch.evaluation.run.recipe import Recipe, bare_server
+from etsearch.launch.serve import ROLES, Role
+from etsearch.launch.state import locate, read, tell_dead
+
+
+def located(recipe: Recipe, role: Role) -> str:
+    """A part of a recipe, a server without an address at that of ``ets up``.
+
+    Raises:
+        ConfigError: no such server is up.
+    """
+    text = str(getattr(recipe, role))
+    part = bare_server(text)
+    return text if part is None else str(replace(part, argument=locate(recipe.name, role, part.name)))
+
+
+def dead_servers(recipe: Recipe) -> str:
+    """Names the servers of a recipe that ``ets up`` started and that have died; empty if there are none."""
+    servers = read(recipe.name)
+    used = [role for role in ROLES if bare_server(getattr(recipe, role)) is not None]
+    return tell_dead([server for role in used for server in servers.of(role)]) if servers else ""
