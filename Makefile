@@ -85,11 +85,12 @@ bench-serving: $(VENV)/.dev  ## many searches on one engine, and 200 clients of 
 	$(BIN)/python benchmarks/serving/load.py --json benchmarks/records/serving-load.json
 	$(BIN)/python benchmarks/table.py
 
-bench-serving-vllm: $(VENV)/.dev vllm-up  ## the same on real vLLM, at twice what it can do: half an hour
+bench-serving-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## the same on real vLLM, at twice what it can do: half an hour
+	$(BIN)/ets up benchmarks/serving/vllm.yaml --python $(VENV)-vllm/bin/python
 	$(BIN)/python benchmarks/serving/run.py --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101 \
 		--packages httpx --searches 30 --choosing 8 --prices 1.75 --at-once 2,4 --loads 2 \
 		--policies rebase,ets,all,aimd,market --json benchmarks/records/serving-vllm.json
-	$(MAKE) vllm-down
+	$(BIN)/ets down bench-serving-vllm
 	$(BIN)/python benchmarks/table.py
 
 bench-engines: $(VENV)/.dev vllm-up  ## the embedded engine, transformers and vLLM side by side: ten minutes

