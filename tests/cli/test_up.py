@@ -120,9 +120,10 @@ def test_stopped_while_they_start(home):
         while not (there := state.read("own")) or len(there.servers) < 2:
             assert going.poll() is None
             time.sleep(0.05)
-        going.send_signal(signal.SIGINT)
+        going.send_signal(signal.SIGTERM)  # Ctrl-C is ignored by what a shell runs in the background
         _, said = going.communicate(timeout=60)
-    assert going.returncode == 130
+    # The second is how Python ends where the signal fell into an import; a shell sees 130.
+    assert going.returncode in (143, -signal.SIGINT), said
     assert "were ended" in said
     assert not any(server.process.is_alive for server in there.servers)
     assert state.read_all() == []

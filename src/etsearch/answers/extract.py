@@ -70,7 +70,8 @@ ANSWER_IS: Final = Pattern(
     "answer is",
     "answer",
     r"\b(?:the|final)(?:\s+\w+){0,2}?\s+answer\s+is(?![\w'’])"
-    r"(?:\s+(?:therefore|thus|then|hence|simply|just|exactly|approximately|going\s+to\s+be|equal\s+to)\b,?)*+"
+    # as many as there are, and no fewer: what "*+" says, which Python 3.11.2 gets wrong
+    r"(?=((?:\s+(?:therefore|thus|then|hence|simply|just|exactly|approximately|going\s+to\s+be|equal\s+to)\b,?)*))\1"
     r"(?!\s+(?:not|correct|right|wrong|clear|in|below|as\s+follows)\b)"
     r"(?!\s+(?:found|obtained|given|determined|calculated|computed|derived)\s+(?:as|by|from|in|using|when|with)\b)"
     r"(?!\s+the\s+(?:sum|product|difference|quotient|total|number|value)\s+of\b)[\s:*]*",
