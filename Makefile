@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the default suite, on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest -m "slow and not live and not vllm"
+	$(BIN)/python -m pytest -m "slow and not live and not vllm and not sglang"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -52,6 +52,14 @@ vllm-down:  ## stops them
 
 test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm
+
+$(VENV)-sglang/.ready: tools/sglang_cpu.py pyproject.toml  ## SGLang without its kernels, PyTorch and transformers: 2 GB
+	$(PYTHON) tools/sglang_cpu.py install $(VENV)-sglang
+	$(VENV)-sglang/bin/python -m pip install --quiet --editable ".[local,serve,tokenizers]" --group test
+	@touch $@
+
+test-sglang: $(VENV)-sglang/.ready  ## real SGLang servers on this CPU, with stand-ins for kernels that only a GPU has
+	HF_HUB_OFFLINE=1 $(VENV)-sglang/bin/python -m pytest -m sglang
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -107,4 +115,4 @@ models:  ## the miniature models from nothing, in an environment of their own (h
 	training/make-models
 
 clean:
-	rm -rf $(VENV) $(VENV)-vllm $(VENV)-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-vllm $(VENV)-sglang $(VENV)-peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

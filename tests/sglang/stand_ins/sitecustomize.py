@@ -11,10 +11,22 @@ import sys
 import types
 
 NAMES = frozenset(
-    """
-    sgl_kernel flashinfer deep_gemm cutlass tilelang quack torchaudio decord outlines llguidance openai_harmony
-    pynvml timm modelscope
-    """.split()
+    [
+        "sgl_kernel",
+        "flashinfer",
+        "deep_gemm",
+        "cutlass",
+        "tilelang",
+        "quack",
+        "torchaudio",
+        "decord",
+        "outlines",
+        "llguidance",
+        "openai_harmony",
+        "pynvml",
+        "timm",
+        "modelscope",
+    ]
 )
 """Packages, by the first part of their modules' names."""
 
