@@ -31,6 +31,7 @@ _FREE: Final = (
     "limit",
     "timed",
     "assumed",
+    "serve",
     "out",
 )
 """What may differ when a run is gone on with: it says how much is run, not what a search is."""

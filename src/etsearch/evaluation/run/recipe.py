@@ -11,9 +11,10 @@ from etsearch.boundary.files import to_path
 from etsearch.boundary.numbers import LARGEST_SEED, MOST_WIDTH, shown
 from etsearch.boundary.plain import load_mapping, read_yaml
 from etsearch.errors import ConfigError
+from etsearch.launch.serve import ENGINES, Serve, keys
 from etsearch.loop.parts import can_go_without_rewards
 from etsearch.loop.settings import SearchSettings
-from etsearch.registry import reason_of
+from etsearch.registry import Specification, parse, reason_of
 from etsearch.strategies import STRATEGIES, Strategy
 
 EXAMPLE: Final = "strategies=[rebase,ets] limits.max_depth=10"
@@ -86,7 +87,9 @@ class Recipe(BaseModel):
         name: names the run's folder where ``out`` does not.
         data: the data set, see ``etsearch.evaluation.datasets``.
         levels, shuffle, limit: which of its problems, see ``Dataset.chosen``.
-        generator, prm, embedder: the parts; ``prm: none`` for best-of-N under a plain majority.
+        generator, prm, embedder: the parts; ``prm: none`` for best-of-N under a plain majority. ``vllm`` or ``sglang``
+            without an address is the server that ``ets up`` started.
+        serve: the servers that ``ets up`` starts for the run, see ``etsearch.launch.serve``.
         strategies: specifications, or entries.
         widths, seeds: every strategy is run at each of them; widths are 1 to 65,536.
         concurrency: searches in flight, 1 to 65,536. Several numbers are for throughput; accuracy is measured with the
@@ -118,6 +121,7 @@ class Recipe(BaseModel):
     timed: _Count | None = None
     search: SearchSettings = SearchSettings()
     assumed: Assumed = Assumed()
+    serve: Serve | None = None
     out: str = ""
 
     @model_validator(mode="before")
@@ -185,6 +189,7 @@ class Recipe(BaseModel):
             if not getattr(self, name):
                 raise ConfigError(f"{name} is empty; give one at least")
         self._check_lists()
+        self._check_servers()
         if len(self.concurrency) > 1 and self.measure == "accuracy":
             raise ConfigError(
                 f"concurrency is {list(self.concurrency)}; several go with 'measure: throughput' or 'both'"
@@ -206,6 +211,12 @@ class Recipe(BaseModel):
         for entry in self.strategies:
             if unknown := set(entry.at) - set(entry.widths or self.widths):
                 raise ConfigError(f"{entry.strategy!r} has settings at width {min(unknown)}, at which it is not run")
+
+    def _check_servers(self) -> None:
+        for role, model in (self.serve.models if self.serve else {}).items():
+            part = bare_server(getattr(self, role))
+            if part is not None and part.name != model.engine:
+                raise ConfigError(f"{role} is {str(part)!r} and serve.{role} is with {model.engine}; they must agree")
 
     def arms(self) -> Iterator[Arm]:
         """Every strategy at every width, the widths first."""
@@ -235,8 +246,14 @@ class Recipe(BaseModel):
 
     def plain(self) -> dict[str, Any]:
         """Values for JSON and YAML, the settings of the searches as keys of their own."""
-        own, settings = self.model_dump(mode="json", exclude={"search"}), self.search.plain()
+        own, settings = self.model_dump(mode="json", by_alias=True, exclude={"search"}), self.search.plain()
         return own | {key: settings[key] for key in settings_keys()}
+
+
+def bare_server(part: str) -> Specification | None:
+    """A part that is a server whose address ``ets up`` writes down, such as ``vllm(family=skywork)``; else None."""
+    taken = parse(part)
+    return taken if taken.name in ENGINES and taken.argument is None else None
 
 
 def _specification(entry: StrategyEntry, width: int) -> str:
@@ -271,4 +288,4 @@ def _reason(error: ValidationError) -> str:
     first = error.errors()[0]
     if first["type"] == "extra_forbidden" and len(first["loc"]) == 1:
         return _no_key(str(first["loc"][0]))
-    return reason_of(error)
+    return reason_of(error, keys() if first["loc"][:1] == ("serve",) else ())
