@@ -14,7 +14,7 @@ from etsearch.types import Continuation, FinishReason
 
 CASES = json.loads((Path(__file__).parent / "data" / "released-selections.json").read_text())
 HANDS_OUT_ONE_MORE = {0, 26, 29, 32, 40}
-"""Cases in which the released code's sum exceeds the width: its last share is 1 but for the last digit, and becomes 2."""
+"""In these the released code's widths sum to one more: a share that is whole but for its last digit is rounded up."""
 
 
 def frontier(case):

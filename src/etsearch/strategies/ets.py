@@ -16,7 +16,6 @@ from etsearch.strategies.inheritance import inherited_multiplicity
 from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits, expected_held
 from etsearch.strategies.leaves import LeafDraws, Leaves
 
-
 Weights = Literal["ceil", "sequential"]
 
 
