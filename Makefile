@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-serving models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-recipes vllm-up vllm-down results lint types imports check cli-help bench bench-serving models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the default suite
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest -m "slow and not live and not vllm"
+	$(BIN)/python -m pytest -m "slow and not live and not vllm and not recipes"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -52,6 +52,9 @@ vllm-down:  ## stops them
 
 test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm
+
+test-recipes: $(VENV)-vllm/.ready  ## every recipe end to end on real vLLM, with tiny models in place of its own
+	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m recipes
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -16,7 +16,7 @@ from etsearch.loop.settings import SearchSettings
 from etsearch.prms.scripted import ScriptedRewardModel
 from etsearch.strategies import STRATEGIES, BestOfN, Rebase
 from etsearch.tree import ROOT
-from etsearch.types import EndReason, StopReason
+from etsearch.types import EndReason, PromptFormat, StopReason
 
 SEARCHES = [e.name for e in STRATEGIES.entries()]
 
