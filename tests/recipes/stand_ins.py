@@ -14,7 +14,8 @@ from tests.conformance.tiny import CHATML, LLAMA3, SIZES, tokenizer
 
 ANSWER = "The answer is 7."
 R1 = (
-    "{{ bos_token }}{% for m in messages %}{% if m['role'] == 'user' %}<｜User｜>{{ m['content'] }}{% endif %}{% endfor %}"
+    "{{ bos_token }}{% for m in messages %}"
+    "{% if m['role'] == 'user' %}<｜User｜>{{ m['content'] }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}<｜Assistant｜><think>\n{% endif %}"
 )
 LLAMA3_TOKENS = {

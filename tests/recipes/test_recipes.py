@@ -140,5 +140,5 @@ async def check_search(recipe, prompt, reference, folder):
             assert not any(end in step for end in form.ends)
         if trajectory.end_reason is EndReason.ANSWERED and last.endswith(form.step_delimiter):
             assert any(end in last for end in form.ends)
-        rewards = reference.rewards(QUESTION, list(trajectory.steps))
+        rewards = reference.rewards(QUESTION, [step.removesuffix("ки") for step in trajectory.steps])
         assert trajectory.rewards == pytest.approx(rewards, abs=1e-3)
