@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the default suite, on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest -m "slow and not live and not vllm and not sglang"
+	$(BIN)/python -m pytest -m "slow and not live and not vllm and not sglang and not recipes"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -60,6 +60,9 @@ $(VENV)-sglang/.ready: tools/sglang_cpu.py pyproject.toml  ## SGLang without its
 
 test-sglang: $(VENV)-sglang/.ready  ## real SGLang servers on this CPU, with stand-ins for kernels that only a GPU has
 	HF_HUB_OFFLINE=1 $(VENV)-sglang/bin/python -m pytest -m sglang
+
+test-recipes: $(VENV)-vllm/.ready  ## every recipe end to end on real vLLM, with tiny models in place of its own
+	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m recipes
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from etsearch.boundary.numbers import MOST_WEIGHT, check_number
 from etsearch.errors import ConfigError
 
-Rounding = Literal["sequential", "ceil", "round"]
+Rounding = Literal["sequential", "ceil", "round", "released"]
 
 
 def share(
@@ -30,7 +30,8 @@ def share(
             takes the ceiling of the *remaining* width times the share of the *remaining* mass, so that the sum
             is exactly ``width`` (released code of REBASE and ETS; default). ``ceil`` rounds each share up
             (paper of ETS; may hand out up to ``n - 1`` more). ``round`` rounds each to the nearest, halves up
-            (paper of REBASE; may hand out more or less).
+            (paper of REBASE; may hand out more or less). ``released`` is ``sequential`` with equal rewards in the
+            reverse of the order given, as the released code of ETS re-allocates.
         multiplicity: ``[n]`` how many nodes each one stands for, above 0; 1 by default. Its mass counts so often.
 
     Returns:
@@ -49,6 +50,8 @@ def share(
         mass *= _check_multiplicity(multiplicity, len(values))
     if rounding == "sequential":
         return _sequential(np.argsort(-values, kind="stable"), mass, width)
+    if rounding == "released":
+        return _sequential(np.argsort(values, kind="stable")[::-1], mass, width)
     exact = width * mass / mass.sum()
     if rounding == "ceil":
         return [max(1, _ceil(x)) if x > 0 else 0 for x in exact.tolist()]

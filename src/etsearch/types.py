@@ -1,5 +1,6 @@
 """The values that pass between the parts. All are frozen."""
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from typing import ClassVar, Final, Literal, get_args
@@ -142,21 +143,42 @@ class Identity:
 
 @dataclass(frozen=True, slots=True)
 class PromptFormat:
-    """How a question is put to a model and how its steps are told apart.
+    """How a question is put to a model, how its steps are told apart, and what ends its solutions.
 
-    ``template`` holds ``{question}`` once; ``step_delimiter`` ends a step and stays in it. With ``chat`` the
-    filled template is the user's turn of the model's own chat template.
+    Attributes:
+        template: holds ``{question}`` once.
+        step_delimiter: ends a step and stays in it.
+        chat: whether the filled template is the user's turn of the model's own chat template.
+        system: the system's turn before it, for chat; a conversation that brings one of its own has that instead.
+        ends: texts, case and all; a step that holds one ends its trajectory, beside the end of sequence. None: a stated
+            answer does (see ``etsearch.answers``). Empty: nothing else does, as for a model that states answers while
+            it thinks.
     """
 
     template: str
     step_delimiter: str
     chat: bool = False
+    system: str = ""
+    ends: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         if not isinstance(self.template, str) or self.template.count("{question}") != 1:
             raise ConfigError(f"the prompt template must hold '{{question}}' once; it is {self.template!r}")
         if not isinstance(self.step_delimiter, str) or not self.step_delimiter:
             raise ConfigError("the step delimiter is empty; give the text that ends a step, such as '\\n\\n'")
+        check_text("the system prompt of the format", self.system)
+        if self.system and not self.chat:
+            raise ConfigError("the format has a system prompt and no chat; set chat: true, or put it into the template")
+        if self.ends is not None:
+            if not isinstance(self.ends, tuple | list) or not all(isinstance(e, str) and e for e in self.ends):
+                raise ConfigError(f"ends is {shown(self.ends)}; give a list of texts, none of them empty")
+            object.__setattr__(self, "ends", tuple(self.ends))
+
+    def turns(self, messages: Sequence[Message], question: str) -> tuple[Message, ...]:
+        """A conversation up to the model's answer: the system's turn, what was said before, the filled template."""
+        has_system = not self.system or any(message.role == "system" for message in messages)
+        first = () if has_system else (Message("system", self.system),)
+        return (*first, *messages, Message("user", self.prompt(question)))
 
     def prompt(self, question: str) -> str:
         return self.template.replace("{question}", question.strip())

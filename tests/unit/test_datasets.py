@@ -1,6 +1,8 @@
 """Data sets by name, and what makes one unusable."""
 
 import json
+import sys
+from types import SimpleNamespace
 
 import pytest
 
@@ -111,3 +113,36 @@ def test_the_hub_by_its_fields(monkeypatch):
     assert [(p.question, p.answer) for p in data.problems] == [("One?", "1"), ("Two?", "2")]
     with pytest.raises(ConfigError, match="holds no problem"):
         DATASETS.create("hub:o/other")
+
+
+def test_aime_takes_whole_numbers_below_a_thousand(tmp_path):
+    path = tmp_path / "aime.jsonl"
+    path.write_text('{"id": 60, "problem": "p", "answer": "073"}\n')
+    (problem,) = DATASETS.create(f"aime:{path}").problems
+    assert (problem.answer, problem.id) == ("73", "60")
+    path.write_text('{"problem": "p", "answer": "1/2"}\n')
+    with pytest.raises(ConfigError, match=r"'1/2'; those of the AIME are whole numbers from 0 to 999"):
+        DATASETS.create(f"aime:{path}")
+
+
+@pytest.mark.parametrize("name", ["gsm8k:data/gsm8k_test.jsonl", "math500:data/none.jsonl", "aime:/nowhere/aime"])
+def test_a_path_is_no_name_on_the_hub(name):
+    with pytest.raises(ConfigError, match="cannot be read"):
+        DATASETS.create(name)
+
+
+def test_public_sets_by_their_names_on_the_hub(monkeypatch):
+    asked = []
+
+    def load_dataset(*given, **more):
+        asked.append((*given, more["split"]))
+        return [{"question": "q", "problem": "q", "answer": "so #### 7" if "gsm8k" in given[0] else "7"}]
+
+    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
+    names = ("gsm8k:openai/gsm8k", "math500:HuggingFaceH4/MATH-500", "aime:HuggingFaceH4/aime_2024")
+    assert [DATASETS.create(name).problems[0].answer for name in names] == ["7", "7", "7"]
+    assert asked == [
+        ("openai/gsm8k", "main", "test"),
+        ("HuggingFaceH4/MATH-500", None, "test"),
+        ("HuggingFaceH4/aime_2024", None, "train"),
+    ]

@@ -16,7 +16,7 @@ from etsearch.loop.settings import SearchSettings
 from etsearch.prms.scripted import ScriptedRewardModel
 from etsearch.strategies import STRATEGIES, BestOfN, Rebase
 from etsearch.tree import ROOT
-from etsearch.types import EndReason, StopReason
+from etsearch.types import EndReason, PromptFormat, StopReason
 
 SEARCHES = [e.name for e in STRATEGIES.entries()]
 
@@ -440,3 +440,20 @@ async def test_cancelling_a_search_stops_its_requests():
 
 def test_best_of_n_is_a_strategy_like_any_other():
     assert STRATEGIES.create("best_of_n") == BestOfN()
+
+
+@pytest.mark.parametrize(
+    ("ends", "depths"),
+    [
+        (None, 1),  # a stated answer ends a trajectory
+        (("Therefore",), 2),  # a text of the format does, and no stated answer
+        ((), 3),  # nothing but the end of sequence does
+    ],
+)
+async def test_what_ends_a_trajectory_is_the_formats(ends, depths):
+    texts = ("The answer is 7.\n", "Therefore it is.\n", "Goodbye.")
+    form = PromptFormat("{question}\n", "\n", ends=ends)
+    generator = ScriptedGenerator(lambda so_far, rng: texts[so_far.count("\n") - 1], format=form)
+    result = await run("rebase", 2, generator=generator, reward_of=lambda question, steps: 0.5)
+    assert len(result.depths) == depths
+    assert result.answer == "7"

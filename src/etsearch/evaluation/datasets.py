@@ -1,7 +1,8 @@
 """Problems with reference answers: the miniature world, the public sets by path, any JSONL, the hub.
 
 A data set is named like every other part: ``minimath:test``, ``gsm8k:PATH``, ``math500:PATH``,
-``jsonl(question=FIELD, answer=FIELD):PATH``, ``hub(question=FIELD, answer=FIELD):OWNER/NAME``.
+``aime:PATH``, ``jsonl(question=FIELD, answer=FIELD):PATH``, ``hub(question=FIELD, answer=FIELD):OWNER/NAME``. The
+public sets may be named by ``OWNER/NAME`` on the hub in place of a path.
 """
 
 import hashlib
@@ -17,7 +18,7 @@ from etsearch import minimath
 from etsearch.boundary.files import to_path
 from etsearch.boundary.numbers import check_whole
 from etsearch.boundary.plain import read_json
-from etsearch.errors import ConfigError
+from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.registry import Registry, needs
 from etsearch.types import Problem
 
@@ -101,11 +102,20 @@ def _minimath(split: Literal["test", "validation", "train"]) -> Dataset:
     return Dataset.of(problems, "minimath")
 
 
+_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?<!\.jsonl)(?<!\.json)")
+"""``OWNER/NAME``; what ends in ``.jsonl`` or ``.json`` is a path."""
+_AIME_ANSWER = re.compile(r"[0-9]{1,3}")
 _GSM8K_ANSWER = re.compile(r"####\s*(.+?)\s*$")
 
 
-def gsm8k(path: str) -> Dataset:
-    """GSM8K: question, answer ending in '#### ANSWER'."""
+def gsm8k(path: str, split: str = "test", subset: str | None = "main") -> Dataset:
+    """GSM8K: question, answer ending in '#### ANSWER'.
+
+    Args:
+        path: a JSONL file, or OWNER/NAME on the hub, such as openai/gsm8k.
+        split: of the hub's.
+        subset: of the hub's.
+    """
 
     def problem(row: Mapping[str, Any], where: str) -> Problem:
         stated = _GSM8K_ANSWER.search(_text(row, "answer", where))
@@ -113,17 +123,41 @@ def gsm8k(path: str) -> Dataset:
             raise ConfigError(f"{where}: the answer does not end with '#### ANSWER'; is this GSM8K?")
         return Problem(_text(row, "question", where), stated[1].replace(",", ""))
 
-    return _read(path, problem)
+    return _read_anywhere(path, problem, split, subset)
 
 
-def math500(path: str) -> Dataset:
-    """MATH500: problem, answer, unique_id, level."""
+def math500(path: str, split: str = "test", subset: str | None = None) -> Dataset:
+    """MATH500: problem, answer, unique_id, level.
+
+    Args:
+        path: a JSONL file, or OWNER/NAME on the hub, such as HuggingFaceH4/MATH-500.
+        split: of the hub's.
+        subset: of the hub's.
+    """
 
     def problem(row: Mapping[str, Any], where: str) -> Problem:
         answer = _text(row, "answer", where)
         return Problem(_text(row, "problem", where), answer, str(row.get("unique_id", "")), _level(row.get("level")))
 
-    return _read(path, problem)
+    return _read_anywhere(path, problem, split, subset)
+
+
+def aime(path: str, split: str = "train", subset: str | None = None) -> Dataset:
+    """AIME: problem, answer from 0 to 999, id.
+
+    Args:
+        path: a JSONL file, or OWNER/NAME on the hub, such as HuggingFaceH4/aime_2024.
+        split: of the hub's.
+        subset: of the hub's.
+    """
+
+    def problem(row: Mapping[str, Any], where: str) -> Problem:
+        answer = _text(row, "answer", where)
+        if not _AIME_ANSWER.fullmatch(answer):
+            raise ConfigError(f"{where}: the answer is {answer!r}; those of the AIME are whole numbers from 0 to 999")
+        return Problem(_text(row, "problem", where), str(int(answer)), str(row.get("id", "")))
+
+    return _read_anywhere(path, problem, split, subset)
 
 
 def jsonl(path: str, question: str = "question", answer: str = "answer", id: str = "", level: str = "") -> Dataset:  # noqa: A002
@@ -169,13 +203,26 @@ def hub(
         split: of the data set.
         subset: of the data set; by default its own default.
     """
-    from datasets import load_dataset  # noqa: PLC0415
+    return _read_hub(name, _reader(question, answer, id, level), split, subset)
 
+
+def _read_anywhere(
+    given: str, problem: Callable[[Mapping[str, Any], str], Problem], split: str, subset: str | None
+) -> Dataset:
+    """The problems of a JSONL file, or of a data set of the hub."""
+    on_hub = _HUB_NAME.fullmatch(given) and not to_path(given, "the data set").exists()
+    return _read_hub(given, problem, split, subset) if on_hub else _read(given, problem)
+
+
+def _read_hub(name: str, read: Callable[[Mapping[str, Any], str], Problem], split: str, subset: str | None) -> Dataset:
+    try:
+        from datasets import load_dataset  # noqa: PLC0415
+    except ImportError as error:
+        raise MissingDependencyError("A data set of the hub", "hub") from error
     try:
         rows: Sequence[Mapping[str, Any]] = list(load_dataset(name, subset, split=split))
     except Exception as error:
         raise ConfigError(f"the hub's data set {name!r} cannot be loaded: {error}") from error
-    read = _reader(question, answer, id, level)
     where = [f"{name}, row {number}" for number in range(1, len(rows) + 1)]
     return Dataset.of([read(row, place) for place, row in zip(where, rows, strict=True)], name)
 

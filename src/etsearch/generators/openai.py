@@ -12,6 +12,7 @@ import asyncio
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Annotated, Any, Final, Literal, TypeVar, final
 
 from pydantic import TypeAdapter
@@ -139,12 +140,17 @@ class OpenAiGenerator(RemoteGenerator):
     def _open_format(self) -> PromptFormat:
         found = super()._open_format()
         needs_template = found.chat and self._api == "completions" and isinstance(self._codec, TextCodec)
-        return PromptFormat(found.template + "\n\n", found.step_delimiter) if needs_template else found
+        if not needs_template:
+            return found
+        system = found.system + "\n\n" if found.system else ""
+        return replace(found, template=f"{system}{found.template}\n\n", chat=False, system="")
 
     async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format; for a chat, with a mark where the answer starts."""
         if self._api != "chat":
             return await super().encode_prompt(question)
+        if self._format.system:
+            return await self.encode_conversation((), question)
         _check_marks([question])
         return await self._codec.encode(self._format.prompt(question) + TURN)
 
@@ -153,7 +159,7 @@ class OpenAiGenerator(RemoteGenerator):
         if self._api != "chat":
             return await super().encode_conversation(messages, question)
         _check_marks([*(message.content for message in messages), question])
-        turns = [*messages, Message("user", self._format.prompt(question))]
+        turns = self._format.turns(messages, question)
         marked = "".join(f"{TURN}{turn.role}{ROLE_END}{turn.content}" for turn in turns)
         return await self._codec.encode(marked + _ANSWER)
 

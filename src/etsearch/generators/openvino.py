@@ -148,8 +148,7 @@ class OpenVinoGenerator(InProcessGenerator):
 
     def _chat_ids(self, messages: Sequence[Message], question: str) -> list[int]:
         """Token ids of a conversation, by the model's chat template."""
-        prompt = self._format.prompt(self._read_question(question))
-        turns = [asdict(message) for message in (*messages, Message("user", prompt))]
+        turns = [asdict(turn) for turn in self._format.turns(messages, self._read_question(question))]
         try:
             chat = self._tokenizer.apply_chat_template(turns, add_generation_prompt=True)
         except RuntimeError as error:

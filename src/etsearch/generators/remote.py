@@ -4,7 +4,6 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Final
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole, shown
@@ -17,8 +16,9 @@ from etsearch.errors import (
     QuestionError,
 )
 from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
+from etsearch.generators.formats import find_format
 from etsearch.models.codec import Codec, local_codec
-from etsearch.models.files import read_format, read_format_file
+from etsearch.models.files import read_format
 from etsearch.servers.client import RefusedError, Server, SlowError
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.pool import Pool
@@ -35,8 +35,9 @@ class RemoteOptions:
     Attributes:
         tokenizer: a model's folder on this machine with the tokenizer; by default the model's own folder, if it lies on
             this machine, else the server's tokenizer.
-        format: a JSON or YAML file with ``template``, ``step_delimiter`` and ``chat``; by default what
-            ``etsearch.json`` in the model's folder says, else :data:`~etsearch.generators.base.STEP_BY_STEP`.
+        format: one by name (:data:`~etsearch.generators.formats.FORMATS`), or a JSON or YAML file with ``template``,
+            ``step_delimiter`` and perhaps ``chat``, ``system`` and ``ends``; by default what ``etsearch.json`` in the
+            model's folder says, else ``step_by_step``.
         log_probabilities: whether continuations carry them; the reward ``log_probability`` needs them.
     """
 
@@ -96,7 +97,7 @@ class RemoteGenerator(ABC):
 
     def _open_format(self) -> PromptFormat:
         if self._options.format:
-            return read_format_file(Path(self._options.format))
+            return find_format(self._options.format)
         found = self.facts.local_folder
         return (read_format(found) if found else None) or STEP_BY_STEP
 
@@ -157,7 +158,7 @@ class RemoteGenerator(ABC):
     async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format. Raises ConfigError if the tokenizer cannot read it."""
         prompt = self._format.prompt(question)
-        chat = await self._codec.encode_chat([("user", prompt)]) if self._format.chat else None
+        chat = await self._codec.encode_chat(self._turns((), question)) if self._format.chat else None
         ids = await self._codec.encode(prompt, special=True) if chat is None else chat
         self._check_known(ids, question)
         return ids
@@ -166,15 +167,18 @@ class RemoteGenerator(ABC):
         """See :class:`~etsearch.generators.base.ReadsConversations`."""
         if not self._format.chat:
             raise one_question_alone(self.facts.model, *self._without_chat)
-        turns = [(message.role, message.content) for message in messages]
+        turns = self._turns(messages, question)
         try:
-            ids = await self._codec.encode_chat([*turns, ("user", self._format.prompt(question))])
+            ids = await self._codec.encode_chat(turns)
         except RefusedError as error:
             raise template_refuses(self.facts.model, str(error)) from error
         if ids is None:
             raise one_question_alone(self.facts.model, "no chat template is known for it", "Take a model for chat")
-        self._check_known(ids, " ".join([*(content for _, content in turns), question]))
+        self._check_known(ids, " ".join(content for _, content in turns))
         return ids
+
+    def _turns(self, messages: Sequence[Message], question: str) -> list[tuple[str, str]]:
+        return [(turn.role, turn.content) for turn in self._format.turns(messages, question)]
 
     @property
     def _without_chat(self) -> tuple[str, str]:

@@ -42,7 +42,7 @@ def openai(
     Args:
         address: of the server, or of replicas.
         api: the route: plain completions, or chat.
-        format: a JSON or YAML file with ``template``, ``step_delimiter`` and ``chat``.
+        format: one by name (:data:`~etsearch.generators.formats.FORMATS`), or a JSON or YAML file.
         conditions: how long it is waited for.
     """
     return OpenAiGenerator(pool_at(address, conditions), RemoteOptions(format=format), api=api)

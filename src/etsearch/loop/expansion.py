@@ -203,11 +203,18 @@ class Expander:
         limits = self._settings.limits
         if continuation.finish_reason is FinishReason.END:
             return EndReason.ANSWERED
-        if answer_in(continuation.text, continuation, self._settings) is not None:
+        if self._states_end(continuation):
             return EndReason.ANSWERED
         if used + len(continuation.token_ids) >= limits.max_tokens:
             return EndReason.LENGTH
         return EndReason.DEPTH if depth == limits.max_depth else None
+
+    def _states_end(self, continuation: Continuation) -> bool:
+        """Whether the step holds what ends a solution in the generator's format: by default a stated answer."""
+        ends = self._generator.format.ends
+        if ends is None:
+            return answer_in(continuation.text, continuation, self._settings) is not None
+        return any(end in continuation.text for end in ends)
 
 
 @dataclass(slots=True, eq=False)

@@ -98,7 +98,7 @@ def _format(entry: Any, what: str) -> PromptFormat:
     try:
         return PromptFormat(**entry)
     except TypeError as error:
-        raise ConfigError(f"{what} takes template, step_delimiter, chat: {error}") from error
+        raise ConfigError(f"{what} takes template, step_delimiter, chat, system, ends: {error}") from error
 
 
 def context_length(path: Path) -> int | None:

@@ -2,7 +2,7 @@
 
 import time
 from dataclasses import dataclass, field
-from typing import NamedTuple, final, get_args
+from typing import Literal, NamedTuple, final, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ from etsearch.strategies.base import Frontier, Selection
 from etsearch.strategies.inheritance import inherited_multiplicity
 from etsearch.strategies.kv_limits import KvLimit, NodeCost, check_limits, expected_held
 from etsearch.strategies.leaves import LeafDraws, Leaves
+
+Weights = Literal["ceil", "sequential"]
 
 
 class Form(NamedTuple):
@@ -47,7 +49,10 @@ class ETS:
         lambda_d: weight of the diversity term, 0 to 1e9; 1 in the paper, 1.4 to 1.5 in the released code.
         balance_temperature: ``T_R``, 1e-9 to 1e9 or inf; 0.2 in the released code (default, and REBASE's), 1.0 in the
             paper.
-        rounding: of the survivors' shares; ``ceil`` is the paper's, ``sequential`` the released code's.
+        rounding: of the survivors' shares; ``ceil`` is the paper's, ``released`` the released code's, ``sequential``
+            the same but for ties. See ``etsearch.allocation.share``.
+        weights: of the frontier in the programme, ``W_i``: ``ceil`` is the paper's formula, ``sequential`` the released
+            code's, in which the last ones of a frontier often weigh nothing.
         inherit: whether a survivor inherits the share of the pruned nodes of its cluster, so that a step that was
             drawn often keeps its weight when one node stands for all of it; false in the paper, where the width goes
             by the survivors' rewards alone. Needs ``lambda_d`` above 0, for without it there are no clusters.
@@ -74,6 +79,7 @@ class ETS:
     lambda_d: float = 1.0
     balance_temperature: float = 0.2
     rounding: Rounding = "sequential"
+    weights: Weights = "ceil"
     inherit: bool = False
     leaves: Leaves | None = None
     node_cost: NodeCost | None = None
@@ -93,7 +99,11 @@ class ETS:
         check_limits(self.kv_budget, self.kv_target, self.lambda_b, self.node_cost)
         if self.inherit and not self.lambda_d > 0:
             raise ConfigError("inherit is true and lambda_d is 0; without clusters there is nothing to inherit by")
-        for name, choices in (("node_cost", get_args(NodeCost)), ("leaves", get_args(Leaves))):
+        for name, choices in (
+            ("node_cost", get_args(NodeCost)),
+            ("leaves", get_args(Leaves)),
+            ("weights", get_args(Weights)),
+        ):
             if getattr(self, name) not in (None, *choices):
                 raise ConfigError(f"{name} is {getattr(self, name)!r}; choose {' or '.join(choices)}")
         if self.solver not in SOLVERS:
@@ -120,7 +130,7 @@ class ETS:
 
     @property
     def completes_at_most_width(self) -> bool:
-        return self.rounding == "sequential"
+        return self.rounding in ("sequential", "released")
 
     def width_at(self, price: float, step_tokens: float, width: int) -> int:
         """``lambda_w / (p l)``, rounded, from 1 to ``width``; see ``BuysWidth``."""
@@ -171,7 +181,7 @@ class ETS:
         programme = Programme(
             parent=leaves.parent,
             leaves=leaves.node,
-            weight=share(rewards, width, self.balance_temperature, "ceil", leaves.count.tolist()),  # W_i
+            weight=share(rewards, width, self.balance_temperature, self.weights, leaves.count.tolist()),  # W_i
             node_cost=node_cost,
             cluster=clusters[leaves.first],
             lambda_b=form.lambda_b,

@@ -28,7 +28,7 @@ class Rebase:
 
     @property
     def completes_at_most_width(self) -> bool:
-        return self.rounding == "sequential"
+        return self.rounding in ("sequential", "released")
 
     def select(self, frontier: Frontier, width: int) -> Selection:
         rewards = frontier.check_rewards().tolist()

@@ -1,0 +1,63 @@
+"""The formats that recipes name: what a model is shown, and what ends its steps and solutions."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from etsearch.errors import ConfigError
+from etsearch.generators.formats import FORMATS, find_format
+from etsearch.registry import Registry
+from etsearch.types import Message, PromptFormat
+
+RECIPES = sorted((Path(__file__).parents[2] / "recipes").glob("*.yaml"))
+SERVED = [path for path in RECIPES if "serve" in yaml.safe_load(path.read_text())]
+
+
+def test_the_released_codes_prompt_is_the_question_and_a_newline():
+    form = FORMATS["math_shepherd"]
+    assert form.prompt(" What is 3 + 4?\n") == "What is 3 + 4?\n"
+    assert (form.chat, form.step_delimiter) == (False, "ки")
+
+
+def test_a_system_prompt_comes_first_unless_the_conversation_has_one():
+    form = FORMATS["search_and_learn"]
+    assert [turn.role for turn in form.turns((), "q")] == ["system", "user"]
+    own = Message("system", "Be brief.")
+    assert form.turns((own,), "q") == (own, Message("user", "q"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"system": "s"}, "no chat"),
+        ({"ends": "The answer is"}, "list of texts"),
+        ({"ends": [""]}, "none of them empty"),
+    ],
+)
+def test_what_does_not_go_together(fields, message):
+    with pytest.raises(ConfigError, match=message):
+        PromptFormat("{question}", "\n", **fields)
+
+
+def test_formats_by_name_or_file(tmp_path):
+    file = tmp_path / "own.yaml"
+    file.write_text('template: "Q: {question}"\nstep_delimiter: "\\n"\nends: [Done]\n')
+    assert find_format(str(file)) == PromptFormat("Q: {question}", "\n", ends=("Done",))
+    with pytest.raises(ConfigError, match="no format 'llama'; choose one of step_by_step, math_shepherd"):
+        find_format("llama")
+
+
+@pytest.mark.parametrize("path", SERVED, ids=lambda path: path.stem)
+def test_every_recipe_with_servers_names_its_format_and_family(path):
+    recipe = yaml.safe_load(path.read_text())
+    assert set(recipe["serve"]) == {"generator", "prm"}
+    generator, prm = (Registry("part", "none").parse(recipe[key]) for key in ("generator", "prm"))
+    assert generator.settings["format"] in FORMATS
+    assert prm.settings["family"]
+    assert generator.name == recipe["serve"]["generator"]["with"]
+    assert prm.name == recipe["serve"]["prm"]["with"]
+
+
+def test_there_are_recipes_with_servers():
+    assert len(SERVED) >= 10
