@@ -127,9 +127,8 @@ class Here:
         self.recipe, self.parts = recipe, parts
         self._watch = EngineWatch(parts.generator, self._see)
         self._cache_use: float | None = None
-        self._in_flight = 0
-        self._left = asyncio.Condition()
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._room = asyncio.Semaphore()
+        self._seats = 1
 
     @property
     def identities(self) -> dict[str, Identity]:
@@ -139,20 +138,14 @@ class Here:
         return found
 
     async def seat(self, concurrency: int) -> "Here":
-        async with self._left:
-            await self._left.wait_for(lambda: self._in_flight < concurrency)
-            self._in_flight += 1
+        """See ``Crew.seat``; another number is given only when no search is in flight."""
+        if concurrency != self._seats:
+            self._room, self._seats = asyncio.Semaphore(concurrency), concurrency
+        await self._room.acquire()
         return self
 
     def leave(self) -> None:
-        self._in_flight -= 1
-        task = asyncio.ensure_future(self._tell())
-        self._leaving.add(task)
-        task.add_done_callback(self._leaving.discard)
-
-    async def _tell(self) -> None:
-        async with self._left:
-            self._left.notify()
+        self._room.release()
 
     def _see(self, stats: EngineStats) -> None:
         self._cache_use = stats.cache_use
