@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm vllm-up vllm-down results lint types imports check cli-help bench bench-serving models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-cluster vllm-up vllm-down results lint types imports check cli-help bench bench-serving models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the default suite
 	$(BIN)/python -m pytest
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest -m "slow and not live and not vllm"
+	$(BIN)/python -m pytest -m "slow and not live and not vllm and not cluster"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -52,6 +52,13 @@ vllm-down:  ## stops them
 
 test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm
+
+$(VENV)/.ray: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable ".[ray]"
+	@touch $@
+
+test-cluster: $(VENV)/.ray  ## evaluation on a Ray cluster of three nodes on this machine; ends them again
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

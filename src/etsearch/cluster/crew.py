@@ -7,7 +7,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager, suppress
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, final
@@ -41,7 +41,6 @@ class _Hired:
     state: str = "starting"
     searches: dict[Key, bool] = field(default_factory=dict)
     """Those in flight, and whether each is being handed on."""
-    num_done: int = 0
 
     def __str__(self) -> str:
         return f"{self.name} on {_node_name(self.place)}" if self.place else self.name
@@ -114,9 +113,7 @@ def _brief(error: object) -> str:
 class RayCrew:
     """The workers of a run. Made by ``ray_crew``."""
 
-    def __init__(
-        self, ray: Any, recipe: Recipe, settings: ClusterSettings, notify: Callable[[str], None]
-    ) -> None:
+    def __init__(self, ray: Any, recipe: Recipe, settings: ClusterSettings, notify: Callable[[str], None]) -> None:
         self._ray, self._recipe, self._settings, self._notify = ray, recipe, settings, notify
         self._workers: list[_Hired] = []
         self._first: Introduction | None = None
@@ -139,8 +136,7 @@ class RayCrew:
         names = dict.fromkeys([*self._done, *(_node_name(w.place) for w in ready if w.place)])
         there = {name: [w for w in ready if w.place and _node_name(w.place) == name] for name in names}
         return tuple(
-            NodeFigures(name, len(at), sum(len(w.searches) for w in at), self._done[name])
-            for name, at in there.items()
+            NodeFigures(name, len(at), sum(len(w.searches) for w in at), self._done[name]) for name, at in there.items()
         )
 
     @property
@@ -244,8 +240,7 @@ class RayCrew:
 
     async def _bring_up(self, worker: _Hired) -> bool:
         """Whether a worker can be used; one that differs is refused by name."""
-        node = await worker.actor.node_id.remote() if hasattr(worker.actor, "node_id") else ""
-        worker.place = place = Place(**await worker.actor.introduce.remote(node))
+        worker.place = place = Place(**await worker.actor.introduce.remote())
         here = Place.of("")
         if (place.etsearch, place.code) != (here.etsearch, here.code):
             theirs, ours = f"{place.etsearch} ({place.code[:12]})", f"{here.etsearch} ({code_sha256()[:12]})"
@@ -312,7 +307,6 @@ class RayCrew:
                 if isinstance(one, DepthDone):
                     on_depth(one)
                 elif isinstance(one, SearchDone):
-                    worker.num_done += 1
                     if worker.place:
                         self._done[_node_name(worker.place)] += 1
                     return one

@@ -57,7 +57,9 @@ class Introduction:
             ("version of", self.packages, other.packages),
         ):
             pairs += [(f"{what} {name}", mine.get(name), theirs.get(name)) for name in {**mine, **theirs}]
-        return [f"{what} is {theirs!r} where the others have {mine!r}" for what, mine, theirs in pairs if mine != theirs]
+        return [
+            f"{what} is {theirs!r} where the others have {mine!r}" for what, mine, theirs in pairs if mine != theirs
+        ]
 
 
 @cache

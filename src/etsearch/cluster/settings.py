@@ -11,8 +11,8 @@ class ClusterSettings:
     """Which cluster, and what each of its workers takes.
 
     Attributes:
-        address: ``HOST:PORT`` of the cluster's head, ``auto`` for the one that this machine belongs to, or ``local`` for
-            one of this machine alone that ends with the run.
+        address: ``HOST:PORT`` of the cluster's head, ``auto`` for the one that this machine belongs to, or ``local``
+            for one of this machine alone that ends with the run.
         workers: how many there are to be, 1 to 65,536; the cluster is asked for nodes that are missing. By default as
             many as its nodes have room for, those that join later among them.
         cpus: CPUs of a worker, 0 to 65,536.

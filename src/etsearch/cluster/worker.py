@@ -1,6 +1,7 @@
 """A worker: parts, and the searches that run on them. Ray makes an actor of it."""
 
 import asyncio
+import importlib
 import os
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, suppress
@@ -38,9 +39,10 @@ class Worker:
         """What Ray puts before whatever it prints."""
         return self._name
 
-    async def introduce(self, node: str) -> dict[str, Any]:
+    async def introduce(self) -> dict[str, Any]:
         """Says where it is; see ``Place``."""
-        return asdict(Place.of(node))
+        ray = importlib.import_module("ray")
+        return asdict(Place.of(ray.get_runtime_context().get_node_id()))
 
     async def open(self, plain: Mapping[str, Any], folder: str) -> Introduction | str:
         """Makes the parts of a recipe; gives what is wrong where they cannot be made here.
