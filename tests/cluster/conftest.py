@@ -32,19 +32,20 @@ def cluster():
 
 @pytest.fixture
 def three_nodes(cluster):
-    """The cluster; a node that the test before ended is there again."""
-    for _ in range(3 - len(cluster.list_all_nodes)):
+    """The cluster, of three nodes whatever the test before did to it."""
+    for _ in range(3 - len(cluster.list_all_nodes())):
         cluster.add_node(num_cpus=1)
+    for node in cluster.list_all_nodes()[3:]:
+        cluster.remove_node(node)
     return cluster
 
 
 def kill_node(cluster):
     """Ends a node that is not the head, as power fails; gives its id."""
-    node = next(node for node in cluster.list_all_nodes if node is not cluster.head_node)
+    node = next(node for node in cluster.list_all_nodes() if node is not cluster.head_node)
     name = node.node_id
-    for kind in ("raylet",):
-        for process in node.all_processes[kind]:
-            os.kill(process.process.pid, signal.SIGKILL)
+    for process in node.all_processes["raylet"]:
+        os.kill(process.process.pid, signal.SIGKILL)
     cluster.remove_node(node, allow_graceful=False)
     return name
 
