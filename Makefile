@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm test-cluster vllm-up vllm-down results lint types imports check cli-help bench bench-serving models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-cluster vllm-up vllm-down results lint types imports check cli-help bench bench-serving bench-cluster models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -90,6 +90,10 @@ bench: $(VENV)/.dev $(VENV)-peers/.ready  ## everything side by side, half an ho
 bench-serving: $(VENV)/.dev  ## many searches on one engine, and 200 clients of the gateway: three quarters of an hour
 	$(BIN)/python benchmarks/serving/run.py --json benchmarks/records/serving.json
 	$(BIN)/python benchmarks/serving/load.py --json benchmarks/records/serving-load.json
+	$(BIN)/python benchmarks/table.py
+
+bench-cluster: $(VENV)/.ray  ## 1 to 16 workers of a cluster, and what its driver can record: six minutes
+	$(BIN)/python benchmarks/cluster.py --json benchmarks/records/cluster.json
 	$(BIN)/python benchmarks/table.py
 
 $(VENV)-peers/.ready: benchmarks/peers/requirements.txt pyproject.toml  ## etsearch and its peers, all light

@@ -126,19 +126,19 @@ def start(*more):
 
 
 def test_the_driver_killed_a_laptop_finishes_the_run_and_the_other_way_round(three_nodes, straight, tmp_path):
+    expected = {key: value for key, value in straight.items() if key.width == 4}
     for first, second in ((("--ray", three_nodes.address), ()), ((), ("--ray", three_nodes.address))):
         path = tmp_path / f"run{len(first)}"
         with start("--out", str(path), *first) as driver:
-            wait_until(lambda path=path: (path / "searches.jsonl").exists() and num_lines(path) >= 4)
+            wait_until(lambda path=path: (path / "searches.jsonl").exists() and num_lines(path) >= 3)
             driver.send_signal(signal.SIGKILL)
-        done = num_lines(path)
-        assert done < ALL
+        assert num_lines(path) < len(expected)
         with start("--out", str(path), *second) as driver:
             told = driver.communicate(timeout=100)[0]
         assert driver.returncode == 0, told
-        assert searches(path) == straight
-        assert num_lines(path) == ALL
-        assert "24 searches done, 0 failed" in told
+        assert searches(path) == expected
+        assert num_lines(path) == len(expected) == 12
+        assert "12 searches done, 0 failed" in told
 
 
 def test_a_stopped_driver_says_how_to_go_on(three_nodes, tmp_path):
@@ -182,7 +182,7 @@ def odd(delay_s: float = 0.0):
 def test_a_worker_that_differs_is_refused_by_name(three_nodes, straight, tmp_path, trouble, reason):
     part = tmp_path / "mine.py"
     part.write_text(PART.replace("MARKER", str(tmp_path / "marker")).replace("TROUBLE", trouble))
-    said, nodes = run(three_nodes, tmp_path / "run", generator=f"{part}:odd(delay_s=0.3)")
+    said, nodes = run(three_nodes, tmp_path / "run", generator=f"{part}:odd(delay_s=0.2)")
     assert len(said) == 1
     assert re.match(rf"worker \d+ on \S+ \(\w+\) is refused: {reason}", said[0])
     assert sum(node.workers for node in nodes) == 2
