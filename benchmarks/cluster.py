@@ -46,7 +46,7 @@ def main():
         print(row, flush=True)
     recording = []
     for width in options.widths:
-        recording.append(asyncio.run(recorded(width, options)))
+        recording.append(asyncio.run(recorded(width)))
         print(recording[-1], flush=True)
     if options.json:
         asked = {name: getattr(options, name) for name in ("each", "in_flight", "delay_s", "width")}
@@ -57,7 +57,7 @@ def main():
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--workers", type=int, nargs="+", default=[1, 2, 4, 8, 16], help="(default: %(default)s)")
-    parser.add_argument("--each", type=int, default=24, help="searches for each worker (default: %(default)s)")
+    parser.add_argument("--each", type=int, default=16, help="searches for each worker (default: %(default)s)")
     parser.add_argument("--in-flight", type=int, default=2, help="searches at once on a worker (default: %(default)s)")
     parser.add_argument("--delay-s", type=float, default=0.5, help="of each answer (default: %(default)s)")
     parser.add_argument("--width", type=int, default=4, help="of the searches (default: %(default)s)")
@@ -85,7 +85,7 @@ async def on_cluster(workers, options):
         recipe = make_recipe(folder, options.width, options.delay_s, limit, options.in_flight)
         settings = ClusterSettings("local", workers, cpus=CPUS_OF_A_WORKER)
         async with ray_crew(recipe, settings, print) as crew:
-            while len(crew.pids) < workers:
+            while len(crew.pids) < workers:  # noqa: ASYNC110
                 await asyncio.sleep(0.2)
             started = time.monotonic()
             outcome = await evaluate(recipe, crew=as_it_is(crew))
@@ -103,14 +103,14 @@ class Instant:
         self.identities, self._told = identities, told
         self._room = asyncio.Semaphore(64)
 
-    async def seat(self, concurrency):
+    async def seat(self, concurrency):  # noqa: ARG002
         await self._room.acquire()
         return self
 
     def leave(self):
         self._room.release()
 
-    async def search(self, task, kept, on_depth):
+    async def search(self, task, kept, on_depth):  # noqa: ARG002
         depths, done = self._told[task.seed]
         for depth in depths:
             on_depth(depth)
@@ -118,10 +118,10 @@ class Instant:
         return SearchDone(done.record.model_copy(update=task.key._asdict()), done.tree)
 
 
-async def recorded(width, options, count=8):
+async def recorded(width, count=8):
     """Searches a second that the driver records, of that width."""
     with tempfile.TemporaryDirectory() as folder:
-        recipe = make_recipe(folder, width, 0.0, count, 1).model_copy(update={"seeds": tuple(range(50))})
+        recipe = make_recipe(folder, width, 0.0, count, 1).model_copy(update={"seeds": tuple(range(25))})
         told = {}
         async with here(recipe) as crew:
             for seed, problem in enumerate(dataset_of(recipe).problems):

@@ -252,7 +252,7 @@ def cluster():
     asked = record["asked"]
     note = (
         f"A scripted engine that waits {asked['delay_s']:g} s before each answer, width {asked['width']}, "
-        f"{asked['in_flight']} searches in flight on each worker, {asked['each']} for each. All workers on one machine. "
+        f"{asked['in_flight']} searches in flight on each worker, {asked['each']} for each. All on one machine. "
         f"{in_words(record['machine'])}."
     )
     header = ("workers", "searches", "searches a second", "of linear")

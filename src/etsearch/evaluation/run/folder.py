@@ -115,24 +115,22 @@ class RunWriter:
         self.notices = notices
         self._file = (path / "searches.jsonl").open("a", encoding="utf-8")
 
-    def add(self, record: SearchRecord, tree: bytes | None) -> None:
-        """Keeps a search that is over: first its tree, then its line. From then on it is never run again.
+    def keep_tree(self, key: Key, tree: bytes) -> None:
+        """Keeps the packed ``StoredTree`` of a search that is over, before its line. May be called in any thread."""
+        write_whole(self._tree(key), tree)
+        _damaged(self._tree(key)).unlink(missing_ok=True)
 
-        Args:
-            record: its line; it tells the checksum of the tree.
-            tree: the packed ``StoredTree``; None of one that raised. What was kept of it stays, for when it is tried
-                again.
+    def add(self, record: SearchRecord) -> None:
+        """Keeps the line of a search that is over, whose tree is kept. From then on it is never run again.
+
+        What was kept of one that raised stays, for when it is tried again.
         """
-        key = record.key
-        if tree is not None:
-            write_whole(self._tree(key), tree)
-            _damaged(self._tree(key)).unlink(missing_ok=True)
         self._file.write(record.model_dump_json() + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.records[key] = record
-        if tree is not None:
-            self._checkpoint(key).unlink(missing_ok=True)
+        self.records[record.key] = record
+        if record.tree_crc32 is not None:
+            self._checkpoint(record.key).unlink(missing_ok=True)
 
     def keep(self, key: Key, content: bytes) -> None:
         """Keeps a search that is under way: the packed ``OpenSearch``."""

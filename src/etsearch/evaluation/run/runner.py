@@ -201,11 +201,12 @@ class _Runner:
             finally:
                 seat.leave()
             seat = await self.crew.seat(concurrency)
-        self._keep(done)
+        if done.tree is not None:  # waits for the disk, which may take many such at once
+            await asyncio.to_thread(self.writer.keep_tree, task.key, done.tree)
+        self._keep(done.record)
 
-    def _keep(self, done: SearchDone) -> None:
-        record = done.record
-        self.writer.add(record, done.tree)
+    def _keep(self, record: SearchRecord) -> None:
+        self.writer.add(record)
         self.progress.searches += 1
         self.progress.nodes = self.crew.nodes
         self.on_progress(self.progress)
