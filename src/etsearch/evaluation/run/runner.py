@@ -188,24 +188,22 @@ class _Runner:
 
         while True:
             kept = self.writer.read_open(task.key)
-            try:
-                done = await seat.search(task, kept, listen)
+            try:  # the seat is held until the search is kept, so that workers are not ahead of the disk
+                return await self._keep(await seat.search(task, kept, listen))
             except MovedError as moved:
                 losses += moved.was_lost
                 if losses >= MAX_LOSSES:
                     reason = f"{losses} workers were lost in one depth of it, the last: {moved}"
-                    done = SearchDone(failure_record(task, reason, kept.resumed if kept else 0), None)
-                    break
-            else:
-                break
+                    failed = failure_record(task, reason, kept.resumed if kept else 0)
+                    return await self._keep(SearchDone(failed, None))
             finally:
                 seat.leave()
             seat = await self.crew.seat(concurrency)
-        if done.tree is not None:  # waits for the disk, which may take many such at once
-            await asyncio.to_thread(self.writer.keep_tree, task.key, done.tree)
-        self._keep(done.record)
 
-    def _keep(self, record: SearchRecord) -> None:
+    async def _keep(self, done: SearchDone) -> None:
+        record = done.record
+        if done.tree is not None:  # waits for the disk, which may take many such at once
+            await asyncio.to_thread(self.writer.keep_tree, record.key, done.tree)
         self.writer.add(record)
         self.progress.searches += 1
         self.progress.nodes = self.crew.nodes
