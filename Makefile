@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the default suite, on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest -m "slow and not live and not vllm and not sglang and not recipes"
+	$(BIN)/python -m pytest -m "slow and not live and not vllm and not sglang and not recipes and not cluster"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -63,6 +63,13 @@ test-sglang: $(VENV)-sglang/.ready  ## real SGLang servers on this CPU, with sta
 
 test-recipes: $(VENV)-vllm/.ready  ## every recipe end to end on real vLLM, with tiny models in place of its own
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m recipes
+
+$(VENV)/.ray: $(VENV)/.dev
+	$(BIN)/python -m pip install --quiet --editable ".[ray]"
+	@touch $@
+
+test-cluster: $(VENV)/.ray  ## evaluation on a Ray cluster of three nodes on this machine; ends them again
+	$(BIN)/python -m pytest -m cluster
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -107,6 +114,10 @@ bench-serving-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## the same on real vLLM, 
 bench-engines: $(VENV)/.dev vllm-up  ## the embedded engine, transformers and vLLM side by side: ten minutes
 	$(VENV)-vllm/bin/python benchmarks/engines.py --json benchmarks/records/engines.json
 	$(MAKE) vllm-down
+	$(BIN)/python benchmarks/table.py
+
+bench-cluster: $(VENV)/.ray  ## 1 to 16 workers of a cluster, and what its driver can record: six minutes
+	$(BIN)/python benchmarks/cluster.py --json benchmarks/records/cluster.json
 	$(BIN)/python benchmarks/table.py
 
 $(VENV)-peers/.ready: benchmarks/peers/requirements.txt pyproject.toml  ## etsearch and its peers, all light

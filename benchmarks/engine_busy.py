@@ -47,6 +47,7 @@ from facts import in_words, machine
 from etsearch.embedders import EMBEDDERS
 from etsearch.evaluation.datasets import DATASETS
 from etsearch.evaluation.run.folder import writing
+from etsearch.evaluation.run.kept import OpenSearch
 from etsearch.evaluation.run.recipe import Recipe, StrategyEntry
 from etsearch.evaluation.run.record import Key
 from etsearch.generators import GENERATORS
@@ -335,7 +336,7 @@ def open_run(case):
 
             def listen(event):
                 if isinstance(event, Selected) and event.state.expansions:
-                    writer.keep(key, event.state, 0)
+                    writer.keep(key, OpenSearch(key, event.state, 0).pack())
 
             return listen
 

@@ -34,6 +34,7 @@ def main():
         *serving(),
         *serving_vllm(),
         *serving_load(),
+        *cluster(),
     ]
     PAGE.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
 
@@ -292,6 +293,29 @@ def serving_load():
         f"two keys of one weight. {in_words(record['machine'])}."
     )
     yield Table("Clients at once: `benchmarks/serving/load.py`", ("", ""), rows, note).markdown()
+
+
+def cluster():
+    record = read("cluster")
+    rows = [
+        (str(row["workers"]), str(row["searches"]), f"{row['per_second']:.2f}", f"{row['efficiency']:.2f}")
+        for row in record["scaling"]
+    ]
+    asked = record["asked"]
+    note = (
+        f"A scripted engine that waits {asked['delay_s']:g} s before each answer, width {asked['width']}, "
+        f"{asked['in_flight']} searches in flight on each worker, {asked['each']} for each. All on one machine. "
+        f"{in_words(record['machine'])}."
+    )
+    header = ("workers", "searches", "searches a second", "of linear")
+    yield Table("Workers of a cluster: `benchmarks/cluster.py`", header, rows, note).markdown()
+    rows = [
+        (str(row["width"]), f"{row['depths']:.1f}", f"{row['state_kb']:,.0f}", f"{row['per_second']:,.0f}")
+        for row in record["recording"]
+    ]
+    header = ("width", "depths a search", "KB of state after a depth", "searches a second")
+    note = "What the driver alone can write: the state after every depth, then the tree and the line."
+    yield Table("What the driver of a cluster can record", header, rows, note).markdown("###")
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@
     ├── RewardError                          the process reward model failed or broke its contract
     ├── EmbedderError                        the embedder failed or broke its contract
     ├── UnavailableError                     a server stayed away; the search stopped, and can go on from its state
+    ├── ClusterError                         a cluster cannot be reached, or has no worker that can be used
     ├── SolverError                          the selection programme was left without any solution
     └── RecordError                          a record cannot be read or written
 
@@ -101,6 +102,10 @@ class UnavailableError(EtsearchError):
     """
 
     state: Any = None
+
+
+class ClusterError(EtsearchError):
+    """A cluster cannot be reached, or has no worker that can be used."""
 
 
 class SolverError(EtsearchError):

@@ -8,7 +8,7 @@ from tests.evaluations import run, searches
 
 from etsearch.errors import ConfigError, EngineError, RecordError
 from etsearch.evaluation.report.results import Results
-from etsearch.evaluation.run import runner
+from etsearch.evaluation.run import crew
 from etsearch.evaluation.run.folder import read_run, read_tree
 from etsearch.evaluation.run.record import Key
 from etsearch.generators.scripted import ScriptedGenerator
@@ -66,7 +66,7 @@ def test_a_record_agrees_with_its_tree(finished):
 
 def test_nothing_finished_is_run_again(copied, monkeypatch):
     before = (copied / "searches.jsonl").read_bytes()
-    monkeypatch.setattr(runner, "search", None)
+    monkeypatch.setattr(crew, "search", None)
     outcome = run(copied)
     assert outcome.num_done == 24
     assert (copied / "searches.jsonl").read_bytes() == before
@@ -212,18 +212,18 @@ def test_a_damaged_state_is_put_aside_and_the_search_begins_anew(tmp_path, finis
 
 
 def test_failures_are_kept_and_tried_again_when_asked(tmp_path, finished, monkeypatch):
-    path, real = tmp_path / "failing", runner.search
+    path, real = tmp_path / "failing", crew.search
 
     async def fail_on_some(problem, *asked, **given):
         if problem.id.endswith("/2"):
             raise EngineError("no power")
         return await real(problem, *asked, **given)
 
-    monkeypatch.setattr(runner, "search", fail_on_some)
+    monkeypatch.setattr(crew, "search", fail_on_some)
     outcome = run(path)
     assert (outcome.num_done, outcome.num_failed) == (18, 6)
     assert {r.error for r in read_run(path).records if r.status == "failed"} == {"EngineError: no power"}
-    monkeypatch.setattr(runner, "search", real)
+    monkeypatch.setattr(crew, "search", real)
     assert run(path).num_failed == 6
     assert run(path, retry_failed=True).num_failed == 0
     assert searches(path) == searches(finished)

@@ -12,6 +12,7 @@ from rich.markup import escape
 from etsearch.cli.progress import ProgressView
 from etsearch.cli.settings import read_settings, takes_settings
 from etsearch.cli.terminal import complain, make_console, say, stop_code
+from etsearch.cluster import ClusterSettings, ray_crew
 from etsearch.errors import ConfigError
 from etsearch.evaluation.run.dryrun import describe
 from etsearch.evaluation.run.recipe import EXAMPLE, Recipe
@@ -45,6 +46,14 @@ def evaluation(
         bool, typer.Option("--resume-clean", help="Half-done searches begin anew; damaged lines are set aside.")
     ] = False,
     retry_failed: Annotated[bool, typer.Option("--retry-failed", help="Run again what failed.")] = False,
+    ray: Annotated[
+        str, typer.Option(help="Run on a Ray cluster: HOST:PORT, 'auto', or 'local' for one of this machine alone.")
+    ] = "",
+    ray_workers: Annotated[
+        int | None, typer.Option(help="Workers there; by default as many as its nodes have room for.")
+    ] = None,
+    ray_cpus: Annotated[float | None, typer.Option(help="CPUs of a worker. By default 1.")] = None,
+    ray_gpus: Annotated[float | None, typer.Option(help="GPUs of a worker. By default 0.")] = None,
     **settings: Any,
 ) -> None:
     """Run strategies over a data set and keep every search.
@@ -64,20 +73,32 @@ def evaluation(
     if throughput:
         given["measure"] = "throughput"
     recipe = make_recipe(target, overrides, given)
+    cluster = read_cluster(ray, {"workers": ray_workers, "cpus": ray_cpus, "gpus": ray_gpus})
     if dry_run:
         say(describe(recipe))
         return
-    if run(make_console(), recipe, clean=resume_clean, retry_failed=retry_failed).num_failed:
+    if run(make_console(), recipe, clean=resume_clean, retry_failed=retry_failed, cluster=cluster).num_failed:
         raise typer.Exit(1)
 
 
-def run(console: Console, recipe: Recipe, *, clean: bool, retry_failed: bool) -> Outcome:
-    """Runs a recipe under a live view and says what came of it."""
+def read_cluster(address: str, given: dict[str, Any]) -> ClusterSettings | None:
+    """The cluster that the options name; None without an address. Raises ConfigError if one is of no use alone."""
+    told = {name: value for name, value in given.items() if value is not None}
+    if told and not address:
+        raise ConfigError(f"--ray-{next(iter(told))} is for a run on a cluster; give its address with --ray")
+    return ClusterSettings(address, **told) if address else None
+
+
+def run(
+    console: Console, recipe: Recipe, *, clean: bool, retry_failed: bool, cluster: ClusterSettings | None = None
+) -> Outcome:
+    """Runs a recipe, here or on a cluster, under a live view and says what came of it."""
     with ProgressView(console, recipe) as view:
         try:
             outcome = asyncio.run(
                 evaluate(
                     recipe,
+                    crew=ray_crew(recipe, cluster, view.say) if cluster else None,
                     asked={"arguments": sys.argv[1:]},
                     clean=clean,
                     retry_failed=retry_failed,

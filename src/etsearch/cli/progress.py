@@ -30,10 +30,14 @@ class ProgressView(TerminalView):
     def start(self, writer: RunWriter) -> None:
         """Says where the run is and what is there already."""
         for notice in writer.notices:
-            self._console.print(f"[yellow]{escape(notice)}[/]", highlight=False)
+            self.say(notice)
         writer.notices.clear()
         if writer.records:
             self._console.print(f"{writer.path}: {len(writer.records)} searches are there already", highlight=False)
+
+    def say(self, notice: str) -> None:
+        """Says what a person should know at once."""
+        self._console.print(f"[yellow]{escape(notice)}[/]", highlight=False)
 
     def update(self, progress: Progress) -> None:
         """Takes the state of the run after a change."""
@@ -63,7 +67,14 @@ class ProgressView(TerminalView):
                 "–" if right is None else f"{right:.1%}",
                 f"{sum(r.usage['kv_tokens'] for r in done) / len(done):,.0f}" if done else "–",
             )
-        return Group(table, Text(_line(progress), style="dim"))
+        shown: list[Table | Text] = [table, Text(_line(progress), style="dim")]
+        if progress.nodes:
+            nodes = Table("node", "workers", "in flight", "searches done", box=None, header_style="bold")
+            for node in progress.nodes:
+                counts = (node.workers, node.in_flight, node.searches)
+                nodes.add_row(escape(node.name), *map(str, counts))
+            shown.append(nodes)
+        return Group(*shown)
 
 
 def _line(progress: Progress) -> str:
@@ -78,6 +89,8 @@ def _line(progress: Progress) -> str:
     ]
     if progress.cache_use is not None:
         parts.append(f"KV cache {progress.cache_use:.1%} in use")
+    if progress.nodes:
+        parts.append(", ".join(f"{n.name}: {n.workers} workers, {n.searches} done" for n in progress.nodes))
     return "; ".join(parts)
 
 

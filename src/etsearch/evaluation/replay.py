@@ -13,7 +13,8 @@ import numpy as np
 from etsearch.allocation import check_rewards
 from etsearch.embedders import EMBEDDERS, Embedder
 from etsearch.errors import ConfigError, RecordError
-from etsearch.evaluation.run.folder import Run, StoredTree
+from etsearch.evaluation.run.folder import Run
+from etsearch.evaluation.run.kept import StoredTree
 from etsearch.loop.frontier import build_frontier
 from etsearch.loop.result import DepthSummary
 from etsearch.loop.settings import SearchSettings

@@ -10,7 +10,6 @@ lock                held by the process that writes
 """
 
 import gzip
-import json
 import os
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -22,14 +21,13 @@ from typing import Any, final
 from filelock import FileLock, Timeout
 
 from etsearch.boundary.files import PART, write_whole
-from etsearch.boundary.plain import read_json
 from etsearch.errors import RecordError
+from etsearch.evaluation.run.kept import OpenSearch, StoredTree
 from etsearch.evaluation.run.lines import read_lines
 from etsearch.evaluation.run.manifest import DamagedManifestError, Manifest
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.record import Key, SearchRecord
 from etsearch.loop.settings import SearchSettings
-from etsearch.loop.state import SearchState
 from etsearch.types import Identity
 
 
@@ -82,16 +80,6 @@ def of_problem(records: list[SearchRecord], problem: str) -> list[SearchRecord]:
     return [record for record in records if record.problem in matching]
 
 
-@dataclass(frozen=True)
-class StoredTree:
-    """The tree of a search that is over, and what it takes to conclude it again."""
-
-    key: Key
-    specification: str
-    stop_reason: str
-    state: SearchState
-
-
 def read_run(path: Path) -> Run:
     """Reads a run, one that is under way too.
 
@@ -108,15 +96,12 @@ def read_tree(path: Path, key: Key) -> StoredTree:
     """The tree of a finished search. Raises RecordError if it is not there or cannot be read."""
     file = path / "trees" / f"{key.file}.json.gz"
     try:
-        values = read_json(gzip.decompress(file.read_bytes()))
-        return StoredTree(
-            Key(*values["key"]), values["specification"], values["stop_reason"], SearchState.from_dict(values["state"])
-        )
+        return StoredTree.unpack(file.read_bytes())
     except FileNotFoundError:
         raise RecordError(
             f"{path} holds no tree of {', '.join(map(str, key))}; trees stay in the folder where the run was made"
         ) from None
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zlib.error, RecordError) as error:
+    except (OSError, RecordError) as error:
         raise RecordError(f"{file} cannot be read: {error}") from error
 
 
@@ -130,39 +115,35 @@ class RunWriter:
         self.notices = notices
         self._file = (path / "searches.jsonl").open("a", encoding="utf-8")
 
-    def add(self, record: SearchRecord, specification: str, state: SearchState | None) -> None:
-        """Keeps a search that is over: first its tree, then its line. From then on it is never run again.
+    def keep_tree(self, key: Key, tree: bytes) -> None:
+        """Keeps the packed ``StoredTree`` of a search that is over, before its line. May be called in any thread."""
+        write_whole(self._tree(key), tree)
+        _damaged(self._tree(key)).unlink(missing_ok=True)
 
-        One that raised has no ``state``; what was kept of it stays, for when it is tried again.
+    def add(self, record: SearchRecord) -> None:
+        """Keeps the line of a search that is over, whose tree is kept. From then on it is never run again.
+
+        What was kept of one that raised stays, for when it is tried again.
         """
-        key = record.key
-        if state is not None:
-            values = {"key": key, "specification": specification, "stop_reason": record.stop_reason}
-            content = gzip.compress(json.dumps({**values, "state": state.to_dict()}).encode(), mtime=0)
-            write_whole(self._tree(key), content)
-            _damaged(self._tree(key)).unlink(missing_ok=True)
-            record = record.model_copy(update={"tree_crc32": zlib.crc32(content)})
         self._file.write(record.model_dump_json() + "\n")
         self._file.flush()
         os.fsync(self._file.fileno())
-        self.records[key] = record
-        if state is not None:
-            self._checkpoint(key).unlink(missing_ok=True)
+        self.records[record.key] = record
+        if record.tree_crc32 is not None:
+            self._checkpoint(record.key).unlink(missing_ok=True)
 
-    def keep(self, key: Key, state: SearchState, resumed: int) -> None:
-        """Keeps a search that is under way."""
-        text = json.dumps({"key": key, "resumed": resumed, "state": state.to_dict()})
-        write_whole(self._checkpoint(key), text.encode(), outlives_power_cut=False)  # what it leaves is looked at
+    def keep(self, key: Key, content: bytes) -> None:
+        """Keeps a search that is under way: the packed ``OpenSearch``."""
+        write_whole(self._checkpoint(key), content, outlives_power_cut=False)  # what it leaves is looked at
 
-    def read_open(self, key: Key) -> tuple[SearchState, int] | None:
-        """The state of a search that was under way, and how often it had been resumed; None if there is none."""
+    def read_open(self, key: Key) -> OpenSearch | None:
+        """The search that was under way; None if there is none."""
         file = self._checkpoint(key)
         if not file.exists():
             return None
         try:
-            values = read_json(file.read_bytes())
-            return SearchState.from_dict(values["state"]), int(values["resumed"])
-        except (OSError, ValueError, KeyError, TypeError, RecordError) as error:
+            return OpenSearch.unpack(file.read_bytes())
+        except (OSError, RecordError) as error:
             aside = _damaged(file)
             file.replace(aside)
             self.notices.append(f"{file.name} was damaged ({error}); it is now {aside}, and the search begins anew")

@@ -92,8 +92,8 @@ class Recipe(BaseModel):
         serve: the servers that ``ets up`` starts for the run, see ``etsearch.launch.serve``.
         strategies: specifications, or entries.
         widths, seeds: every strategy is run at each of them; widths are 1 to 65,536.
-        concurrency: searches in flight, 1 to 65,536. Several numbers are for throughput; accuracy is measured with the
-            first.
+        concurrency: searches in flight on an engine, 1 to 65,536: on a cluster, on each worker. Several numbers are for
+            throughput; accuracy is measured with the first.
         measure: ``accuracy`` goes through the problems, all strategies at each, so that a run that is stopped early
             has compared them on the same problems. ``throughput`` does one strategy, width, seed and concurrency after
             the other, so that the time that each took can be told. ``both`` does the one, then the other.

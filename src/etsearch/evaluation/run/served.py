@@ -7,6 +7,12 @@ from etsearch.launch.serve import ROLES, Role
 from etsearch.launch.state import locate, read, tell_dead
 
 
+def with_addresses(recipe: Recipe) -> Recipe:
+    """A recipe for whoever opens its parts elsewhere, where nobody knows of ``ets up``. Raises ConfigError as below."""
+    parts = {role: located(recipe, role) for role in ROLES if getattr(recipe, role) != "none"}
+    return recipe.model_copy(update=parts)
+
+
 def located(recipe: Recipe, role: Role) -> str:
     """A part of a recipe, a server without an address at that of ``ets up``.
 
