@@ -9,7 +9,7 @@ from etsearch.launch.state import locate, read, tell_dead
 
 def with_addresses(recipe: Recipe) -> Recipe:
     """A recipe for whoever opens its parts elsewhere, where nobody knows of ``ets up``. Raises ConfigError as below."""
-    parts = {role: located(recipe, role) for role in ROLES if getattr(recipe, role) != "none"}
+    parts: dict[str, str] = {role: located(recipe, role) for role in ROLES if getattr(recipe, role) != "none"}
     return recipe.model_copy(update=parts)
 
 
