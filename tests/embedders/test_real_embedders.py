@@ -163,7 +163,7 @@ def test_what_cannot_be_loaded_is_named(minilm, exported, tmp_path):
     for text in (f"sentence_transformers:{tmp_path}", "sentence_transformers:/no/such/folder"):
         with pytest.raises(ConfigError, match=r"cannot load '/.*' on 'cpu': .*\. Give a folder with config\.json"):
             EMBEDDERS.create(text)
-    with pytest.raises(ConfigError, match=r"on 'abacus': .* a device that PyTorch knows"):
+    with pytest.raises(ConfigError, match="cannot compute on the device 'abacus'"):
         EMBEDDERS.create(f"sentence_transformers(device=abacus):{minilm}")
     (tmp_path / "openvino_tokenizer.xml").write_bytes((exported / "openvino_tokenizer.xml").read_bytes())
     with pytest.raises(ConfigError, match=r"holds no openvino_model\.xml; export an encoder into it"):
