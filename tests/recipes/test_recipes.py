@@ -62,31 +62,40 @@ def test_every_recipe_with_servers_is_run():
 
 
 @pytest.fixture(scope="module")
-def servers(request, serve, tiny_model, tmp_path_factory):
-    """The addresses of a policy and a PRM; both start at once."""
+def servers(serve, tiny_model, tmp_path_factory):
+    """Starts a policy and a PRM, both at once; they stay until others are asked for."""
     from tests.recipes import stand_ins
 
-    policy, family = request.param
-    folder = stand_ins.make(policy, tmp_path_factory.mktemp(policy))
-    prm, options = tiny_model(family), []
-    if family in ("llemma_reward", "skywork"):
-        out = tmp_path_factory.mktemp(family) / "classifier"
-        command = [sys.executable, "-m", "etsearch.prms.classifier", str(prm), str(out), family]
-        subprocess.run(command, check=True, capture_output=True)
-        prm, options = out, ["--runner", "pooling", "--convert", "classify", "--pooler-config", POOLER]
-    if family == "qwen_prm":
-        options = ["--runner", "pooling"]
-    with ExitStack() as stack, ThreadPoolExecutor(2) as pool:
-        wanted = [serve(folder, name=policy), serve(prm, *options, name=family)]
-        started = [pool.submit(server.__enter__) for server in wanted]
-        for server in wanted:
-            stack.push(server)
-        yield [future.result().url for future in started], folder
+    running = ExitStack()
+    found = {}
+
+    def start(policy, family):
+        if (policy, family) not in found:
+            running.close()
+            found.clear()
+            folder = stand_ins.make(policy, tmp_path_factory.mktemp(policy))
+            prm, options = tiny_model(family), []
+            if family in ("llemma_reward", "skywork"):
+                out = tmp_path_factory.mktemp(family) / "classifier"
+                command = [sys.executable, "-m", "etsearch.prms.classifier", str(prm), str(out), family]
+                subprocess.run(command, check=True, capture_output=True)
+                prm, options = out, ["--runner", "pooling", "--convert", "classify", "--pooler-config", POOLER]
+            if family == "qwen_prm":
+                options = ["--runner", "pooling"]
+            wanted = [serve(folder, name=policy), serve(prm, *options, name=family)]
+            with ThreadPoolExecutor(2) as pool:
+                urls = [server.url for server in pool.map(running.enter_context, wanted)]
+            found[policy, family] = (urls, folder)
+        return found[policy, family]
+
+    with running:
+        yield start
 
 
-@pytest.mark.parametrize(("name", "servers"), CASES.items(), indirect=["servers"], ids=CASES)
+@pytest.mark.parametrize("name", CASES)
 async def test_a_recipe(name, servers, reference, tmp_path):
-    (policy, family), ((generator_url, prm_url), folder) = CASES[name], servers
+    policy, family = CASES[name]
+    (generator_url, prm_url), folder = servers(policy, family)
     stated = Recipe.load(FOLDER / f"{name}.yaml")
     generator, prm = (
         f"{re.sub('^sglang', 'vllm', text)}:{url}"
