@@ -7,6 +7,7 @@ import yaml
 
 from etsearch.errors import ConfigError
 from etsearch.generators.formats import FORMATS, find_format
+from etsearch.models.codec import TextCodec, turns_of
 from etsearch.registry import Registry
 from etsearch.types import Message, PromptFormat
 
@@ -38,6 +39,17 @@ def test_a_system_prompt_comes_first_unless_the_conversation_has_one():
 def test_what_does_not_go_together(fields, message):
     with pytest.raises(ConfigError, match=message):
         PromptFormat("{question}", "\n", **fields)
+
+
+async def test_every_codec_shows_the_system_prompt_of_a_format():
+    codec, form = TextCodec(marks_turns=True), PromptFormat("{question}!", "\n", chat=True, system="Be brief.")
+    assert turns_of(codec.decode_now(await codec.encode_question(form, "3 + 4"))) == [
+        ("system", "Be brief."),
+        ("user", "3 + 4!"),
+    ]
+    own = (Message("system", "Be long."), Message("user", "Hi"), Message("assistant", "Hello"))
+    turns = turns_of(codec.decode_now(await codec.encode_turns(form, own, "3 + 4")))
+    assert turns == [("system", "Be long."), ("user", "Hi"), ("assistant", "Hello"), ("user", "3 + 4!")]
 
 
 def test_formats_by_name_or_file(tmp_path):

@@ -157,9 +157,7 @@ class RemoteGenerator(ABC):
 
     async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format. Raises ConfigError if the tokenizer cannot read it."""
-        prompt = self._format.prompt(question)
-        chat = await self._codec.encode_chat(self._turns((), question)) if self._format.chat else None
-        ids = await self._codec.encode(prompt, special=True) if chat is None else chat
+        ids = await self._codec.encode_question(self._format, question)
         self._check_known(ids, question)
         return ids
 
@@ -167,18 +165,14 @@ class RemoteGenerator(ABC):
         """See :class:`~etsearch.generators.base.ReadsConversations`."""
         if not self._format.chat:
             raise one_question_alone(self.facts.model, *self._without_chat)
-        turns = self._turns(messages, question)
         try:
-            ids = await self._codec.encode_chat(turns)
+            ids = await self._codec.encode_turns(self._format, messages, question)
         except RefusedError as error:
             raise template_refuses(self.facts.model, str(error)) from error
         if ids is None:
             raise one_question_alone(self.facts.model, "no chat template is known for it", "Take a model for chat")
-        self._check_known(ids, " ".join(content for _, content in turns))
+        self._check_known(ids, " ".join(turn.content for turn in self._format.turns(messages, question)))
         return ids
-
-    def _turns(self, messages: Sequence[Message], question: str) -> list[tuple[str, str]]:
-        return [(turn.role, turn.content) for turn in self._format.turns(messages, question)]
 
     @property
     def _without_chat(self) -> tuple[str, str]:

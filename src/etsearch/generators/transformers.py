@@ -140,18 +140,15 @@ class TransformersGenerator(InProcessGenerator):
 
     async def encode_prompt(self, question: str) -> list[int]:
         """Token ids of a question in this model's format."""
-        prompt = self._format.prompt(self._read_question(question))
-        chat = await self._codec.encode_chat([("user", prompt)]) if self._format.chat else None
-        return self._codec.encode_now(prompt, special=True) if chat is None else chat
+        return await self._codec.encode_question(self._format, self._read_question(question))
 
     async def encode_conversation(self, messages: Sequence[Message], question: str) -> list[int]:
         """See :class:`~etsearch.generators.base.ReadsConversations`."""
         if not self._format.chat:
             raise one_question_alone(str(self._path), "its format is without chat", "Give it one with 'chat: true'")
-        prompt = self._format.prompt(self._read_question(question))
-        turns = [*((message.role, message.content) for message in messages), ("user", prompt)]
+        question = self._read_question(question)
         try:
-            ids = await self._codec.encode_chat(turns)
+            ids = await self._codec.encode_turns(self._format, messages, question)
         except ConfigError as error:
             raise template_refuses(str(self._path), str(error)) from error
         if ids is None:
@@ -160,7 +157,7 @@ class TransformersGenerator(InProcessGenerator):
 
     def peak_cache_use(self, since: float) -> float | None:
         """See ``etsearch.generators.base.TellsPeak``."""
-        return self._batch.peak_cache_use(since)
+        return self._batch.uses.peak(since)
 
     async def stats(self) -> EngineStats:
         """KV cache and sequences, as of the last step."""

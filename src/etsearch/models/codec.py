@@ -15,6 +15,7 @@ from typing import Any, Final, final
 from etsearch.boundary.files import to_path
 from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.models.files import read_object
+from etsearch.types import Message, PromptFormat
 
 Messages = Sequence[tuple[str, str]]
 """Turns of a chat: role and content."""
@@ -52,6 +53,15 @@ class Codec(ABC):
         """Token ids of a chat up to the start of an answer; None where there is no template."""
         text = self.render_now(messages, opens_answer=True)
         return None if text is None else await self.encode(text, special=not self.renders_start)
+
+    async def encode_turns(self, form: PromptFormat, messages: Sequence[Message], question: str) -> list[int] | None:
+        """Token ids of a conversation in a model's format, up to the start of an answer; None as ``encode_chat``."""
+        return await self.encode_chat([(turn.role, turn.content) for turn in form.turns(messages, question)])
+
+    async def encode_question(self, form: PromptFormat, question: str) -> list[int]:
+        """Token ids of a question in a model's format: a chat, where it says so and there is a template."""
+        chat = await self.encode_turns(form, (), question) if form.chat else None
+        return await self.encode(form.prompt(question), special=True) if chat is None else chat
 
     @property
     def starts_with(self) -> str | None:
