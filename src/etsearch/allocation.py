@@ -60,6 +60,11 @@ def share(
     raise ConfigError(f"rounding is {rounding!r}; choose one of {', '.join(get_args(Rounding))}")
 
 
+def hands_out_width(rounding: Rounding) -> bool:
+    """Whether shares so rounded sum up to the width, whatever the rewards are."""
+    return rounding in ("sequential", "released")
+
+
 def check_rewards(rewards: Sequence[float], nodes: Sequence[int] | None = None) -> NDArray[np.float64]:
     """The rewards as an array; a ConfigError names the first that is NaN or outside [0, 1], or their absence.
 

@@ -2,7 +2,6 @@
 
 import itertools
 import logging
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
@@ -13,14 +12,12 @@ import numpy as np
 from etsearch.errors import EngineError, EngineOverloadedError
 from etsearch.generators._kv_room import BLOCK_TOKENS, KvRoom, Need
 from etsearch.generators._lengths import Lengths
-from etsearch.generators.in_process import Output, SpanWatch
+from etsearch.generators.in_process import CacheUses, Output, SpanWatch
 from etsearch.models.threads import Job, ModelThread
 from etsearch.types import EngineStats
 
 _logger = logging.getLogger(__name__)
 
-KEPT_STEPS: Final = 4096
-"""Steps of which it is remembered how full the cache was."""
 MAX_BATCHED_TOKENS: Final = 2048
 """Tokens of prefixes and of running sequences that one step computes at most."""
 
@@ -154,7 +151,7 @@ class PipelineThread(ModelThread[_Job]):
         self._jobs: list[_Job] = []
         self._num_preemptions = 0
         self._metrics: Any = None
-        self._uses: deque[tuple[float, float]] = deque(maxlen=KEPT_STEPS)
+        self.uses = CacheUses()
         self.start()
 
     def add(self, prefix: Sequence[int], config: Any) -> Any:
@@ -202,10 +199,6 @@ class PipelineThread(ModelThread[_Job]):
             num_waiting=waiting,
         )
 
-    def peak_cache_use(self, since: float) -> float | None:
-        """See ``etsearch.generators.base.TellsPeak``."""
-        return max((use for moment, use in list(self._uses) if moment >= since), default=None)
-
     def _serve(self) -> None:
         try:
             while self._take_in():
@@ -231,7 +224,7 @@ class PipelineThread(ModelThread[_Job]):
             self._pipeline.step()
             self._metrics = self._pipeline.get_metrics()
             use = self._metrics.cache_usage / 100
-            self._uses.append((time.monotonic(), use))
+            self.uses.add(use)
             self._room.count_step(round(use * self._room.num_blocks))
         except Exception as error:  # noqa: BLE001 - whatever the pipeline throws belongs to the callers
             self._fail_all(EngineError(f"OpenVINO GenAI failed while generating: {error}"))

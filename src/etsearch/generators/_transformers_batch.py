@@ -15,8 +15,6 @@ import itertools
 import logging
 import random
 import threading
-import time
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
@@ -31,12 +29,10 @@ from transformers.generation.continuous_batching.cb_logits_processors import (
 from transformers.generation.logits_process import LogitsProcessorList
 
 from etsearch.errors import EngineError
-from etsearch.generators.in_process import Output, SpanWatch
+from etsearch.generators.in_process import CacheUses, Output, SpanWatch
 from etsearch.models.threads import Job
 from etsearch.types import EngineStats, Sampling
 
-KEPT_STEPS: Final = 4096
-"""Steps of which it is remembered how full the cache was."""
 WAIT_S: Final = 0.5
 """How often it is looked whether the manager's thread still lives."""
 
@@ -223,7 +219,7 @@ class Batch:
         self._jobs: dict[int, _Job] = {}
         self._branches: dict[str, _Branch] = {}
         self._num_running = self._num_preemptions = self._num_asked = self._num_found = 0
-        self._uses: deque[tuple[float, float]] = deque(maxlen=KEPT_STEPS)
+        self.uses = CacheUses()
         self._count_prefixes()
         self._has_started = threading.Event()
         self._reader = threading.Thread(target=self._read, name="etsearch-transformers", daemon=True)
@@ -253,7 +249,7 @@ class Batch:
             num_behind = sum(job.asked.count - len(job.branches) for job in self._jobs.values())
         running = min(self._num_running, num_open)
         return EngineStats(
-            cache_use=self._uses[-1][1] if running and self._uses else 0.0,
+            cache_use=self.uses.steps[-1][1] if running and self.uses.steps else 0.0,
             cache_capacity_tokens=self.num_tokens,
             prefix_query_tokens=self._num_asked,
             prefix_hit_tokens=self._num_found,
@@ -262,10 +258,6 @@ class Batch:
             num_running=running,
             num_waiting=num_open - running + num_behind,
         )
-
-    def peak_cache_use(self, since: float) -> float | None:
-        """See ``etsearch.generators.base.TellsPeak``."""
-        return max((use for moment, use in list(self._uses) if moment >= since), default=None)
 
     def stop(self) -> None:
         """Ends the thread; what is in flight fails."""
@@ -286,7 +278,7 @@ class Batch:
     def end_step(self, rows: Sequence[_Branch | None]) -> None:
         """Every row has its token: what has ended leaves, and what follows a first sequence is let in."""
         self._num_running = len(rows)
-        self._uses.append((time.monotonic(), self._use()))
+        self.uses.add(self._use())
         for row in rows:
             if row is not None:
                 self._go_on(row)

@@ -2,16 +2,22 @@
 
 import asyncio
 import itertools
+import time
 import weakref
 from abc import ABC, abstractmethod
+from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Final
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.errors import ConfigError, ContextLengthError
 from etsearch.models.gathering import Gathered
 from etsearch.types import Continuation, FinishReason, GenerateRequest, PromptFormat
+
+KEPT_STEPS: Final = 4096
+"""Steps of which it is remembered how full the cache was."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +60,21 @@ class SpanWatch:
         found = any(s in self._tail for s in self._stop)
         self._tail = self._tail[-self._kept :]
         return found
+
+
+class CacheUses:
+    """How full the KV cache was at the last steps. Added to by the engine's thread, read by any."""
+
+    def __init__(self) -> None:
+        self.steps: deque[tuple[float, float]] = deque(maxlen=KEPT_STEPS)
+
+    def add(self, use: float) -> None:
+        """A step was taken with this share of the cache in use."""
+        self.steps.append((time.monotonic(), use))
+
+    def peak(self, since: float) -> float | None:
+        """See ``etsearch.generators.base.TellsPeak``."""
+        return max((use for moment, use in list(self.steps) if moment >= since), default=None)
 
 
 class InProcessGenerator(ABC):

@@ -157,7 +157,7 @@ class OpenVinoGenerator(InProcessGenerator):
 
     def peak_cache_use(self, since: float) -> float | None:
         """See ``etsearch.generators.base.TellsPeak``."""
-        return self._pipeline.peak_cache_use(since)
+        return self._pipeline.uses.peak(since)
 
     async def stats(self) -> EngineStats:
         """KV cache and requests, as of the last step; preempted is what outgrew its room, and began anew with more."""

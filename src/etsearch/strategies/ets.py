@@ -7,7 +7,7 @@ from typing import Literal, NamedTuple, final, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from etsearch.allocation import Rounding, share
+from etsearch.allocation import Rounding, hands_out_width, share
 from etsearch.boundary.numbers import LONGEST_S, MOST_WEIGHT, check_number
 from etsearch.errors import ConfigError
 from etsearch.selection import DEFAULT_SOLVER, DEFAULT_TIME_LIMIT_S, SOLVERS, Programme, solve
@@ -130,7 +130,7 @@ class ETS:
 
     @property
     def completes_at_most_width(self) -> bool:
-        return self.rounding in ("sequential", "released")
+        return hands_out_width(self.rounding)
 
     def width_at(self, price: float, step_tokens: float, width: int) -> int:
         """``lambda_w / (p l)``, rounded, from 1 to ``width``; see ``BuysWidth``."""

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import final
 
-from etsearch.allocation import Rounding, share
+from etsearch.allocation import Rounding, hands_out_width, share
 from etsearch.strategies.base import Frontier, Selection
 
 
@@ -28,7 +28,7 @@ class Rebase:
 
     @property
     def completes_at_most_width(self) -> bool:
-        return self.rounding in ("sequential", "released")
+        return hands_out_width(self.rounding)
 
     def select(self, frontier: Frontier, width: int) -> Selection:
         rewards = frontier.check_rewards().tolist()
