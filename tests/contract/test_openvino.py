@@ -76,7 +76,7 @@ async def test_searches_side_by_side_see_the_whole_cache_step_by_step():
         async with watch.search() as short:
             await generator.generate(await request(generator, 32))
         await generator.generate(await request(generator))
-    uses = [use * generator._num_blocks * 32 for _, use in generator._pipeline._uses]
+    uses = [use * generator._num_blocks * 32 for _, use in generator._pipeline.uses.steps]
     await generator.aclose()
     for watched in (long, other, short):
         assert watched.figures.peak_cache_tokens == pytest.approx(max(uses), abs=0.1)

@@ -3,18 +3,14 @@
 import os
 import subprocess
 import sys
-import threading
-import time
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 import etsearch
 from etsearch import minimath
-from etsearch.launch.commands import Place
 from etsearch.launch.serve import ServedModel
-from tests.vllm.fixtures import Server, free_port
+from tests.vllm.fixtures import dying, serving
 
 pytestmark = [pytest.mark.sglang, pytest.mark.timeout(900)]
 
@@ -28,7 +24,6 @@ def serve(tmp_path_factory, miniature):
     pytest.importorskip("sglang", reason="needs SGLang: make test-sglang")
     logs = tmp_path_factory.mktemp("logs")
 
-    @contextmanager
     def start(kind):
         served = ServedModel(
             engine="sglang",
@@ -36,12 +31,7 @@ def serve(tmp_path_factory, miniature):
             options=("--max-total-tokens", "20000", "--mem-fraction-static", "0.1"),
             environment={"PYTHONPATH": str(STAND_INS)},
         )
-        place = Place(str(miniature[kind]), f"minimath-{kind}", "127.0.0.1", free_port())
-        server = Server(served, place, logs / f"{place.port}.log")
-        try:
-            yield server.start().wait()
-        finally:
-            server.kill()
+        return serving(served, f"minimath-{kind}", logs)
 
     return start
 
@@ -89,23 +79,7 @@ async def test_a_whole_search(policy, prm, strategy):
 
 async def test_a_server_that_is_killed_and_comes_back(serve, prm):
     """In mid-search: it is waited for, and nothing is lost."""
-    with serve("policy") as server:
-        kills = threading.Event()
-
-        def kill_and_restart():
-            kills.wait()
-            server.kill()
-            time.sleep(1)
-            server.start().wait()
-
-        nurse = threading.Thread(target=kill_and_restart)
-        nurse.start()
-
-        def on_event(event):
-            if isinstance(event, etsearch.loop.events.Selected) and event.summary.depth == 1:
-                kills.set()
-
+    with serve("policy") as server, dying(server) as on_event:
         result = await search(server, prm, strategy="rebase", on_event=on_event, early_stop=False)
-        nurse.join()
     assert not result.failures
     assert len(result.trajectories) == 16

@@ -1,6 +1,7 @@
 """Real vLLM servers on this CPU, with the miniature models and with tiny ones of every PRM family."""
 
 import socket
+import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +13,7 @@ from etsearch.launch.commands import Place, Way, command, environment
 from etsearch.launch.diagnosis import tail
 from etsearch.launch.serve import ServedModel
 from etsearch.launch.up import answers
+from etsearch.loop.events import Selected
 
 START_S = 300
 
@@ -46,21 +48,50 @@ class Server:
         processes.kill(self.process)
 
 
+@contextmanager
+def serving(served, name, logs, port=None):
+    """A server of a model, once it answers; ended with the block."""
+    place = Place(served.model, name, "127.0.0.1", port or free_port())
+    server = Server(served, place, logs / f"{place.port}.log")
+    try:
+        yield server.start().wait()
+    finally:
+        server.kill()
+
+
+@contextmanager
+def dying(server):
+    """Within it a server is killed when a search that listens by what it gives has its first depth, and comes back."""
+    kills = threading.Event()
+
+    def kill_and_restart():
+        kills.wait()
+        server.kill()
+        time.sleep(1)
+        server.start().wait()
+
+    def on_event(event):
+        if isinstance(event, Selected) and event.summary.depth == 1:
+            kills.set()
+
+    nurse = threading.Thread(target=kill_and_restart)
+    nurse.start()
+    try:
+        yield on_event
+    finally:
+        kills.set()
+        nurse.join()
+
+
 @pytest.fixture(scope="session")
 def serve(tmp_path_factory):
     """Starts a server, waits until it answers, and in the end stops it."""
     pytest.importorskip("vllm", reason="needs vLLM: make test-vllm")
     logs = tmp_path_factory.mktemp("logs")
 
-    @contextmanager
     def start(model, *options, name=None, port=None):
-        place = Place(str(model), name or Path(model).name, "127.0.0.1", port or free_port())
         served = ServedModel(engine="vllm", model=str(model), options=options)
-        server = Server(served, place, logs / f"{place.port}.log")
-        try:
-            yield server.start().wait()
-        finally:
-            server.kill()
+        return serving(served, name or Path(model).name, logs, port)
 
     return start
 

@@ -4,8 +4,6 @@ import asyncio
 import json
 import subprocess
 import sys
-import threading
-import time
 import urllib.request
 from types import SimpleNamespace
 
@@ -18,6 +16,7 @@ from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
 from etsearch.servers.vllm import vllm_totals
 from etsearch.types import EndReason, FinishReason, GenerateRequest, Sampling, Step, Trajectory
+from tests.vllm.fixtures import dying
 
 pytestmark = [pytest.mark.vllm, pytest.mark.timeout(900)]
 
@@ -210,23 +209,8 @@ async def test_a_server_that_is_killed_and_comes_back(serve, miniature, prm):
     """In mid-search; nothing is lost. One that stays away ends the search, which goes on from its state."""
     straight = None
     with serve(miniature["policy"], "--max-num-seqs", "128") as server:
-        kills = threading.Event()
-
-        def kill_and_restart():
-            kills.wait()
-            server.kill()
-            time.sleep(1)
-            server.start().wait()
-
-        nurse = threading.Thread(target=kill_and_restart)
-        nurse.start()
-
-        def on_event(event):
-            if isinstance(event, etsearch.loop.events.Selected) and event.summary.depth == 1:
-                kills.set()
-
-        result = await search(server, prm, strategy="rebase", on_event=on_event)
-        nurse.join()
+        with dying(server) as on_event:
+            result = await search(server, prm, strategy="rebase", on_event=on_event)
         assert not result.failures
         assert len(result.trajectories) == 16
         straight = result.answer
