@@ -1,0 +1,155 @@
+"""What one step of an engine takes, from what it computes and reads.
+
+A step is described by a ``Batch``; a ``StepCost`` says how long it takes and where the time goes. There are two: of a
+model on a card (``CardCost``, a roofline with the constants of ``etsearch.planning.table``), and of an engine that was
+timed as it stands (``TimedCost``).
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, NamedTuple, Protocol
+
+from etsearch.planning.hardware import Card
+from etsearch.planning.models import ModelShape, Precision
+from etsearch.planning.table import CardConstants
+
+LINK_LATENCY_S: Final = 10e-6
+"""Of one sum over the cards of a tensor-parallel group; two a layer."""
+
+
+class Batch(NamedTuple):
+    """What a step computes.
+
+    Attributes:
+        rows: tokens that go through the layers: one a decoding sequence, and those of prefixes.
+        decoding: the sequences among them that write a token.
+        distinct: KV tokens that the decoding sequences read, each counted once.
+        logical: the same, each counted for every sequence that reads it.
+        pairs: token pairs of prefixes: the sum of each new token's context.
+        context: KV tokens that the prefixes' tokens read, each prefix once.
+        requests: prefixes that are computed in this step, or a part of each.
+    """
+
+    rows: int = 0
+    decoding: int = 0
+    distinct: int = 0
+    logical: int = 0
+    pairs: float = 0.0
+    context: int = 0
+    requests: int = 0
+
+
+class StepTime(NamedTuple):
+    """Seconds of a step by what they go to: reading weights, reading KV, arithmetic beyond those, and the rest."""
+
+    weights: float
+    kv: float
+    arithmetic: float
+    overhead: float
+
+    @property
+    def total(self) -> float:
+        return self.weights + self.kv + self.arithmetic + self.overhead
+
+
+class StepCost(Protocol):
+    """How long a step takes."""
+
+    def step(self, batch: Batch) -> StepTime:
+        """The time of one step."""
+        ...
+
+
+@dataclass(frozen=True)
+class CardCost:
+    r"""A model on a card, or spread over several by tensor parallelism.
+
+    With :math:`w` bytes of weights read, :math:`f` operations of the layers, and the constants of the table,
+
+    .. math:: t = o L + \left((w / b_w)^p + (f / F)^p\right)^{1/p} + a L + d / b_d + l / b_l + s
+
+    where :math:`L` are layers, :math:`d` and :math:`l` the bytes of distinct and of logical KV, and :math:`s` what the
+    engine's own scheduler and the sums over the cards take. A kernel that reads a shared page once has no :math:`l`,
+    and reads :math:`d` at the memory's own bandwidth.
+
+    Args:
+        shape: what one card of the group holds; see ``ModelShape.split``.
+        constants: of the card.
+        weights, kv: precision of the weights and of the KV cache.
+        step_s: seconds that the engine's scheduler and sampler add to each step.
+        reads_shared_once: whether attention reads a page that sequences share once for all of them.
+        card: whose links are used; only with several.
+        num_cards: of the tensor-parallel group.
+    """
+
+    shape: ModelShape
+    constants: CardConstants
+    weights: Precision
+    kv: Precision
+    step_s: float
+    reads_shared_once: bool = False
+    card: Card | None = None
+    num_cards: int = 1
+
+    def step(self, batch: Batch) -> StepTime:
+        if not batch.rows:
+            return StepTime(0.0, 0.0, 0.0, 0.0)
+        shape, k = self.shape, self.constants
+        read = shape.read_parameters(batch.rows) * self.weights.bytes / k.weight_bandwidth
+        head = shape.vocab_size * shape.hidden_size / self.num_cards
+        operations = 2 * (batch.rows * (shape.active_parameters - head) + (batch.decoding + batch.requests) * head)
+        compute = operations / k.flops
+        matrices = (read**k.blend + compute**k.blend) ** (1 / k.blend)
+        kv = k.attention_s * shape.num_layers + self._kv_seconds(batch)
+        pairs = shape.attention_flops_per_context_token * batch.pairs / k.flops
+        overhead = k.layer_s * shape.num_layers + self.step_s + self._links(batch.rows)
+        return StepTime(read, kv, matrices - read + pairs, overhead)
+
+    def _kv_seconds(self, batch: Batch) -> float:
+        size, k = self.shape.kv_values_per_token * self.kv.bytes, self.constants
+        prefixes = batch.context * size / k.weight_bandwidth
+        if self.reads_shared_once:
+            return prefixes + batch.distinct * size / k.weight_bandwidth
+        return prefixes + batch.distinct * size / k.distinct_bandwidth + batch.logical * size / k.logical_bandwidth
+
+    def _links(self, rows: int) -> float:
+        if self.num_cards == 1 or self.card is None:
+            return 0.0
+        sent = 2 * (self.num_cards - 1) / self.num_cards * rows * self.shape.hidden_size * 2
+        return 2 * self.shape.num_layers * (LINK_LATENCY_S + sent / self.card.link_bandwidth)
+
+
+ROWS_KNEES: Final = (1, 4, 16, 64, 256)
+"""Where the time of a step over its rows may bend."""
+
+
+def features(batch: Batch) -> dict[str, float]:
+    """What the time of a step is taken to be a sum of, each with a rate of its own that is not negative."""
+    named = {"step": 1.0 if batch.rows else 0.0}
+    named |= {f"rows to {knee}": float(min(batch.rows, knee)) for knee in ROWS_KNEES[1:]}
+    return named | {
+        "rows": float(batch.rows),
+        "decoding": float(batch.decoding),
+        "distinct": float(batch.distinct),
+        "logical": float(batch.logical),
+        "pairs": batch.pairs,
+        "context": float(batch.context),
+        "requests": float(batch.requests),
+    }
+
+
+_WEIGHTS: Final = frozenset({"step"})
+_KV: Final = frozenset({"distinct", "logical", "context"})
+
+
+@dataclass(frozen=True)
+class TimedCost:
+    """An engine whose steps were timed: seconds as a sum of ``features``, each times its rate."""
+
+    rates: Mapping[str, float]
+
+    def step(self, batch: Batch) -> StepTime:
+        parts = {name: self.rates.get(name, 0.0) * value for name, value in features(batch).items()}
+        fixed = sum(seconds for name, seconds in parts.items() if name in _WEIGHTS)
+        kv = sum(seconds for name, seconds in parts.items() if name in _KV)
+        return StepTime(fixed, kv, sum(parts.values()) - fixed - kv, 0.0)

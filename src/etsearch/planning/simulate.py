@@ -1,0 +1,311 @@
+"""Searches on an engine and a reward model, simulated event by event.
+
+A search asks for all requests of a depth at once; what comes of a request is scored at once; when all of a depth is
+scored its strategy chooses, and the next depth begins. So many searches are in flight; when one ends the next begins.
+Engine, reward model and client each do one thing at a time. Where they share a device, each is slower while another is
+at work.
+"""
+
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from etsearch.boundary.numbers import MOST_WIDTH, check_number, check_whole
+from etsearch.errors import ConfigError
+from etsearch.planning.cost import Batch, StepCost, StepTime
+from etsearch.planning.engine import CachedTree, EngineCounts, EnginePolicy, Request, SimulatedEngine, likely_length
+from etsearch.planning.scorer import Reading, Score, SimulatedScorer
+from etsearch.planning.trace import Draws, SearchTrace
+
+_ROUNDING: Final = 1e-12
+"""Seconds below which a task is over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What the search loop itself takes, one thing after the other.
+
+    Attributes:
+        request_s: seconds for each request of a step, 0 to 3,600.
+        draw_s: seconds for each continuation that comes.
+        select_s: seconds of a selection; that of the trace by default.
+    """
+
+    request_s: float = 0.0
+    draw_s: float = 0.0
+    select_s: float | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("request_s", "draw_s", "select_s"):
+            if getattr(self, name) is not None:
+                check_number(name, getattr(self, name), 0, 3600)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What the searches run on.
+
+    Attributes:
+        generator: what a step of its engine takes.
+        policy: how that engine schedules.
+        cache_tokens: what its KV cache holds.
+        prm: what a step of the reward model takes; None for one that takes no time.
+        reading: how the reward model reads trajectories.
+        client: what the search loop takes.
+        together: the pace of each of two that share a device while both are at work, against its pace alone, 0.5 to 1;
+            1 where the reward model has a device of its own.
+        client_shares: whether the client is at work on that device too, as on a CPU.
+    """
+
+    generator: StepCost
+    policy: EnginePolicy
+    cache_tokens: int
+    prm: StepCost | None = None
+    reading: Reading = field(default_factory=Reading)
+    client: Client = field(default_factory=Client)
+    together: float = 0.5
+    client_shares: bool = False
+
+    def __post_init__(self) -> None:
+        check_number("together", self.together, 0.5, 1)
+
+
+@dataclass
+class SimulatedRun:
+    """What came of it.
+
+    Attributes:
+        seconds: from the first search's begin to the last one's end.
+        latencies: ``[searches]`` seconds of each.
+        time: seconds of the engine's steps by part.
+        recompute_s: seconds of those that went to what had been computed before.
+        prm_s, client_s: seconds that the reward model and the client were at work.
+        engine_s: seconds in which the engine was at work, waiting for its device among them.
+        counts: what the engine did.
+        prm_tokens: tokens that the reward model computed.
+        cache_tokens: what the engine's KV cache holds.
+        kv_seconds: integral over time of the KV tokens in use.
+        waiting_seconds: the same of sequences that waited for room.
+        rows_sum: rows of all steps.
+        generated_tokens: of all searches.
+        timeline: moments, and KV tokens in use then, some hundred of them.
+    """
+
+    seconds: float = 0.0
+    latencies: list[float] = field(default_factory=list)
+    time: StepTime = StepTime(0.0, 0.0, 0.0, 0.0)
+    recompute_s: float = 0.0
+    prm_s: float = 0.0
+    client_s: float = 0.0
+    engine_s: float = 0.0
+    counts: EngineCounts = field(default_factory=EngineCounts)
+    prm_tokens: int = 0
+    cache_tokens: int = 0
+    kv_seconds: float = 0.0
+    waiting_seconds: float = 0.0
+    rows_sum: int = 0
+    generated_tokens: int = 0
+    timeline: list[tuple[float, int]] = field(default_factory=list)
+
+    @property
+    def per_hour(self) -> float:
+        """Searches an hour."""
+        return 3600 * len(self.latencies) / self.seconds if self.seconds else 0.0
+
+    @property
+    def mean_kv(self) -> float:
+        """KV tokens in use, over the time in which there were any searches."""
+        return self.kv_seconds / self.seconds if self.seconds else 0.0
+
+    def latency(self, quantile: float) -> float:
+        """Seconds that this share of the searches did not exceed."""
+        return float(np.quantile(self.latencies, quantile)) if self.latencies else 0.0
+
+
+def simulate(traces: Sequence[SearchTrace], machine: Machine, in_flight: int) -> SimulatedRun:
+    """Runs searches, so many at once, in their order.
+
+    Raises:
+        ConfigError: no trace; a cache that cannot hold a trajectory.
+    """
+    check_whole("the number of searches in flight", in_flight, 1, MOST_WIDTH)
+    if not traces:
+        raise ConfigError("there is no search to simulate; give a run that has trees, or a number of searches")
+    return _Simulation(traces, machine, in_flight).run()
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    """A search under way."""
+
+    tree: CachedTree
+    began: float
+    depth: int = -1
+    num_open: int = 0
+    """Requests and scores of the depth that are not there yet."""
+
+
+@dataclass(slots=True, eq=False)
+class _Task:
+    """What one of the three is doing: seconds that are left of it, at its pace alone."""
+
+    left: float
+
+
+class _Simulation:
+    def __init__(self, traces: Sequence[SearchTrace], machine: Machine, in_flight: int) -> None:
+        self.machine, self.traces = machine, traces
+        self.engine = SimulatedEngine(machine.policy, machine.cache_tokens, likely_length(traces))
+        self.scorer = SimulatedScorer(machine.reading)
+        self.result = SimulatedRun(counts=self.engine.counts, cache_tokens=machine.cache_tokens)
+        self.now = 0.0
+        self.next = 0
+        self.in_flight = in_flight
+        self.client: deque[tuple[float, object]] = deque()
+        self.tasks: dict[str, _Task] = {}
+        self.parts = [0.0, 0.0, 0.0, 0.0]
+
+    def run(self) -> SimulatedRun:
+        for _ in range(min(self.in_flight, len(self.traces))):
+            self._begin_search()
+        self._start_all()
+        while self.tasks:
+            self._advance()
+            self._start_all()
+        result = self.result
+        result.seconds, result.time = self.now, StepTime(*self.parts)
+        return result
+
+    def _pace(self) -> dict[str, float]:
+        """How fast each goes on."""
+        sharing = [name for name in self.tasks if name != "client" or self.machine.client_shares]
+        pace = dict.fromkeys(self.tasks, 1.0)
+        if len(sharing) > 1:
+            pace |= dict.fromkeys(sharing, min(1.0, 2 * self.machine.together / len(sharing)))
+        return pace
+
+    def _advance(self) -> None:
+        """Goes on to the moment at which the first of them is done."""
+        pace, result, tasks = self._pace(), self.result, self.tasks
+        seconds = min(task.left / pace[name] for name, task in tasks.items())
+        self.now += seconds
+        result.kv_seconds += seconds * self.engine.kv_tokens
+        result.waiting_seconds += seconds * self.engine.num_waiting
+        if "engine" in tasks:
+            result.engine_s += seconds
+        for name, task in list(tasks.items()):
+            task.left -= seconds * pace[name]
+            if task.left <= _ROUNDING:
+                del tasks[name]
+                self._finish(name)
+
+    def _finish(self, name: str) -> None:
+        if name == "engine":
+            for request in self.engine.end():
+                client = self.machine.client
+                self._ask_client(client.request_s + client.draw_s * len(request.lengths), request)
+        elif name == "prm":
+            for score in self.scorer.end():
+                self._one_less(_search_of(score.tag))
+        else:
+            _, what = self.client.popleft()
+            self._serve(what)
+
+    def _serve(self, what: object) -> None:
+        """The client has dealt with something: a request that came, or a selection."""
+        if isinstance(what, Request):
+            self._take(what)
+        else:
+            self._next_depth(_search_of(what))
+
+    def _start_all(self) -> None:
+        tasks, machine = self.tasks, self.machine
+        while "client" not in tasks and self.client:
+            seconds, what = self.client[0]
+            if seconds > 0:
+                tasks["client"] = _Task(seconds)
+                self.result.client_s += seconds
+            else:
+                self.client.popleft()
+                self._serve(what)
+        if "engine" not in tasks and not self.engine.is_idle:
+            tasks["engine"] = _Task(self._begin_step())
+        if "prm" not in tasks and not self.scorer.is_idle:
+            batch = self.scorer.begin()
+            seconds = machine.prm.step(batch).total if machine.prm else 0.0
+            self.result.prm_s += seconds
+            self.result.prm_tokens += batch.rows
+            tasks["prm"] = _Task(seconds)
+
+    def _begin_step(self) -> float:
+        batch, lost = self.engine.begin()
+        time = self.machine.generator.step(batch)
+        if lost:
+            self.result.recompute_s += time.total - self.machine.generator.step(_without(batch, lost)).total
+        for place, seconds in enumerate(time):
+            self.parts[place] += seconds
+        self.result.rows_sum += batch.rows
+        self.result.timeline.append((self.now, self.engine.kv_tokens))
+        return time.total
+
+    def _begin_search(self) -> None:
+        trace = self.traces[self.next]
+        self.next += 1
+        search = _Search(CachedTree.of(trace, self.machine.policy.block_tokens), self.now)
+        self.result.generated_tokens += trace.generated_tokens
+        self._next_depth(search)
+
+    def _next_depth(self, search: _Search) -> None:
+        search.depth += 1
+        trace = search.tree.trace
+        if search.depth == len(trace.depths):
+            self.result.latencies.append(self.now - search.began)
+            if self.next < len(self.traces):
+                self._begin_search()
+            return
+        requests = trace.depths[search.depth]
+        search.num_open = len(requests)
+        for draws in requests:
+            self.engine.submit(Request(search.tree, draws.parent, draws.tokens, draws.steps, (search, draws)))
+
+    def _take(self, request: Request) -> None:
+        """A request's continuations are there: their scores are asked for."""
+        search, draws = _asked(request)
+        if self.machine.prm is not None:
+            for step in draws.scored:
+                search.num_open += 1
+                self.scorer.submit(Score(search.tree.trace, step, search))
+        self._one_less(search)
+
+    def _one_less(self, search: _Search) -> None:
+        search.num_open -= 1
+        if search.num_open == 0:
+            select_s = self.machine.client.select_s
+            self._ask_client(search.tree.trace.select_s if select_s is None else select_s, search)
+
+    def _ask_client(self, seconds: float, what: object) -> None:
+        self.client.append((seconds, what))
+
+
+def _search_of(tag: object) -> _Search:
+    if not isinstance(tag, _Search):
+        raise TypeError(f"{tag!r} is no search")
+    return tag
+
+
+def _asked(request: Request) -> tuple[_Search, Draws]:
+    tag = request.tag
+    if not isinstance(tag, tuple):
+        raise TypeError(f"{tag!r} is no search with its draws")
+    search, draws = tag
+    return search, draws
+
+
+def _without(batch: Batch, rows: int) -> Batch:
+    """The batch without so many of its prefixes' tokens."""
+    prefixes = batch.rows - batch.decoding
+    left = 1 - rows / prefixes
+    return batch._replace(rows=batch.rows - rows, pairs=batch.pairs * left, context=round(batch.context * left))
