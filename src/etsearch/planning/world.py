@@ -16,13 +16,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.boundary.numbers import check_number, check_whole
+from etsearch.embedders import Embedder
 from etsearch.errors import ConfigError, RewardError
 from etsearch.loop.parts import Parts
 from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.planning.trace import SearchTrace
-from etsearch.registry import changed_values
 from etsearch.strategies import Strategy
 from etsearch.tree import ROOT
 from etsearch.types import (
@@ -85,14 +85,8 @@ class Assumptions:
         check_number("reward_memory", self.reward_memory, 0, 1)
 
     def in_words(self) -> str:
-        """Its numbers that are not the defaults, or that they are all."""
-        changed = changed_values(self)
-        return ", ".join(f"{name} {value:g}" for name, value in changed.items()) or "the defaults"
-
-    @classmethod
-    def names(cls) -> tuple[str, ...]:
-        """What can be assumed."""
-        return tuple(f.name for f in fields(cls))
+        """All its numbers."""
+        return ", ".join(f"{f.name} {getattr(self, f.name):g}" for f in fields(self))
 
 
 def _rng(*what: object) -> random.Random:
@@ -269,16 +263,24 @@ class RecordedWorld:
 
 
 async def grow(
-    world: DrawnWorld | RecordedWorld, parts: Parts, settings: SearchSettings, name: str
+    world: DrawnWorld | RecordedWorld,
+    strategy: Strategy,
+    settings: SearchSettings,
+    name: str,
+    embedder: Embedder | None = None,
 ) -> SearchTrace:
-    """The trace of a search in such a world. ``parts`` are those of the world, with the strategy that grows."""
-    del world
-    result = await search(Problem(name, id=name), parts, settings)
-    state = SearchState(
-        result.tree,
-        {t.node: t.end_reason for t in result.trajectories},
-        list(result.failures),
-        list(result.depths),
-        seconds=dict(result.usage.seconds),
-    )
-    return SearchTrace.of(state, name, scores_steps=parts.strategy.needs_rewards)
+    """The trace of a search in such a world.
+
+    Args:
+        world: writes and scores the steps.
+        strategy: chooses.
+        settings: of the search.
+        name: of its problem.
+        embedder: places steps, for clusters; by default the world's own, which knows what is the same idea.
+    """
+    if embedder is None and isinstance(world, DrawnWorld):
+        embedder = world
+    result = await search(Problem(name, id=name), Parts(world, world, strategy, embedder), settings)
+    state = SearchState(result.tree, depths=list(result.depths), seconds=dict(result.usage.seconds))
+    state.ended = {trajectory.node: trajectory.end_reason for trajectory in result.trajectories}
+    return SearchTrace.of(state, name, scores_steps=strategy.needs_rewards)
