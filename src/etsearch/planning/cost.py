@@ -9,12 +9,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NamedTuple, Protocol
 
-from etsearch.planning.hardware import Card
-from etsearch.planning.models import ModelShape, Precision
+from etsearch.planning.shapes import Precision, Share
 from etsearch.planning.table import CardConstants
 
 LINK_LATENCY_S: Final = 10e-6
 """Of one sum over the cards of a tensor-parallel group; two a layer."""
+_SUMMED_BYTES: Final = 2
+"""Of a number that is summed over them."""
 
 
 class Batch(NamedTuple):
@@ -73,50 +74,50 @@ class CardCost:
     and reads :math:`d` at the memory's own bandwidth.
 
     Args:
-        shape: what one card of the group holds; see ``ModelShape.split``.
+        share: what one card of the group holds.
         constants: of the card.
         weights, kv: precision of the weights and of the KV cache.
         step_s: seconds that the engine's scheduler and sampler add to each step.
         reads_shared_once: whether attention reads a page that sequences share once for all of them.
-        card: whose links are used; only with several.
-        num_cards: of the tensor-parallel group.
+        link_bandwidth: bytes a second between the cards of a group.
     """
 
-    shape: ModelShape
+    share: Share
     constants: CardConstants
     weights: Precision
     kv: Precision
     step_s: float
     reads_shared_once: bool = False
-    card: Card | None = None
-    num_cards: int = 1
+    link_bandwidth: float = 0.0
 
     def step(self, batch: Batch) -> StepTime:
         if not batch.rows:
             return StepTime(0.0, 0.0, 0.0, 0.0)
-        shape, k = self.shape, self.constants
-        read = shape.read_parameters(batch.rows) * self.weights.bytes / k.weight_bandwidth
-        head = shape.vocab_size * shape.hidden_size / self.num_cards
-        operations = 2 * (batch.rows * (shape.active_parameters - head) + (batch.decoding + batch.requests) * head)
+        share, k = self.share, self.constants
+        layers = share.shape.num_layers
+        read = share.read_parameters(batch.rows) * self.weights.bytes / k.weight_bandwidth
+        head = share.shape.head_parameters / share.num_cards
+        operations = 2 * (batch.rows * (share.active_parameters - head) + (batch.decoding + batch.requests) * head)
         compute = operations / k.flops
         matrices = (read**k.blend + compute**k.blend) ** (1 / k.blend)
-        kv = k.attention_s * shape.num_layers + self._kv_seconds(batch)
-        pairs = shape.attention_flops_per_context_token * batch.pairs / k.flops
-        overhead = k.layer_s * shape.num_layers + self.step_s + self._links(batch.rows)
+        kv = k.attention_s * layers + self._kv_seconds(batch)
+        pairs = share.attention_flops_per_context_token * batch.pairs / k.flops
+        overhead = k.layer_s * layers + self.step_s + self._link_seconds(batch.rows)
         return StepTime(read, kv, matrices - read + pairs, overhead)
 
     def _kv_seconds(self, batch: Batch) -> float:
-        size, k = self.shape.kv_values_per_token * self.kv.bytes, self.constants
+        size, k = self.share.kv_values_per_token * self.kv.bytes, self.constants
         prefixes = batch.context * size / k.weight_bandwidth
         if self.reads_shared_once:
             return prefixes + batch.distinct * size / k.weight_bandwidth
         return prefixes + batch.distinct * size / k.distinct_bandwidth + batch.logical * size / k.logical_bandwidth
 
-    def _links(self, rows: int) -> float:
-        if self.num_cards == 1 or self.card is None:
+    def _link_seconds(self, rows: int) -> float:
+        share = self.share
+        if share.num_cards == 1:
             return 0.0
-        sent = 2 * (self.num_cards - 1) / self.num_cards * rows * self.shape.hidden_size * 2
-        return 2 * self.shape.num_layers * (LINK_LATENCY_S + sent / self.card.link_bandwidth)
+        sent = 2 * (share.num_cards - 1) / share.num_cards * rows * share.summed_values_per_row * _SUMMED_BYTES
+        return 2 * share.shape.num_layers * LINK_LATENCY_S + sent / self.link_bandwidth
 
 
 ROWS_KNEES: Final = (1, 4, 16, 64, 256)

@@ -150,7 +150,9 @@ def constants_of(card: Card, table: CardTable | None = None) -> CardConstants:
 
 def _table(values: Any, what: str) -> CardTable:
     if not isinstance(values, Mapping) or any(key not in values for key in _KEYS):
-        raise ConfigError(f"{what} is no table of a card; it must hold {', '.join(_KEYS)}, as 'ets plan calibrate' writes")
+        raise ConfigError(
+            f"{what} is no table of a card; it must hold {', '.join(_KEYS)}, as 'ets plan calibrate' writes"
+        )
     try:
         linear = [
             LinearRow(name, float(shape["layer_weight_bytes"]), int(rows), float(timed["layer_s"]))

@@ -103,7 +103,7 @@ class SearchTrace:
 
 def _draws(tree: SearchTree, state: SearchState, parent: int, nodes: list[int], scores_steps: bool) -> Draws:
     steps = tuple(tree.original(node) for node in nodes)
-    tokens = tuple(max(1, int(len(tree.continuation(node).token_ids))) for node in nodes)
+    tokens = tuple(max(1, len(tree.continuation(node).token_ids)) for node in nodes)
     ended = {tree.original(node) for node in nodes if node in state.ended}
     scored = tuple(step for step in dict.fromkeys(steps) if scores_steps or step in ended)
     return Draws(parent, steps, tokens, scored)

@@ -168,7 +168,9 @@ class DrawnWorld:
         for number, step in enumerate(trajectory.steps):
             odds = self._log_odds + self.assumed.reward_memory * (odds - self._log_odds)
             said = step.text.partition(" The")[0].strip()
-            odds += self.assumed.reward_sd / math.sqrt(2) * _rng(self._seed, "reward", said.partition("#")[0]).gauss(0, 1)
+            odds += (
+                self.assumed.reward_sd / math.sqrt(2) * _rng(self._seed, "reward", said.partition("#")[0]).gauss(0, 1)
+            )
             words = 0.2 * self.assumed.reward_sd * _rng(self._seed, "nuance", said).gauss(0, 1)
             if number >= first:
                 rewards.append(1 / (1 + math.exp(-max(-30.0, min(30.0, odds + words)))))

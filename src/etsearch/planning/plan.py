@@ -1,0 +1,380 @@
+"""What a run will cost: its arms on cards, at several numbers of searches in flight."""
+
+import asyncio
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from etsearch.boundary.numbers import check_number, check_whole
+from etsearch.embedders import EMBEDDERS, Embedder
+from etsearch.errors import ConfigError, RecordError
+from etsearch.evaluation.run.folder import Run, read_tree
+from etsearch.evaluation.run.recipe import Arm, Recipe
+from etsearch.loop.settings import SearchSettings
+from etsearch.planning.cost import CardCost
+from etsearch.planning.engine import POLICIES, EnginePolicy
+from etsearch.planning.hardware import Card
+from etsearch.planning.scorer import Reading
+from etsearch.planning.shapes import ModelShape, Precision
+from etsearch.planning.simulate import Client, Machine, SimulatedRun, simulate
+from etsearch.planning.table import CardTable, constants_of, shipped_table
+from etsearch.planning.trace import SearchTrace
+from etsearch.planning.world import Assumptions, DrawnWorld, RecordedWorld, grow
+from etsearch.strategies import STRATEGIES
+
+WORKSPACE_SHARE: Final = 0.03
+"""Of a card's memory, which activations, graphs and the engine itself take beside weights and KV."""
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What the searches are to run on.
+
+    Attributes:
+        card: the generator's.
+        model, prm: the models; no ``prm`` is one that takes no time.
+        weights, kv: precision of both models' weights, and of the KV cache.
+        num_cards: over which the generator is spread by tensor parallelism.
+        memory: the share of a card's memory that the engine may take, above 0 and at most 1.
+        engine: whose scheduling it is, a name of ``POLICIES``.
+        policy: in place of the engine's.
+        prm_shares: whether the PRM is on the generator's card; else it has one of the same kind for itself.
+        reads_shared_once: whether attention reads what sequences share once for all of them.
+        step_s: seconds that the engine's scheduler and sampler add to a step, 0 to 3,600.
+        price: of a card for an hour; None without.
+        table: the card's own measurements.
+        client: what the search loop takes.
+    """
+
+    card: Card
+    model: ModelShape
+    prm: ModelShape | None = None
+    weights: Precision = Precision.BF16
+    kv: Precision = Precision.BF16
+    num_cards: int = 1
+    memory: float = 0.9
+    engine: str = "vllm"
+    policy: EnginePolicy | None = None
+    prm_shares: bool = False
+    reads_shared_once: bool = False
+    step_s: float = 0.001
+    price: float | None = None
+    table: CardTable | None = None
+    client: Client = field(default_factory=lambda: Client(request_s=0.0002, draw_s=0.00005))
+
+    def __post_init__(self) -> None:
+        check_number("the share of the memory", self.memory, 0, 1, above=True)
+        check_number("step_s", self.step_s, 0, 3600)
+        if self.price is not None:
+            check_number("the price", self.price, 0, 1e6)
+        if self.engine not in POLICIES:
+            raise ConfigError(f"there is no engine {self.engine!r} to plan for; choose one of {', '.join(POLICIES)}")
+        if self.num_cards > 1 and not self.card.link_bandwidth:
+            raise ConfigError(f"{self.card.name} has no link to others of its kind; plan for one card, or for another")
+
+    @property
+    def cards_used(self) -> int:
+        """Cards of the generator and of the PRM."""
+        return self.num_cards + (1 if self.prm is not None and not self.prm_shares else 0)
+
+    def cache_tokens(self) -> int:
+        """KV tokens that there is room for beside the weights.
+
+        Raises:
+            ConfigError: none.
+        """
+        share = self.model.split(self.num_cards)
+        held = share.num_parameters * self.weights.bytes
+        if self.prm is not None and self.prm_shares:
+            held += self.prm.num_parameters * self.weights.bytes
+        room = self.card.memory_bytes * (self.memory - WORKSPACE_SHARE) - held
+        tokens = int(room // (share.kv_values_per_token * self.kv.bytes))
+        if tokens < 1:
+            also = " with its PRM" if self.prm is not None and self.prm_shares else ""
+            raise ConfigError(
+                f"{self.model.name}{also} takes {held / 1e9:,.1f} GB of weights on each card, and {self.card.name} has "
+                f"{self.card.memory_bytes / 1e9:,.1f} GB, of which {self.memory:.0%} may be used: it does not fit. Take "
+                "more cards (--cards), a card with more memory, a lower precision (--weights), or a card for the PRM"
+            )
+        return tokens
+
+    def machine(self) -> Machine:
+        """The same for the simulation."""
+        constants = constants_of(self.card, self.table)
+        link = self.card.link_bandwidth
+        share = self.model.split(self.num_cards)
+        generator = CardCost(share, constants, self.weights, self.kv, self.step_s, self.reads_shared_once, link)
+        if self.prm is None:
+            prm = None
+        else:
+            prm = CardCost(
+                self.prm.split(1), constants, self.weights, self.kv, self.step_s, self.reads_shared_once, link
+            )
+        return Machine(
+            generator,
+            self.policy or POLICIES[self.engine],
+            self.cache_tokens(),
+            prm,
+            Reading(),
+            self.client,
+            together=0.5 if self.prm_shares else 1.0,
+        )
+
+
+@dataclass(frozen=True)
+class PlannedArm:
+    """A strategy at a width on a card.
+
+    Attributes:
+        card, strategy, width: which.
+        in_flight: searches at once.
+        run: what the simulation found.
+        kv_tokens: mean of the searches' KV tokens summed over depths.
+        price: of a thousand searches; None without a price.
+    """
+
+    card: str
+    strategy: str
+    width: int
+    in_flight: int
+    run: SimulatedRun
+    kv_tokens: float
+    price: float | None
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for JSON; times in seconds, KV in tokens."""
+        run = self.run
+        parts = {f"{name}_s": seconds for name, seconds in run.time._asdict().items()}
+        return {
+            "card": self.card,
+            "strategy": self.strategy,
+            "width": self.width,
+            "in_flight": self.in_flight,
+            "searches": len(run.latencies),
+            "per_hour": run.per_hour,
+            "latency_mean_s": float(np.mean(run.latencies)),
+            "latency_p95_s": run.latency(0.95),
+            "seconds": run.seconds,
+            "step_s": run.time.total / max(1, run.counts.num_steps),
+            **parts,
+            "recompute_s": run.recompute_s,
+            "prm_s": run.prm_s,
+            "client_s": run.client_s,
+            "engine_s": run.engine_s,
+            "mean_waiting": run.waiting_seconds / run.seconds if run.seconds else 0.0,
+            "mean_rows": run.rows_sum / max(1, run.counts.num_steps),
+            "kv_tokens": self.kv_tokens,
+            "mean_kv": run.mean_kv,
+            "cache_tokens": run.cache_tokens,
+            "generated_tokens": run.generated_tokens,
+            "prm_tokens": run.prm_tokens,
+            "price_per_thousand": self.price,
+            **asdict(run.counts),
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a run will cost, and how far that can be trusted.
+
+    Attributes:
+        arms: every strategy at every width, card and number of searches in flight.
+        trust: sentences.
+        num_problems: of the run; of None it is not known.
+    """
+
+    arms: tuple[PlannedArm, ...]
+    trust: tuple[str, ...]
+    num_problems: int | None = None
+
+    def best(self) -> tuple[PlannedArm, ...]:
+        """Of every card, strategy and width the number in flight that solves most problems an hour."""
+        found: dict[tuple[str, str, int], PlannedArm] = {}
+        for arm in self.arms:
+            key = (arm.card, arm.strategy, arm.width)
+            if key not in found or arm.run.per_hour > found[key].run.per_hour:
+                found[key] = arm
+        return tuple(found.values())
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {"trust": list(self.trust), "problems": self.num_problems, "arms": [arm.plain() for arm in self.arms]}
+
+
+@dataclass(frozen=True)
+class Trees:
+    """The searches that are simulated, arm by arm.
+
+    Attributes:
+        label, width: of the arm.
+        traces: of its searches.
+    """
+
+    label: str
+    width: int
+    traces: tuple[SearchTrace, ...]
+
+
+def drawn_trees(recipe: Recipe, assumed: Assumptions, count: int) -> Iterator[Trees]:
+    """So many trees of every arm of a recipe, grown in worlds that are the same for all arms.
+
+    Raises:
+        ConfigError: a count outside 1 to 100,000; a strategy that cannot be made.
+    """
+    check_whole("the number of trees", count, 1, 100_000)
+    for arm in recipe.arms():
+        yield Trees(arm.label, arm.width, tuple(asyncio.run(_drawn(recipe, arm, assumed, count))))
+
+
+async def _drawn(recipe: Recipe, arm: Arm, assumed: Assumptions, count: int) -> list[SearchTrace]:
+    traces = []
+    for number in range(count):
+        settings = recipe.settings(arm.width, number, arm.search)
+        world = DrawnWorld(assumed, number)
+        traces.append(await grow(world, arm.strategy, settings, f"problem {number + 1}"))
+    return traces
+
+
+def recorded_trees(run: Run, strategies: Sequence[str], width: int | None, limit: int | None) -> Iterator[Trees]:
+    """The trees of a run as they stand; or those that other strategies would have grown of them.
+
+    Args:
+        run: whose trees are here.
+        strategies: specifications; a label of the run's own, or none at all, is its searches as they were.
+        width: only trees of this width.
+        limit: at most so many of each arm.
+
+    Raises:
+        RecordError: the run holds no such tree.
+    """
+    labels = list(dict.fromkeys(record.strategy for record in run.with_trees(width=width)))
+    for wanted in strategies or labels:
+        of = wanted if wanted in labels else _to_grow_from(run, labels)
+        records = run.with_trees(of, width)
+        for each in sorted({record.width for record in records}):
+            chosen = [record for record in records if record.width == each][:limit]
+            states = [(record, read_tree(run.path, record.key).state) for record in chosen]
+            if wanted in labels:
+                scores = {label: STRATEGIES.create(spec).needs_rewards for label, spec in _specifications(run).items()}
+                traces = [SearchTrace.of(s, r.problem, scores_steps=scores.get(wanted, True)) for r, s in states]
+            else:
+                embedder = EMBEDDERS.create(run.recipe.embedder)
+                jobs = [(run.settings(record), record.problem, state) for record, state in states]
+                traces = asyncio.run(_regrown(wanted, jobs, embedder))
+            yield Trees(wanted, each, tuple(traces))
+
+
+def _specifications(run: Run) -> Mapping[str, str]:
+    return {arm.label: arm.specification for arm in run.recipe.arms()}
+
+
+def _to_grow_from(run: Run, labels: Sequence[str]) -> str:
+    """The arm that grew most and chose at every step: what others would have grown is drawn of its steps."""
+    known = _specifications(run)
+    scored = [label for label in labels if label in known and STRATEGIES.create(known[label]).needs_rewards]
+    if not scored:
+        raise RecordError(
+            f"{run.path} holds no tree of a search that scores every step; another strategy cannot be tried on it"
+        )
+    return "rebase" if "rebase" in scored else scored[0]
+
+
+async def _regrown(
+    specification: str, jobs: Sequence[tuple[SearchSettings, str, Any]], embedder: Embedder
+) -> list[SearchTrace]:
+    strategy = STRATEGIES.create(specification)
+    try:
+        return [
+            await grow(RecordedWorld(state), strategy, settings, problem, embedder) for settings, problem, state in jobs
+        ]
+    finally:
+        await embedder.aclose()
+
+
+def plan(
+    trees: Sequence[Trees],
+    setups: Sequence[Setup],
+    in_flight: Sequence[int],
+    num_searches: int,
+    *,
+    trust: Sequence[str] = (),
+    num_problems: int | None = None,
+    on_arm: Callable[[PlannedArm], None] = lambda _: None,
+) -> Plan:
+    """Simulates every arm on every card.
+
+    Args:
+        trees: of the arms; of each they are gone through again until there are enough searches.
+        setups: what they run on.
+        in_flight: numbers of searches at once.
+        num_searches: of every arm, 1 to 10^6.
+        trust: what is to be said of the trees.
+        num_problems: of the run, for hours and price.
+        on_arm: called with every arm that is done.
+
+    Raises:
+        ConfigError: no tree; a model that does not fit a card.
+    """
+    check_whole("the number of searches", num_searches, 1, 10**6)
+    if not trees:
+        raise ConfigError("there is no tree to simulate; give a recipe with strategies, or a run that holds trees")
+    arms = []
+    for setup in setups:
+        machine = setup.machine()
+        for of_arm in trees:
+            repeats = -(-num_searches // len(of_arm.traces))
+            traces = (of_arm.traces * repeats)[:num_searches]
+            for number in in_flight:
+                run = simulate(traces, machine, number)
+                hours = run.seconds / 3600 / len(traces)
+                price = None if setup.price is None else 1000 * hours * setup.price * setup.cards_used
+                kv = float(np.mean([trace.kv_tokens for trace in traces]))
+                arms.append(PlannedArm(setup.card.name, of_arm.label, of_arm.width, number, run, kv, price))
+                on_arm(arms[-1])
+    return Plan(tuple(arms), (*trust, *_trust(setups)), num_problems)
+
+
+def _trust(setups: Sequence[Setup]) -> Iterator[str]:
+    """How far the figures can be trusted, as far as cards and models go."""
+    for setup in setups:
+        constants = constants_of(setup.card, setup.table)
+        if constants.is_measured:
+            errors = {k: float(np.median(np.abs(v))) for k, v in _table_of(setup).cross_validate().items()}
+            yield (
+                f"{setup.card.name}: constants fitted to steps that were timed on one; of steps that the fit did not see "
+                f"the median error is {errors['linear']:.0%} for matrix products and {errors['attention']:.0%} for attention"
+            )
+        else:
+            yield (
+                f"{setup.card.name}: never timed; its data sheet in relation to the H100 that was. Ratios between "
+                "strategies move less than hours do"
+            )
+    models = dict.fromkeys(model for setup in setups for model in (setup.model, setup.prm) if model is not None)
+    for model in models:
+        yield from (f"{model.name}: {note}" for note in model.notes)
+    yield "simulated: nothing here was run. docs/planner.md says how far off it was where it could be compared"
+
+
+def _table_of(setup: Setup) -> CardTable:
+    return setup.table or shipped_table()
+
+
+def served_models(recipe: Recipe) -> tuple[str | None, str | None]:
+    """The names of generator and PRM that a recipe serves; None where it does not say."""
+    models = recipe.serve.models if recipe.serve else {}
+    names = [models[role].model if role in models else None for role in ("generator", "prm")]
+    return names[0], names[1]
+
+
+def check_folder(path: Path) -> bool:
+    """Whether a path is the folder of a run."""
+    return (path / "run.json").is_file()
+
+
+def with_policy(setup: Setup, **changes: Any) -> Setup:
+    """The set-up with some values of its engine's scheduling in place of the engine's own."""
+    given = {name: value for name, value in changes.items() if value is not None}
+    return replace(setup, policy=replace(setup.policy or POLICIES[setup.engine], **given)) if given else setup
