@@ -54,6 +54,7 @@ def test_a_card_of_ones_own_is_read_from_a_file(tmp_path):
     path.write_text(OWN)
     expected = Card("my-3090", 24_000_000_000, 936e9, 71e12, 6_291_456, 0.0, f"the card {path}")
     assert find_card(path) == find_card(str(path)) == expected
+    assert isinstance(find_card(path).memory_bytes, int)
     path.write_text(OWN + "name: RTX 3090\nsource: its data sheet\nverified: true\n")
     card = find_card(path)
     assert (card.name, card.source, card.is_verified) == ("RTX 3090", "its data sheet", True)

@@ -136,6 +136,52 @@ def test_parameters_are_those_of_the_published_weights(read, config, num_paramet
     assert read(config).num_parameters == num_parameters
 
 
+def dense(model_type, architecture, sizes, **more):
+    """A config of: hidden, intermediate, layers, heads, heads of keys and values, of one head, vocabulary."""
+    keys = ("hidden_size", "intermediate_size", "num_hidden_layers", "num_attention_heads", "num_key_value_heads")
+    fields = dict(zip((*keys, "head_dim", "vocab_size"), sizes, strict=True))
+    return {"model_type": model_type, "architectures": [architecture]} | fields | more
+
+
+@pytest.mark.parametrize(
+    ("config", "num_parameters"),
+    [
+        (dense("phi3", "Phi3ForCausalLM", (3072, 8192, 32, 32, 32, None, 32064)), 3_821_079_552),
+        (dense("gemma", "GemmaForCausalLM", (2048, 16384, 18, 8, 1, 256, 256000)), 2_506_172_416),
+        (dense("gemma2", "Gemma2ForCausalLM", (2304, 9216, 26, 8, 4, 256, 256000)), 2_614_341_888),
+        (dense("gemma3_text", "Gemma3ForCausalLM", (1152, 6912, 26, 4, 1, 256, 262144)), 999_885_952),
+        (
+            dense("qwen3", "Qwen3ForCausalLM", (1024, 3072, 28, 16, 8, 128, 151936), tie_word_embeddings=True),
+            596_049_920,
+        ),
+    ],
+    ids=["phi-3-mini", "gemma-2b", "gemma-2-2b", "gemma-3-1b", "qwen3-0.6b"],
+)
+def test_dense_families_count_what_is_peculiar_to_them(read, config, num_parameters):
+    assert read(config).num_parameters == num_parameters
+
+
+def test_biases_are_counted_where_a_config_asks_for_them(read):
+    assert read(LLAMA_2_7B, attention_bias=True).num_parameters == 6_738_415_616 + 32 * 4 * 4096
+    assert read(LLAMA_2_7B, mlp_bias=True).num_parameters == 6_738_415_616 + 32 * (2 * 11008 + 4096)
+    attention = 1536 + 512 + 64 + 7168
+    assert read(DEEPSEEK_V3, attention_bias=True).num_parameters == 671_026_419_200 + 61 * attention
+    attention = 512 + 64 + 2048
+    assert read(DEEPSEEK_V2_LITE, attention_bias=True).num_parameters == 15_706_484_224 + 27 * attention
+    assert read(dense("olmo2", "Olmo2ForCausalLM", (96, 200, 5, 6, 2, None, 320))).num_parameters == (
+        2 * 320 * 96 + 96 + 5 * (2 * 96 * 96 + 2 * 96 * 32 + 96 + 32 + 3 * 96 * 200 + 2 * 96)
+    )
+
+
+def test_experts_are_in_the_layers_that_a_config_says(read):
+    shape = read(DEEPSEEK_V2_LITE)
+    assert shape.experts.num_layers == 26
+    assert read(DEEPSEEK_V2_LITE, moe_layer_freq=2).experts.num_layers == 13  # 2, 4 … 26
+    assert read(DEEPSEEK_V2_LITE, first_k_dense_replace=27).experts is None
+    assert read(DEEPSEEK_V2_LITE, n_routed_experts=None).experts is None
+    assert read(QWEN3_30B_A3B, num_experts=0).experts is None
+
+
 @pytest.mark.parametrize(
     ("name", "num_parameters"),
     [
@@ -283,7 +329,8 @@ def test_the_head_is_that_of_the_architecture(read, architecture, head, changes)
 @pytest.mark.parametrize(
     ("config", "changes", "said"),
     [
-        (LLAMA_2_7B, {"use_sliding_window": None}, ()),
+        (LLAMA_2_7B, {}, ()),
+        (LLAMA_2_7B, {"model_type": "phi3", "architectures": ["Phi3ForCausalLM"], "sliding_window": 2047}, ("2,047",)),
         (MIXTRAL_8X7B, {"sliding_window": 4096}, ("a window of 4,096 tokens",)),
         (QWEN3_30B_A3B, {"sliding_window": 4096}, ()),
         (QWEN3_30B_A3B, {"sliding_window": 4096, "use_sliding_window": ...}, ()),

@@ -365,11 +365,12 @@ def _head(config: Config, family: _Family, hidden: int, vocab: int) -> tuple[int
         "ForPrmModel": hidden + 1,  # Skywork-o1-Open-PRM: a value; its matrix onto the vocabulary is not used
         "Model": 0,
     }
-    kind = name.removeprefix(family.prefix)
-    if kind == name or kind not in heads:
-        known = ", ".join(family.prefix + kind for kind in heads)
-        raise ConfigError(f"{config.where}: the architecture {shown(name)} is not known here; known are {known}")
-    return heads[kind], kind == "ForCausalLM"
+    known = {family.prefix + kind: parameters for kind, parameters in heads.items()}
+    if name not in known:
+        raise ConfigError(
+            f"{config.where}: the architecture {shown(name)} is not known here; known are {', '.join(known)}"
+        )
+    return known[name], name.endswith("ForCausalLM")
 
 
 def _notes(config: Config, family: _Family) -> tuple[str, ...]:
