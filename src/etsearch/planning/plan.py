@@ -3,7 +3,6 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -18,7 +17,7 @@ from etsearch.planning.cost import CardCost
 from etsearch.planning.engine import POLICIES, EnginePolicy
 from etsearch.planning.hardware import Card
 from etsearch.planning.scorer import Reading
-from etsearch.planning.shapes import ModelShape, Precision
+from etsearch.planning.shapes import ModelShape, Precision, Share
 from etsearch.planning.simulate import Client, Machine, SimulatedRun, simulate
 from etsearch.planning.table import CardTable, constants_of, shipped_table
 from etsearch.planning.trace import SearchTrace
@@ -42,6 +41,8 @@ class Setup:
         engine: whose scheduling it is, a name of ``POLICIES``.
         policy: in place of the engine's.
         prm_shares: whether the PRM is on the generator's card; else it has one of the same kind for itself.
+        prm_cache: whether the PRM's server finds what lies above a step in its KV cache, which is taken to hold it; else
+            it reads every trajectory from its beginning, as vLLM's pooling routes do.
         reads_shared_once: whether attention reads what sequences share once for all of them.
         step_s: seconds that the engine's scheduler and sampler add to a step, 0 to 3,600.
         price: of a card for an hour; None without.
@@ -59,6 +60,7 @@ class Setup:
     engine: str = "vllm"
     policy: EnginePolicy | None = None
     prm_shares: bool = False
+    prm_cache: bool = True
     reads_shared_once: bool = False
     step_s: float = 0.001
     price: float | None = None
@@ -95,33 +97,28 @@ class Setup:
         if tokens < 1:
             also = " with its PRM" if self.prm is not None and self.prm_shares else ""
             raise ConfigError(
-                f"{self.model.name}{also} takes {held / 1e9:,.1f} GB of weights on each card, and {self.card.name} has "
-                f"{self.card.memory_bytes / 1e9:,.1f} GB, of which {self.memory:.0%} may be used: it does not fit. Take "
+                f"{self.model.name}{also} takes {held / 1e9:,.1f} GB of weights on each card, and does not fit: "
+                f"{self.card.name} has {self.card.memory_bytes / 1e9:,.1f} GB, of which {self.memory:.0%} may be used. Take "
                 "more cards (--cards), a card with more memory, a lower precision (--weights), or a card for the PRM"
             )
         return tokens
 
     def machine(self) -> Machine:
         """The same for the simulation."""
-        constants = constants_of(self.card, self.table)
-        link = self.card.link_bandwidth
-        share = self.model.split(self.num_cards)
-        generator = CardCost(share, constants, self.weights, self.kv, self.step_s, self.reads_shared_once, link)
-        if self.prm is None:
-            prm = None
-        else:
-            prm = CardCost(
-                self.prm.split(1), constants, self.weights, self.kv, self.step_s, self.reads_shared_once, link
-            )
         return Machine(
-            generator,
+            self._cost(self.model.split(self.num_cards)),
             self.policy or POLICIES[self.engine],
             self.cache_tokens(),
-            prm,
-            Reading(),
+            None if self.prm is None else self._cost(self.prm.split(1)),
+            Reading("cache" if self.prm_cache else "none"),
             self.client,
             together=0.5 if self.prm_shares else 1.0,
         )
+
+    def _cost(self, share: Share) -> CardCost:
+        constants = constants_of(self.card, self.table)
+        step_s, once, link = self.step_s, self.reads_shared_once, self.card.link_bandwidth
+        return CardCost(share, constants, self.weights, self.kv, step_s, once, link)
 
 
 @dataclass(frozen=True)
@@ -342,15 +339,16 @@ def _trust(setups: Sequence[Setup]) -> Iterator[str]:
     for setup in setups:
         constants = constants_of(setup.card, setup.table)
         if constants.is_measured:
-            errors = {k: float(np.median(np.abs(v))) for k, v in _table_of(setup).cross_validate().items()}
+            table = setup.table or shipped_table()
+            errors = {k: float(np.median(np.abs(v))) for k, v in table.cross_validate().items()}
             yield (
-                f"{setup.card.name}: constants fitted to steps that were timed on one; of steps that the fit did not see "
-                f"the median error is {errors['linear']:.0%} for matrix products and {errors['attention']:.0%} for attention"
+                f"{setup.card.name}: fitted to steps that were timed on one; of those that a fit did not see the median "
+                f"error is {errors['linear']:.0%} for matrix products and {errors['attention']:.0%} for attention"
             )
         else:
             yield (
-                f"{setup.card.name}: never timed; its data sheet in relation to the H100 that was. Ratios between "
-                "strategies move less than hours do"
+                f"{setup.card.name}: never timed; its data sheet in relation to the H100 that was. Ratios between strategies "
+                "move less than hours do"
             )
     models = dict.fromkeys(model for setup in setups for model in (setup.model, setup.prm) if model is not None)
     for model in models:
@@ -358,20 +356,11 @@ def _trust(setups: Sequence[Setup]) -> Iterator[str]:
     yield "simulated: nothing here was run. docs/planner.md says how far off it was where it could be compared"
 
 
-def _table_of(setup: Setup) -> CardTable:
-    return setup.table or shipped_table()
-
-
 def served_models(recipe: Recipe) -> tuple[str | None, str | None]:
     """The names of generator and PRM that a recipe serves; None where it does not say."""
     models = recipe.serve.models if recipe.serve else {}
     names = [models[role].model if role in models else None for role in ("generator", "prm")]
     return names[0], names[1]
-
-
-def check_folder(path: Path) -> bool:
-    """Whether a path is the folder of a run."""
-    return (path / "run.json").is_file()
 
 
 def with_policy(setup: Setup, **changes: Any) -> Setup:

@@ -1,8 +1,8 @@
 """Constants of a card, fitted to single steps that were timed on one.
 
-A table is the JSON of ``ets plan calibrate --device cuda``: seconds of all matrix products of a layer by rows, for some
-shapes, and of one layer's decode attention over a paged cache by distinct and logical KV tokens. What it holds is fitted
-by four constants of the matrix products and three of attention; another card is reckoned by its data sheet in relation
+A table is the JSON of ``ets plan calibrate --device cuda``: seconds of all matrix products of a layer by rows, for
+some shapes, and of one layer's decode attention over a paged cache by distinct and logical KV tokens. What it holds is
+fitted by four constants of the matrix products and three of attention; another card is reckoned by its data sheet in relation
 to the card of the table.
 """
 
@@ -189,7 +189,7 @@ def _fit_linear(rows: Iterable[LinearRow]) -> tuple[float, float, float, float]:
     begin = np.log([2.5e12, 6e14, 4.0, 1e-5])
 
     def errors(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        constants = np.exp(logs)
+        constants = [float(value) for value in np.exp(logs)]
         return np.array([np.log(_linear_seconds(constants, row) / row.seconds) for row in taken])
 
     found = np.exp(least_squares(errors, begin, loss="soft_l1", f_scale=0.1).x)
@@ -201,7 +201,7 @@ def _fit_attention(rows: Iterable[AttentionRow]) -> tuple[float, float, float]:
     begin = np.log([1e-5, 5e12, 7e12])
 
     def errors(logs: NDArray[np.float64]) -> NDArray[np.float64]:
-        constants = np.exp(logs)
+        constants = [float(value) for value in np.exp(logs)]
         return np.array([np.log(_attention_seconds(constants, row) / row.seconds) for row in taken])
 
     found = np.exp(least_squares(errors, begin, loss="soft_l1", f_scale=0.1).x)
