@@ -8,6 +8,7 @@ from etsearch import __version__
 from etsearch.cli.check import check
 from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import datasets, embedders, generators, prms, strategies
+from etsearch.cli.plan import planning
 from etsearch.cli.replay import replay
 from etsearch.cli.report import grade, report
 from etsearch.cli.serve import key, serve
@@ -34,6 +35,7 @@ app.command()(check)
 app.command()(up)
 app.command()(down)
 app.command("eval")(evaluation)
+app.add_typer(planning, name="plan")
 app.command()(report)
 app.command()(grade)
 app.command()(sweep)

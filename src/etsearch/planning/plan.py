@@ -41,8 +41,8 @@ class Setup:
         engine: whose scheduling it is, a name of ``POLICIES``.
         policy: in place of the engine's.
         prm_shares: whether the PRM is on the generator's card; else it has one of the same kind for itself.
-        prm_cache: whether the PRM's server finds what lies above a step in its KV cache, which is taken to hold it; else
-            it reads every trajectory from its beginning, as vLLM's pooling routes do.
+        prm_cache: whether the PRM's server finds what lies above a step in its KV cache, which is taken to hold it;
+            else it reads every trajectory from its beginning, as vLLM's pooling routes do.
         reads_shared_once: whether attention reads what sequences share once for all of them.
         step_s: seconds that the engine's scheduler and sampler add to a step, 0 to 3,600.
         price: of a card for an hour; None without.
@@ -82,6 +82,15 @@ class Setup:
         """Cards of the generator and of the PRM."""
         return self.num_cards + (1 if self.prm is not None and not self.prm_shares else 0)
 
+    def in_words(self) -> str:
+        """What it is, on one line."""
+        spread = f" over {self.num_cards} cards" if self.num_cards > 1 else ""
+        where = "on the same card" if self.prm_shares else "on a card of its own"
+        prm = "no PRM" if self.prm is None else f"{self.prm.name} {where}"
+        kernel = ", pages that are shared read once" if self.reads_shared_once else ""
+        engine = f"{self.engine}{kernel}, weights {self.weights}, KV {self.kv}"
+        return f"{self.card.name}{spread}: {self.model.name} ({engine}); {prm}"
+
     def cache_tokens(self) -> int:
         """KV tokens that there is room for beside the weights.
 
@@ -97,8 +106,8 @@ class Setup:
         if tokens < 1:
             also = " with its PRM" if self.prm is not None and self.prm_shares else ""
             raise ConfigError(
-                f"{self.model.name}{also} takes {held / 1e9:,.1f} GB of weights on each card, and does not fit: "
-                f"{self.card.name} has {self.card.memory_bytes / 1e9:,.1f} GB, of which {self.memory:.0%} may be used. Take "
+                f"{self.model.name}{also} does not fit: it takes {held / 1e9:,.1f} GB of weights on each card, and of "
+                f"the {self.card.memory_bytes / 1e9:,.1f} GB of {self.card.name} {self.memory:.0%} may be used. Take "
                 "more cards (--cards), a card with more memory, a lower precision (--weights), or a card for the PRM"
             )
         return tokens
@@ -342,13 +351,13 @@ def _trust(setups: Sequence[Setup]) -> Iterator[str]:
             table = setup.table or shipped_table()
             errors = {k: float(np.median(np.abs(v))) for k, v in table.cross_validate().items()}
             yield (
-                f"{setup.card.name}: fitted to steps that were timed on one; of those that a fit did not see the median "
-                f"error is {errors['linear']:.0%} for matrix products and {errors['attention']:.0%} for attention"
+                f"{setup.card.name}: fitted to steps that were timed on one; of steps that a fit did not see the median "
+                f"error is {errors['linear']:.0%} (matrix products) and {errors['attention']:.0%} (attention)"
             )
         else:
             yield (
-                f"{setup.card.name}: never timed; its data sheet in relation to the H100 that was. Ratios between strategies "
-                "move less than hours do"
+                f"{setup.card.name}: never timed; its data sheet in relation to the H100 that was. Ratios between "
+                "strategies move less than hours do"
             )
     models = dict.fromkeys(model for setup in setups for model in (setup.model, setup.prm) if model is not None)
     for model in models:

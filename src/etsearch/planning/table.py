@@ -1,9 +1,9 @@
 """Constants of a card, fitted to single steps that were timed on one.
 
-A table is the JSON of ``ets plan calibrate --device cuda``: seconds of all matrix products of a layer by rows, for
-some shapes, and of one layer's decode attention over a paged cache by distinct and logical KV tokens. What it holds is
-fitted by four constants of the matrix products and three of attention; another card is reckoned by its data sheet in relation
-to the card of the table.
+A table is the JSON of ``ets plan calibrate --device cuda``: seconds of all matrix products of a layer by rows, for some
+shapes, and of one layer's decode attention over a paged cache by distinct and logical KV tokens. Four constants of the
+matrix products and three of attention are fitted to it. Another card is reckoned by its data sheet in relation to the
+card of the table.
 """
 
 import json

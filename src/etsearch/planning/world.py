@@ -9,7 +9,7 @@ import hashlib
 import math
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Final
 
 import numpy as np
@@ -87,6 +87,25 @@ class Assumptions:
     def in_words(self) -> str:
         """All its numbers."""
         return ", ".join(f"{f.name} {getattr(self, f.name):g}" for f in fields(self))
+
+
+def read_assumptions(text: str, default: Assumptions) -> Assumptions:
+    """The assumptions that ``steps=12,step_tokens=50`` names, and those of ``default`` for the rest.
+
+    Raises:
+        ConfigError: a name that is none of them, a value that is no number or out of range.
+    """
+    values: dict[str, float] = {}
+    for entry in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, value = entry.partition("=")
+        known = [f.name for f in fields(Assumptions)]
+        if not equals or name not in known:
+            raise ConfigError(f"{entry!r} is nothing that can be assumed; write NAME=NUMBER, NAMEs: {', '.join(known)}")
+        try:
+            values[name] = int(value) if name == "prompt_tokens" else float(value)
+        except ValueError:
+            raise ConfigError(f"{name} is {value!r}; it must be a number") from None
+    return replace(default, **values)  # type: ignore[arg-type]
 
 
 def _rng(*what: object) -> random.Random:

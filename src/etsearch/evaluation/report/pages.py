@@ -46,7 +46,7 @@ def write_report(results: Results, folder: Path) -> list[Path]:
         images[name] = folder / f"{name}.png"
         plots.pyplot().close(figure)
     text = "\n\n".join(_parts(results, images))
-    for path, content in ((folder / "report.md", text + "\n"), (folder / "report.html", _page(text, images))):
+    for path, content in ((folder / "report.md", text + "\n"), (folder / "report.html", page(text, {path.name: path.read_bytes() for path in images.values()}))):
         write_whole(path, content.encode())
         files.append(path)
     return files
@@ -125,16 +125,20 @@ def _list(values: tuple[int, ...]) -> str:
     return ", ".join(map(str, values))
 
 
-def _page(text: str, images: Mapping[str, Path]) -> str:
-    """The Markdown as one page; its images lie in it."""
+def page(text: str, images: Mapping[str, bytes]) -> str:
+    """Markdown as one page, in which its images lie: PNGs by the names that the text has for them.
+
+    Raises:
+        MissingDependencyError: the extra ``report`` is not installed.
+    """
     try:
         from markdown_it import MarkdownIt  # noqa: PLC0415
     except ImportError as error:
         raise MissingDependencyError("a report", "report") from error
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render(text)
-    for path in images.values():
-        inside = base64.b64encode(path.read_bytes()).decode()
-        body = body.replace(f'src="{path.name}"', f'src="data:image/png;base64,{inside}"')
+    for name, content in images.items():
+        inside = base64.b64encode(content).decode()
+        body = body.replace(f'src="{name}"', f'src="data:image/png;base64,{inside}"')
     title = html.escape(text.splitlines()[0].removeprefix("# "))
     head = f'<meta charset="utf-8"><title>{title}</title><style>{_STYLE}</style>'
     return f'<!doctype html>\n<html lang="en"><head>{head}</head><body>\n{body}</body></html>\n'

@@ -1,0 +1,222 @@
+"""``ets plan``: what a run will cost, simulated; ``ets plan calibrate``: what a step costs here, timed."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+import typer
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from typer.core import TyperGroup
+
+from etsearch.boundary.files import write_whole
+from etsearch.boundary.numbers import shown
+from etsearch.cli.eval import make_recipe, numbers
+from etsearch.cli.terminal import make_console, say, say_aside
+from etsearch.errors import ConfigError
+from etsearch.evaluation.run.folder import Run, read_run
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.runner import dataset_of
+from etsearch.planning.hardware import cards, find_card
+from etsearch.planning.models import find_shape
+from etsearch.planning.page import best_table, write_page
+from etsearch.planning.plan import Plan, Setup, Trees, drawn_trees, plan, recorded_trees, served_models
+from etsearch.planning.shapes import Precision
+from etsearch.planning.table import read_table
+from etsearch.planning.world import Assumptions, read_assumptions
+from etsearch.registry import split
+
+_WIDE: Final = 200
+"""Columns of a table that goes to a file."""
+_NO_LIST: Final[list[str]] = []
+
+
+class _PlanByDefault(TyperGroup):
+    """``ets plan RECIPE`` is ``ets plan run RECIPE``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args.insert(0, "run")
+        return list(super().parse_args(ctx, args))
+
+
+planning = typer.Typer(
+    cls=_PlanByDefault, no_args_is_help=True, help="Say what a run will cost on a card, by simulation; nothing is run."
+)
+
+
+@dataclass(frozen=True)
+class _Target:
+    """What is planned: a recipe, or a run whose trees are here."""
+
+    recipe: Recipe
+    run: Run | None
+
+
+@planning.command("run")
+def run_plan(
+    target: Annotated[str, typer.Argument(help="A recipe (.yaml), or the folder of a run, whose trees are used.")],
+    overrides: Annotated[
+        list[str], typer.Argument(metavar="[KEY=VALUE]...", help="Values in place of the recipe's.")
+    ] = _NO_LIST,
+    gpu: Annotated[str, typer.Option(help=f"Cards: {', '.join(cards())}, or a .yaml of your own.")] = "h100-nvl",
+    cards_each: Annotated[int, typer.Option("--cards", help="Cards that the generator is spread over.")] = 1,
+    model: Annotated[str, typer.Option(help="The generator: a folder with config.json, or a known name.")] = "",
+    prm_model: Annotated[str, typer.Option(help="The PRM, likewise; 'none' for one that takes no time.")] = "",
+    weights: Annotated[str, typer.Option(help=f"Precision of weights: {', '.join(Precision)}.")] = "bf16",
+    kv: Annotated[str, typer.Option(help="Precision of the KV cache.")] = "bf16",
+    memory: Annotated[float, typer.Option(help="Share of a card's memory that may be used.")] = 0.9,
+    engine: Annotated[str, typer.Option(help="Whose scheduling: vllm or sglang; by default the recipe's.")] = "",
+    prm_on: Annotated[str, typer.Option(help="'own' card for the PRM, or 'shared' with the generator.")] = "own",
+    prm_cache: Annotated[bool, typer.Option(help="Whether the PRM's server reuses its KV cache.")] = True,
+    kernel: Annotated[
+        str, typer.Option(help="Attention: 'paged', or 'tree', which reads a shared page once.")
+    ] = "paged",
+    strategy: Annotated[str, typer.Option(help="Strategies in place of the recipe's or the run's.")] = "",
+    width: Annotated[str, typer.Option(help="Widths in place of the recipe's; of a run, one of its own.")] = "",
+    concurrency: Annotated[str, typer.Option(help="Searches in flight, such as '4,8,16,32'.")] = "",
+    searches: Annotated[int, typer.Option(help="Searches that are simulated of each arm.")] = 64,
+    trees: Annotated[int, typer.Option(help="Trees that are drawn of each arm; of a run, read at most.")] = 4,
+    assume: Annotated[
+        str, typer.Option(help="What drawn trees are like: 'steps=12,step_tokens=50,same_idea=0.2'.")
+    ] = "",
+    price: Annotated[float | None, typer.Option(help="Of a card for an hour.")] = None,
+    table: Annotated[Path | None, typer.Option(help="The card's own measurements, of 'ets plan calibrate'.")] = None,
+    to_json: Annotated[Path | None, typer.Option("--json", help="Write every figure there.")] = None,
+    page: Annotated[Path | None, typer.Option(help="Write one HTML page with plots there.")] = None,
+) -> None:
+    """Say what a recipe, or the trees of a run, would cost on a card."""
+    what = _target(target, overrides, strategy, width)
+    setups = [
+        _setup(what.recipe, name, cards_each, model, prm_model, weights, kv, memory, engine, prm_on, kernel)
+        for name in split(gpu)
+    ]
+    setups = [_with(setup, prm_cache=prm_cache, price=price, table=table) for setup in setups]
+    for setup in setups:
+        setup.cache_tokens()  # what does not fit is said before anything is grown
+    in_flight = numbers("concurrency", concurrency) if concurrency else list(what.recipe.concurrency)
+    console = make_console(wide=_WIDE)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        grown, told = _trees(what, strategy, width, assume, trees, progress)
+        bar = progress.add_task("simulating", total=len(grown) * len(setups) * len(in_flight))
+        found = plan(
+            grown,
+            setups,
+            in_flight,
+            searches,
+            trust=told,
+            num_problems=_num_problems(what),
+            on_arm=lambda _: progress.advance(bar),
+        )
+    _show(console, found, setups)
+    if to_json:
+        write_whole(to_json, json.dumps(found.plain(), indent=1).encode())
+    if page:
+        write_page(found, _about(setups), page)
+        say_aside(page)
+
+
+def _target(target: str, overrides: list[str], strategy: str, width: str) -> _Target:
+    folder = Path(target)
+    if folder.is_dir():
+        if overrides:
+            raise ConfigError(f"{overrides[0]!r} sets a value of a recipe, and {target!r} is the folder of a run")
+        run = read_run(folder)
+        return _Target(run.recipe, run)
+    given: dict[str, Any] = {}
+    if strategy:
+        given["strategies"] = split(strategy)
+    if width:
+        given["widths"] = numbers("width", width)
+    return _Target(make_recipe(target, overrides, given), None)
+
+
+def _setup(
+    recipe: Recipe,
+    card: str,
+    num_cards: int,
+    model: str,
+    prm_model: str,
+    weights: str,
+    kv: str,
+    memory: float,
+    engine: str,
+    prm_on: str,
+    kernel: str,
+) -> Setup:
+    served, served_prm = served_models(recipe)
+    name, prm = model or served, prm_model or served_prm
+    if not name:
+        raise ConfigError("the recipe does not say which model it serves; give one with --model, and --prm-model")
+    if prm_on not in ("own", "shared"):
+        raise ConfigError(f"--prm-on is {shown(prm_on)}; give 'own' or 'shared'")
+    if kernel not in ("paged", "tree"):
+        raise ConfigError(f"--kernel is {shown(kernel)}; give 'paged' or 'tree'")
+    by_recipe = recipe.serve.generator.engine if recipe.serve and recipe.serve.generator else "vllm"
+    return Setup(
+        find_card(card),
+        find_shape(name),
+        None if prm in (None, "none") or recipe.prm == "none" else find_shape(str(prm)),
+        weights=Precision(weights),
+        kv=Precision(kv),
+        num_cards=num_cards,
+        memory=memory,
+        engine=engine or by_recipe,
+        prm_shares=prm_on == "shared",
+        reads_shared_once=kernel == "tree",
+    )
+
+
+def _with(setup: Setup, *, prm_cache: bool, price: float | None, table: Path | None) -> Setup:
+    return replace(setup, prm_cache=prm_cache, price=price, table=read_table(table) if table else None)
+
+
+def _trees(
+    what: _Target, strategy: str, width: str, assume: str, count: int, progress: Progress
+) -> tuple[list[Trees], list[str]]:
+    if what.run is not None:
+        if assume:
+            raise ConfigError("--assume is for trees that are drawn, and those of the run are recorded; leave it out")
+        wanted = numbers("width", width) if width else [None]
+        bar = progress.add_task("reading trees", total=None)
+        grown = [t for w in wanted for t in recorded_trees(what.run, split(strategy) if strategy else [], w, count)]
+        progress.remove_task(bar)
+        return grown, [f"trees: those of {what.run.path}; strategies that it did not run draw from its steps again"]
+    taken = what.recipe.assumed
+    assumed = read_assumptions(assume, Assumptions(steps=taken.depths, step_tokens=taken.step_tokens))
+    grown = []
+    bar = progress.add_task("growing trees", total=len(list(what.recipe.arms())))
+    for one in drawn_trees(what.recipe, assumed, count):
+        grown.append(one)
+        progress.advance(bar)
+    return grown, [f"trees: drawn, {count} of each arm, with {assumed.in_words()}; your problems may be otherwise"]
+
+
+def _num_problems(what: _Target) -> int | None:
+    """Problems of the run, times its seeds; None where the data are not here."""
+    recipe = what.recipe
+    try:
+        count = len(dataset_of(recipe).problems)
+    except Exception:  # noqa: BLE001
+        return recipe.limit * len(recipe.seeds) if recipe.limit else None
+    return count * len(recipe.seeds)
+
+
+def _show(console: Console, found: Plan, setups: Sequence[Setup]) -> None:
+    made = best_table(found)
+    table = Table(box=None, header_style="bold", title="; ".join(_about(setups)), title_justify="left")
+    for name in made.header:
+        table.add_column(name, justify="left" if name in ("card", "strategy") else "right", no_wrap=True)
+    for row in made.rows:
+        table.add_row(*row)
+    console.print(table)
+    say(made.note)
+    for sentence in found.trust:
+        say(f"- {sentence}")
+
+
+def _about(setups: Sequence[Setup]) -> list[str]:
+    return [setup.in_words() for setup in setups]
