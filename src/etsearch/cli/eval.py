@@ -13,11 +13,12 @@ from etsearch.cli.progress import ProgressView
 from etsearch.cli.settings import read_settings, takes_settings
 from etsearch.cli.terminal import complain, make_console, say, stop_code
 from etsearch.cluster import ClusterSettings, ray_crew
-from etsearch.errors import ConfigError
+from etsearch.errors import ConfigError, EtsearchError
 from etsearch.evaluation.run.dryrun import describe
 from etsearch.evaluation.run.recipe import EXAMPLE, Recipe
-from etsearch.evaluation.run.runner import Outcome, evaluate
+from etsearch.evaluation.run.runner import Outcome, dataset_of, evaluate
 from etsearch.loop.settings import lay_over
+from etsearch.planning.plan import run_hours, setup_of
 from etsearch.registry import split
 
 _NO_LIST: list[str] = []
@@ -42,6 +43,8 @@ def evaluation(
     out: Annotated[str, typer.Option(help="The run's folder; by default runs/NAME.")] = "",
     throughput: Annotated[bool, typer.Option("--throughput", help="One strategy after the other, timed.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run, and run nothing.")] = False,
+    gpu: Annotated[str, typer.Option(help="With --dry-run: say how long it takes on this card, see 'ets plan'.")] = "",
+    price: Annotated[float | None, typer.Option(help="With --gpu: of a card for an hour.")] = None,
     resume_clean: Annotated[
         bool, typer.Option("--resume-clean", help="Half-done searches begin anew; damaged lines are set aside.")
     ] = False,
@@ -74,11 +77,29 @@ def evaluation(
         given["measure"] = "throughput"
     recipe = make_recipe(target, overrides, given)
     cluster = read_cluster(ray, {"workers": ray_workers, "cpus": ray_cpus, "gpus": ray_gpus})
+    if (gpu and not dry_run) or (price is not None and not gpu):
+        raise ConfigError("--gpu is for --dry-run, which says how long a run takes there, and --price for --gpu")
     if dry_run:
         say(describe(recipe))
+        if gpu:
+            say(planned(recipe, gpu, price))
         return
     if run(make_console(), recipe, clean=resume_clean, retry_failed=retry_failed, cluster=cluster).num_failed:
         raise typer.Exit(1)
+
+
+def planned(recipe: Recipe, gpu: str, price: float | None) -> str:
+    """A line on how long a recipe takes on a card, simulated, and what that costs."""
+    try:
+        problems = len(dataset_of(recipe).problems)
+    except EtsearchError:
+        if not recipe.limit:
+            raise
+        problems = recipe.limit
+    setup = setup_of(recipe, gpu, price=price)
+    hours = run_hours(recipe, setup, problems)
+    cost = "" if price is None else f", {hours * setup.cards_used * price:,.2f} at {price:g} a card and hour"
+    return f"on {setup.in_words()}: {hours:,.1f} hours on {setup.cards_used} cards{cost} (simulated; see 'ets plan')"
 
 
 def read_cluster(address: str, given: dict[str, Any]) -> ClusterSettings | None:

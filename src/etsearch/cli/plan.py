@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -16,14 +16,13 @@ from etsearch.boundary.files import write_whole
 from etsearch.boundary.numbers import shown
 from etsearch.cli.eval import make_recipe, numbers
 from etsearch.cli.terminal import make_console, say, say_aside
-from etsearch.errors import ConfigError
+from etsearch.errors import ConfigError, EtsearchError
 from etsearch.evaluation.run.folder import Run, read_run
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import dataset_of
-from etsearch.planning.hardware import cards, find_card
-from etsearch.planning.models import find_shape
+from etsearch.planning.hardware import cards
 from etsearch.planning.page import best_table, write_page
-from etsearch.planning.plan import Plan, Setup, Trees, drawn_trees, plan, recorded_trees, served_models
+from etsearch.planning.plan import Plan, Setup, Trees, drawn_trees, plan, recorded_trees, setup_of
 from etsearch.planning.shapes import Precision
 from etsearch.planning.table import read_table
 from etsearch.planning.world import Assumptions, read_assumptions
@@ -90,11 +89,19 @@ def run_plan(
 ) -> None:
     """Say what a recipe, or the trees of a run, would cost on a card."""
     what = _target(target, overrides, strategy, width)
-    setups = [
-        _setup(what.recipe, name, cards_each, model, prm_model, weights, kv, memory, engine, prm_on, kernel)
-        for name in split(gpu)
-    ]
-    setups = [_with(setup, prm_cache=prm_cache, price=price, table=table) for setup in setups]
+    values: dict[str, Any] = {
+        "weights": Precision(weights),
+        "kv": Precision(kv),
+        "num_cards": cards_each,
+        "memory": memory,
+        "prm_shares": _choice("--prm-on", prm_on, ("own", "shared")) == "shared",
+        "prm_cache": prm_cache,
+        "reads_shared_once": _choice("--kernel", kernel, ("paged", "tree")) == "tree",
+        "price": price,
+        "table": read_table(table) if table else None,
+        **({"engine": engine} if engine else {}),
+    }
+    setups = [setup_of(what.recipe, name, model, prm_model, **values) for name in split(gpu)]
     for setup in setups:
         setup.cache_tokens()  # what does not fit is said before anything is grown
     in_flight = numbers("concurrency", concurrency) if concurrency else list(what.recipe.concurrency)
@@ -126,6 +133,8 @@ def _target(target: str, overrides: list[str], strategy: str, width: str) -> _Ta
             raise ConfigError(f"{overrides[0]!r} sets a value of a recipe, and {target!r} is the folder of a run")
         run = read_run(folder)
         return _Target(run.recipe, run)
+    if not target.endswith((".yaml", ".yml")):
+        raise ConfigError(f"{shown(target)} is neither a recipe (.yaml) nor the folder of a run")
     given: dict[str, Any] = {}
     if strategy:
         given["strategies"] = split(strategy)
@@ -134,44 +143,10 @@ def _target(target: str, overrides: list[str], strategy: str, width: str) -> _Ta
     return _Target(make_recipe(target, overrides, given), None)
 
 
-def _setup(
-    recipe: Recipe,
-    card: str,
-    num_cards: int,
-    model: str,
-    prm_model: str,
-    weights: str,
-    kv: str,
-    memory: float,
-    engine: str,
-    prm_on: str,
-    kernel: str,
-) -> Setup:
-    served, served_prm = served_models(recipe)
-    name, prm = model or served, prm_model or served_prm
-    if not name:
-        raise ConfigError("the recipe does not say which model it serves; give one with --model, and --prm-model")
-    if prm_on not in ("own", "shared"):
-        raise ConfigError(f"--prm-on is {shown(prm_on)}; give 'own' or 'shared'")
-    if kernel not in ("paged", "tree"):
-        raise ConfigError(f"--kernel is {shown(kernel)}; give 'paged' or 'tree'")
-    by_recipe = recipe.serve.generator.engine if recipe.serve and recipe.serve.generator else "vllm"
-    return Setup(
-        find_card(card),
-        find_shape(name),
-        None if prm in (None, "none") or recipe.prm == "none" else find_shape(str(prm)),
-        weights=Precision(weights),
-        kv=Precision(kv),
-        num_cards=num_cards,
-        memory=memory,
-        engine=engine or by_recipe,
-        prm_shares=prm_on == "shared",
-        reads_shared_once=kernel == "tree",
-    )
-
-
-def _with(setup: Setup, *, prm_cache: bool, price: float | None, table: Path | None) -> Setup:
-    return replace(setup, prm_cache=prm_cache, price=price, table=read_table(table) if table else None)
+def _choice(option: str, given: str, choices: tuple[str, ...]) -> str:
+    if given not in choices:
+        raise ConfigError(f"{option} is {shown(given)}; give {' or '.join(choices)}")
+    return given
 
 
 def _trees(
@@ -200,7 +175,7 @@ def _num_problems(what: _Target) -> int | None:
     recipe = what.recipe
     try:
         count = len(dataset_of(recipe).problems)
-    except Exception:  # noqa: BLE001
+    except EtsearchError:
         return recipe.limit * len(recipe.seeds) if recipe.limit else None
     return count * len(recipe.seeds)
 

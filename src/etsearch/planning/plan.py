@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any, Final
 
 import numpy as np
@@ -15,7 +15,8 @@ from etsearch.evaluation.run.recipe import Arm, Recipe
 from etsearch.loop.settings import SearchSettings
 from etsearch.planning.cost import CardCost
 from etsearch.planning.engine import POLICIES, EnginePolicy
-from etsearch.planning.hardware import Card
+from etsearch.planning.hardware import Card, find_card
+from etsearch.planning.models import find_shape
 from etsearch.planning.scorer import Reading
 from etsearch.planning.shapes import ModelShape, Precision, Share
 from etsearch.planning.simulate import Client, Machine, SimulatedRun, simulate
@@ -351,7 +352,7 @@ def _trust(setups: Sequence[Setup]) -> Iterator[str]:
             table = setup.table or shipped_table()
             errors = {k: float(np.median(np.abs(v))) for k, v in table.cross_validate().items()}
             yield (
-                f"{setup.card.name}: fitted to steps that were timed on one; of steps that a fit did not see the median "
+                f"{setup.card.name}: fitted to steps timed on one; of those that a fit did not see the median "
                 f"error is {errors['linear']:.0%} (matrix products) and {errors['attention']:.0%} (attention)"
             )
         else:
@@ -365,14 +366,38 @@ def _trust(setups: Sequence[Setup]) -> Iterator[str]:
     yield "simulated: nothing here was run. docs/planner.md says how far off it was where it could be compared"
 
 
-def served_models(recipe: Recipe) -> tuple[str | None, str | None]:
-    """The names of generator and PRM that a recipe serves; None where it does not say."""
+def setup_of(recipe: Recipe, card: str, model: str = "", prm: str = "", **values: Any) -> Setup:
+    """What a recipe runs on, on a card.
+
+    Args:
+        recipe: its key ``serve`` says which models, and which engine.
+        card: a name or a file, see ``find_card``.
+        model: in place of the recipe's generator, see ``find_shape``.
+        prm: in place of its PRM; ``none`` is one that takes no time.
+        values: other values of the set-up.
+
+    Raises:
+        ConfigError: no model is named, or one is not known.
+    """
     models = recipe.serve.models if recipe.serve else {}
-    names = [models[role].model if role in models else None for role in ("generator", "prm")]
-    return names[0], names[1]
+    served = {role: models[role].model for role in ("generator", "prm") if role in models}
+    model, prm = model or served.get("generator", ""), prm or served.get("prm", "")
+    if not model:
+        raise ConfigError("the recipe does not say which model it serves; give one with --model, and --prm-model")
+    if "generator" in models:
+        values.setdefault("engine", models["generator"].engine)
+    has_prm = prm not in ("", "none") and recipe.prm != "none"
+    return Setup(find_card(card), find_shape(model), find_shape(prm) if has_prm else None, **values)
 
 
-def with_policy(setup: Setup, **changes: Any) -> Setup:
-    """The set-up with some values of its engine's scheduling in place of the engine's own."""
-    given = {name: value for name, value in changes.items() if value is not None}
-    return replace(setup, policy=replace(setup.policy or POLICIES[setup.engine], **given)) if given else setup
+def run_hours(recipe: Recipe, setup: Setup, num_problems: int) -> float:
+    """Hours that a whole recipe takes, every arm after the other, from a few drawn trees of each arm.
+
+    Raises:
+        ConfigError: a model that does not fit.
+    """
+    setup.cache_tokens()
+    assumed = Assumptions(steps=recipe.assumed.depths, step_tokens=recipe.assumed.step_tokens)
+    in_flight = recipe.concurrency[0]
+    found = plan(list(drawn_trees(recipe, assumed, 2)), [setup], [in_flight], 2 * in_flight)
+    return sum(num_problems * len(recipe.seeds) / arm.run.per_hour for arm in found.arms)

@@ -42,7 +42,7 @@ class SearchTrace:
         prefix: ``[steps]`` tokens from the start of the prompt to the end of each.
         depths: what is asked at each depth; all of a depth is there before the next begins.
         kv_tokens: summed over depths, as the search itself counts them; see ``KvFigures``.
-        select_s: seconds that the strategy, the embedder and the clusters took at each depth; 0 where not known.
+        select_s: seconds that the strategy and its clusters took at each depth, on average; 0 where not known.
     """
 
     name: str
@@ -75,8 +75,7 @@ class SearchTrace:
             tuple(_draws(tree, state, parent, nodes, scores_steps) for parent, nodes in requests.items())
             for requests in by_depth[1:]
         )
-        phases = ("embed", "cluster", "select")
-        seconds = sum(state.seconds.get(phase, 0.0) for phase in phases) / len(state.depths)
+        seconds = sum(state.seconds.get(phase, 0.0) for phase in ("cluster", "select")) / len(state.depths)
         return cls(
             name,
             tuple(int(above) for above in tree.above),
