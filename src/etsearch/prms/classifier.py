@@ -25,6 +25,11 @@ _OTHER_WEIGHTS: Final = (".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
 _INDEX: Final = "model.safetensors.index.json"
 
 
+def is_classifier(folder: Path) -> bool:
+    """Whether a folder is one that ``write_classifier`` wrote."""
+    return (folder / HEAD_FILE).is_file()
+
+
 def write_classifier(source: Path, out: Path, family: PrmFamily) -> Path:
     """Writes the folder of a classifier that scores as a PRM does.
 
@@ -34,9 +39,11 @@ def write_classifier(source: Path, out: Path, family: PrmFamily) -> Path:
         family: how the PRM is read.
 
     Raises:
-        ConfigError: a folder that is not as expected, or a head of more than one layer.
+        ConfigError: a folder that is not as expected or is a classifier already, or a head of more than one layer.
         MissingDependencyError: PyTorch or safetensors is not installed.
     """
+    if is_classifier(source):
+        raise ConfigError(f"{source} is such a classifier already; serve it as it stands")
     try:
         import safetensors.torch  # noqa: PLC0415
     except ImportError as error:
