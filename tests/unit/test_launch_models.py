@@ -12,7 +12,7 @@ from etsearch.launch.machine import Machine
 from etsearch.launch.models import prepare
 from etsearch.launch.plan import plan
 from etsearch.launch.serve import Serve
-from etsearch.prms.classifier import HEAD_FILE, write_classifier
+from etsearch.prms.classifier import HEAD_FILE, original, write_classifier
 from etsearch.prms.families import FAMILIES
 from etsearch.registry import Specification
 
@@ -98,6 +98,19 @@ def test_a_classifier_is_served_as_it_stands(source, python, tmp_path):
     assert option(server.command, "--convert") == "classify"
     with pytest.raises(ConfigError, match="is such a classifier already"):
         write_classifier(source, tmp_path / "out", FAMILIES["llemma_reward"])
+
+
+def test_what_a_classifier_was_made_of(source, tmp_path):
+    """That is what 'ets check' compares it with: transformers knows no such classifier."""
+    made = tmp_path / "made"
+    made.mkdir()
+    assert original(made) == made
+    (made / HEAD_FILE).touch()
+    assert original(made) is None
+    (made / "etsearch.json").write_text(json.dumps({"classifier_of": str(source)}))
+    assert original(made) == source
+    source.rename(tmp_path / "elsewhere")
+    assert original(made) is None
 
 
 def test_a_model_of_the_hub_is_downloaded_first(python, tmp_path):
