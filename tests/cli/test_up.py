@@ -17,7 +17,7 @@ from etsearch.launch import processes, state
 
 ROOT = Path(__file__).parents[2]
 FAKE = f"""#!{sys.executable}
-import os, sys, time
+import os, pathlib, signal, sys, time
 mode = os.environ.get("FAKE", "")
 print("it starts", flush=True)
 if mode == "dies":
@@ -26,6 +26,13 @@ if mode == "hangs":
     time.sleep(600)
 from tests.doubles.vllm import VllmDouble
 double = VllmDouble(sys.argv[sys.argv.index("--model") + 1])
+def die_within_a_run(call):
+    records = pathlib.Path("runs/own/searches.jsonl")
+    if records.exists() and records.stat().st_size:
+        print("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 20 GiB", flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+if mode == "dies within a run":
+    double.trouble = die_within_a_run
 double.port = int(sys.argv[sys.argv.index("--port") + 1])
 double.start()
 time.sleep(600)
@@ -96,6 +103,28 @@ def test_up_eval_status_and_down(home):
     assert not any(server.process.is_alive for server in now)
     assert "nothing is up" in ets("down", "own.yaml").stdout
     assert "nothing is up" in ets("up", "--status", "own.yaml").stdout
+
+
+def test_a_server_that_dies_within_a_run_is_named(home):
+    up = ets("up", "own.yaml", "serve.prm.environment.FAKE=dies within a run")
+    assert up.returncode == 0, up.stderr
+    (dead,) = state.read("own").of("prm")
+    asked = ("own.yaml", "limit=3", "concurrency=1", "prm=vllm(patience_s=0.5)")
+    run = ets("eval", *asked)
+    assert run.returncode == 1
+    told = " ".join(run.stderr.split())
+    assert f"the PRM's server (process {dead.pid}, {dead.log}) has died: the GPU has too little memory" in told
+    assert "'ets up RECIPE' starts it again" in told
+    assert "Traceback" not in run.stderr
+    kept = (home / "runs" / "own" / "searches.jsonl").read_text()
+    assert kept.count("\n") == 1
+
+    assert ets("up", "own.yaml").returncode == 0
+    run = ets("eval", *asked)
+    assert run.returncode == 0, run.stderr
+    records = (home / "runs" / "own" / "searches.jsonl").read_text()
+    assert records.startswith(kept)
+    assert records.count("\n") == 3
 
 
 def test_a_server_that_does_not_come_up(home):

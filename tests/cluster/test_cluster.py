@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,8 +25,11 @@ SLOW = {"generator": "scripted(delay_s=0.1)", "concurrency": 2}
 ALL = 24
 
 
-def run(cluster, out, *, meanwhile=None, after=3, workers=None, **changes):
-    """Runs on the cluster, and says what was told; ``meanwhile`` gets the crew once so many searches are done."""
+def run(cluster, out, *, beside=None, meanwhile=None, after=3, workers=None, **changes):
+    """Runs on the cluster, and says what was told.
+
+    ``meanwhile`` gets the crew once so many searches are done; what ``beside`` does with it goes on beside the run.
+    """
     asked, said = recipe(out, **{**SLOW, **changes}), []
 
     async def all_of_it():
@@ -46,7 +50,8 @@ def run(cluster, out, *, meanwhile=None, after=3, workers=None, **changes):
                 async def __aexit__(self, *_):
                     pass
 
-            outcome = await evaluate(asked, crew=Made(), on_progress=see)
+            others = [beside(crew)] if beside else []
+            outcome, *_ = await asyncio.gather(evaluate(asked, crew=Made(), on_progress=see), *others)
             assert outcome.num_done == ALL
             return said, crew.nodes
 
@@ -65,8 +70,48 @@ def num_lines(path):
     return (path / "searches.jsonl").read_text().count("\n")
 
 
-def test_the_searches_are_those_of_one_process(three_nodes, straight, tmp_path):
-    said, nodes = run(three_nodes, tmp_path / "run")
+HELD = """
+import asyncio
+from pathlib import Path
+from etsearch.minimath.parts import scripted_generator
+
+def held():
+    "The scripted generator, which answers nothing until there is a file."
+    generator = scripted_generator(0.1)
+    answer = generator.generate
+
+    async def generate(request):
+        while not Path("GATE").exists():
+            await asyncio.sleep(0.05)
+        return await answer(request)
+
+    generator.generate = generate
+    return generator
+"""
+
+
+@pytest.fixture
+def held(tmp_path):
+    """A generator that waits, and what lets it go once every one of so many nodes has a search, however late it is."""
+    part, gate = tmp_path / "mine.py", tmp_path / "gate"
+    part.write_text(HELD.replace("GATE", str(gate)))
+
+    async def busy(crew, num_nodes):
+        async with asyncio.timeout(60):
+            while sum(node.in_flight > 0 for node in crew.nodes) < num_nodes:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+
+    async def let_go(crew, num_nodes):
+        await busy(crew, num_nodes)
+        gate.touch()
+
+    return SimpleNamespace(generator=f"{part}:held", busy=busy, let_go=let_go)
+
+
+def test_the_searches_are_those_of_one_process(three_nodes, straight, held, tmp_path):
+    said, nodes = run(
+        three_nodes, tmp_path / "run", generator=held.generator, beside=lambda crew: held.let_go(crew, num_nodes=3)
+    )
     assert searches(tmp_path / "run") == straight
     assert said == []
     assert len(nodes) == 3
@@ -98,8 +143,13 @@ def test_a_node_that_is_killed_costs_no_search(three_nodes, straight, tmp_path):
     assert any(killed[0][:6] in text and "went away" in text for text in said)
 
 
-def test_a_node_that_joins_late_gets_searches(three_nodes, straight, tmp_path):
-    _, nodes = run(three_nodes, tmp_path / "run", meanwhile=lambda _: three_nodes.add_node(num_cpus=1), after=1)
+def test_a_node_that_joins_late_gets_searches(three_nodes, straight, held, tmp_path):
+    async def join(crew):
+        await held.busy(crew, num_nodes=3)
+        three_nodes.add_node(num_cpus=1)  # in this thread, for Ray sets handlers of signals
+        await held.let_go(crew, num_nodes=4)
+
+    _, nodes = run(three_nodes, tmp_path / "run", generator=held.generator, beside=join)
     assert searches(tmp_path / "run") == straight
     assert len(nodes) == 4
     assert all(node.searches for node in nodes)

@@ -1,5 +1,7 @@
-"""Every recipe with servers, end to end on real vLLM with stand-ins of its models: prompt, steps, rewards and record.
+"""Every recipe with servers by ``ets up``, ``ets eval`` and ``ets down``, end to end on real vLLM with stand-ins of its
+models: prompt, steps, rewards and record.
 
+What stands under ``serve`` is the recipe's own, but for the models, a CPU in place of GPUs and what the stand-ins hold.
 The recipes of SGLang run on vLLM here: what is sent and read is their format and family, not their engine.
 """
 
@@ -7,16 +9,15 @@ import json
 import re
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
 from etsearch import Problem
 from etsearch.embedders import EMBEDDERS
+from etsearch.evaluation.run.folder import read_run
 from etsearch.evaluation.run.recipe import Recipe
-from etsearch.evaluation.run.runner import evaluate
+from etsearch.evaluation.run.served import with_addresses
 from etsearch.generators import GENERATORS
 from etsearch.generators.formats import FORMATS
 from etsearch.loop import run_search
@@ -42,7 +43,8 @@ PROMPTS = {
     "r1": f"<｜begin▁of▁sentence｜><｜User｜>{QUESTION}\n{BOXED}<｜Assistant｜><think>\n",
 }
 """What each policy must be shown, letter by letter."""
-POOLER = '{"task": "token_classify"}'
+CONTEXT_TOKENS = 2048
+"""What the stand-ins hold."""
 CASES = {
     "llemma-34b-math500": ("llemma", "llemma_reward"),
     "llemma-34b-gsm8k": ("llemma", "llemma_reward"),
@@ -55,66 +57,80 @@ CASES = {
     "deepseek-r1-qwen-7b-math500": ("r1", "qwen_prm"),
     "deepseek-r1-qwen-1.5b-aime": ("r1", "judge"),
 }
+ALWAYS = ["llama-3.2-3b-math500"]
+"""What 'make test-vllm' runs too: one with a chat template, whose PRM is made a classifier."""
 
 
 def test_every_recipe_with_servers_is_run():
     assert set(CASES) == {path.stem for path in FOLDER.glob("*.yaml") if "\nserve:" in path.read_text()}
 
 
+def ets(home, *arguments):
+    """A command in a folder; what it says where it fails."""
+    command = [sys.executable, "-m", "etsearch", *arguments]
+    done = subprocess.run(command, cwd=home, capture_output=True, text=True, timeout=600, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 @pytest.fixture(scope="module")
-def servers(serve, tiny_model, tmp_path_factory):
-    """Starts a policy and a PRM, both at once; they stay until others are asked for."""
+def up(tiny_model, tmp_path_factory):
+    """Brings up the servers of a recipe; they stay until those of other models are asked for.
+
+    Gives the folder from which they were, the changes to the recipe by which they were, and the folder of the policy.
+    """
+    pytest.importorskip("vllm", reason="needs vLLM: make test-recipes")
     from tests.recipes import stand_ins
 
-    running = ExitStack()
-    found = {}
+    home = tmp_path_factory.mktemp("home")
+    policies = {}
+    at = []
 
-    def start(policy, family):
-        if (policy, family) not in found:
-            running.close()
-            found.clear()
-            folder = stand_ins.make(policy, tmp_path_factory.mktemp(policy))
-            prm, options = tiny_model(family), []
-            if family in ("llemma_reward", "skywork"):
-                out = tmp_path_factory.mktemp(family) / "classifier"
-                command = [sys.executable, "-m", "etsearch.prms.classifier", str(prm), str(out), family]
-                subprocess.run(command, check=True, capture_output=True)
-                prm, options = out, ["--runner", "pooling", "--convert", "classify", "--pooler-config", POOLER]
-            if family == "qwen_prm":
-                options = ["--runner", "pooling"]
-            wanted = [serve(folder, name=policy), serve(prm, *options, name=family)]
-            with ThreadPoolExecutor(2) as pool:
-                urls = [server.url for server in pool.map(running.enter_context, wanted)]
-            found[policy, family] = (urls, folder)
-        return found[policy, family]
+    def start(name):
+        policy, family = CASES[name]
+        if policy not in policies:
+            policies[policy] = stand_ins.make(policy, home / policy)
+        if at != [policy, family]:
+            ets(home, "down")
+            at[:] = policy, family
+        changes = [f"name={policy}-{family}", *on_vllm(name)]
+        for role, model in (("generator", policies[policy]), ("prm", tiny_model(family))):
+            own = {"with": "vllm", "model": model, "dtype": "float32", "gpus": [], "context_tokens": CONTEXT_TOKENS}
+            changes += [f"serve.{role}.{key}={value}" for key, value in own.items()]
+        ets(home, "up", str(FOLDER / f"{name}.yaml"), *changes)
+        return home, changes, policies[policy]
 
-    with running:
-        yield start
+    yield start
+    ets(home, "down")
 
 
-@pytest.mark.parametrize("name", CASES)
-async def test_a_recipe(name, servers, reference, tmp_path):
-    policy, family = CASES[name]
-    (generator_url, prm_url), folder = servers(policy, family)
+def on_vllm(name):
+    """The parts of a recipe as they are, but on vLLM."""
     stated = Recipe.load(FOLDER / f"{name}.yaml")
-    generator, prm = (
-        f"{re.sub('^sglang', 'vllm', text)}:{url}"
-        for text, url in ((stated.generator, generator_url), (stated.prm, prm_url))
-    )
-    data = tmp_path / "problems.jsonl"
+    parts = {"generator": stated.generator, "prm": stated.prm}
+    return [f"{role}={re.sub('^sglang', 'vllm', part)!r}" for role, part in parts.items()]
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=[pytest.mark.vllm] * (n in ALWAYS)) for n in CASES])
+async def test_a_recipe(name, up, reference, tmp_path, monkeypatch):
+    policy, family = CASES[name]
+    home, changes, folder = up(name)
+    data, out = tmp_path / "problems.jsonl", tmp_path / "run"
     data.write_text(json.dumps({"question": QUESTION, "answer": "7"}) + "\n")
-    changes = [f"generator={generator!r}", f"prm={prm!r}", f"data='jsonl:{data}'", f"out={tmp_path / 'run'}"]
-    changes += ["embedder=lexical", "widths=4", "limit=1", "strategies=[rebase, ets]"]
+    changes = [*changes, f"data='jsonl:{data}'", f"out={out}", "embedder=lexical"]
+    changes += ["widths=4", "limit=1", "strategies=[rebase, ets]"]
     changes += ["limits.max_depth=8", "limits.max_step_tokens=24", "limits.max_tokens=120"]
-    recipe = Recipe.load(FOLDER / f"{name}.yaml", changes)
+    monkeypatch.chdir(home)
+    recipe = with_addresses(Recipe.load(FOLDER / f"{name}.yaml", changes))
     await check_search(recipe, PROMPTS[policy], reference(family), folder)
-    outcome = await evaluate(recipe)
-    assert (outcome.num_done, outcome.num_failed) == (2, 0)
-    lines = (tmp_path / "run" / "searches.jsonl").read_text().splitlines()
-    assert {json.loads(line)["status"] for line in lines} == {"done"}
-    manifest = (tmp_path / "run" / "run.json").read_text()
-    assert "vllm" in manifest
-    assert f"format={re.search('format=([a-z0-9_]+)', stated.generator)[1]}" in manifest
+    ets(home, "eval", str(FOLDER / f"{name}.yaml"), *changes)
+    assert [record.status for record in read_run(out).records] == ["done", "done"]
+    resolved = json.loads((out / "run.json").read_text())["resolved"]
+    assert resolved["generator"] == f"vllm(format={generator_format(name)})"
+    assert resolved["prm"] == f"vllm(family={family})"
+
+
+def generator_format(name):
+    return re.search("format=([a-z0-9_]+)", Recipe.load(FOLDER / f"{name}.yaml").generator)[1]
 
 
 async def check_search(recipe, prompt, reference, folder):

@@ -9,6 +9,8 @@ import time
 import pytest
 
 from etsearch.errors import ConfigError, RecordError
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.served import dead_servers
 from etsearch.launch import processes, state
 from etsearch.launch.commands import Place, Way, command, environment, way_of
 from etsearch.launch.diagnosis import explain, last_line, tail
@@ -330,6 +332,25 @@ def test_a_server_that_died_is_named(sleeper, tmp_path, monkeypatch):
     state.write(state.Servers(name="own", servers=(started(processes.Process(sleeper.pid, "1"), tmp_path),)))
     with pytest.raises(ConfigError, match=r"the generator's server \(process \d+, .*log\) has died: .* memory"):
         state.locate("own", "generator", "vllm")
+
+
+def test_of_a_run_the_servers_that_it_uses_are_named(sleeper, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    dead = processes.Process(sleeper.pid, "1")
+    both = tuple(started(dead, tmp_path, role) for role in ("generator", "prm"))
+    state.write(state.Servers(name="own", servers=both))
+
+    def named(name="own", **parts):
+        values = {"name": name, "data": "minimath:test", "strategies": "rebase", "generator": "vllm", "prm": "vllm"}
+        told = dead_servers(Recipe.of({**values, **parts}))
+        return [role for role in ("generator", "PRM") if f"the {role}'s server (process {sleeper.pid}" in told]
+
+    assert named() == ["generator", "PRM"]
+    assert named(prm="vllm:http://127.0.0.1:8101") == ["generator"]
+    assert named(generator="scripted", prm="vllm(family=skywork)") == ["PRM"]
+    assert named("other") == []
+    state.write(state.Servers(name="own", servers=(started(dead, tmp_path), started(sleeper, tmp_path, "prm"))))
+    assert named() == ["generator"]
 
 
 def test_a_damaged_file(tmp_path, monkeypatch):

@@ -11,6 +11,7 @@ from etsearch.generators import Generator
 from etsearch.loop.settings import Limits
 from etsearch.models.codec import Codec
 from etsearch.prms import REWARD_MODELS, RewardModel
+from etsearch.prms.classifier import original
 from etsearch.prms.families import PrmFamily
 from etsearch.types import Continuation, Finding, FinishReason, GenerateRequest, Level, Step, Trajectory
 
@@ -177,14 +178,15 @@ async def check_reward_model(prm: RewardModel, twin: RewardModel) -> AsyncIterat
 def open_reference(prm: RewardModel, given: str) -> tuple[RewardModel, Path] | None:
     """The same PRM by transformers, and its folder: the one that was given, or that of the PRM's own files.
 
-    None if there is no folder, or if none was given and transformers is not installed.
+    A classifier is compared with what it was made of. None if there is no folder, or if none was given and transformers
+    is not installed.
 
     Raises:
         ConfigError: the folder holds no such model.
         MissingDependencyError: a folder was given, and transformers is not installed.
     """
     family, found = (prm.family, prm.source_folder) if isinstance(prm, OfFamily) else (None, None)
-    folder = to_path(given, "the reference") if given else found
+    folder = to_path(given, "the reference") if given else found and original(found)
     if folder is None or (not given and not REWARD_MODELS.entry("transformers").is_available):
         return None
     from etsearch.prms.transformers import TransformersRewardModel  # noqa: PLC0415

@@ -12,10 +12,13 @@ from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.launch.commands import Way
 from etsearch.launch.plan import Wanted
 from etsearch.launch.serve import MINIATURE, ServedModel
+from etsearch.prms.classifier import is_classifier
 
 
 def prepare(wanted: Wanted, folder: Path) -> Wanted:
     """The server with the folder of its model, which is made below ``folder`` unless it is there.
+
+    A PRM's folder that is a classifier already is served as it stands.
 
     Raises:
         ConfigError: a PRM that must become a classifier is no folder on this machine, or cannot become one.
@@ -33,6 +36,8 @@ def prepare(wanted: Wanted, folder: Path) -> Wanted:
 
 def _as_classifier(wanted: Wanted, models: Path) -> Wanted:
     source, family = Path(wanted.place.model), wanted.family
+    if is_classifier(source):
+        return wanted
     if family is None or not source.is_dir():
         raise ConfigError(
             f"the PRM {wanted.place.model} is served as a classifier, which is made from its files; have them on this "

@@ -17,12 +17,28 @@ from typing import Any, Final
 
 from etsearch.errors import ConfigError, EtsearchError, MissingDependencyError
 from etsearch.models.codec import FolderCodec
+from etsearch.models.files import read_object
 from etsearch.prms.families import Head, PrmFamily, find_family
 from etsearch.prms.reading import PrmReader
 
 HEAD_FILE: Final = "model-head.safetensors"
 _OTHER_WEIGHTS: Final = (".bin", ".pt", ".pth", ".gguf", ".h5", ".msgpack")
 _INDEX: Final = "model.safetensors.index.json"
+_MADE_OF: Final = "classifier_of"
+
+
+def is_classifier(folder: Path) -> bool:
+    """Whether a folder is one that ``write_classifier`` wrote."""
+    return (folder / HEAD_FILE).is_file()
+
+
+def original(folder: Path) -> Path | None:
+    """The folder that a classifier was made of, None if it is gone; of any other folder, itself."""
+    if not is_classifier(folder):
+        return folder
+    named = read_object(folder / "etsearch.json").get(_MADE_OF)
+    source = Path(named) if isinstance(named, str) else None
+    return source if source is not None and source.is_dir() else None
 
 
 def write_classifier(source: Path, out: Path, family: PrmFamily) -> Path:
@@ -34,9 +50,11 @@ def write_classifier(source: Path, out: Path, family: PrmFamily) -> Path:
         family: how the PRM is read.
 
     Raises:
-        ConfigError: a folder that is not as expected, or a head of more than one layer.
+        ConfigError: a folder that is not as expected or is a classifier already, or a head of more than one layer.
         MissingDependencyError: PyTorch or safetensors is not installed.
     """
+    if is_classifier(source):
+        raise ConfigError(f"{source} is such a classifier already; serve it as it stands")
     try:
         import safetensors.torch  # noqa: PLC0415
     except ImportError as error:
@@ -59,7 +77,8 @@ def write_classifier(source: Path, out: Path, family: PrmFamily) -> Path:
     _write_config(out, len(head["score.weight"]))
     safetensors.torch.save_file(head, out / HEAD_FILE, metadata={"format": "pt"})
     (out / _INDEX).write_text(json.dumps({"metadata": {}, "weight_map": places}, indent=2), encoding="utf-8")
-    (out / "etsearch.json").write_text(json.dumps({"prm": family.model_dump(exclude_defaults=True)}), encoding="utf-8")
+    told = {"prm": family.model_dump(exclude_defaults=True), _MADE_OF: str(source.resolve())}
+    (out / "etsearch.json").write_text(json.dumps(told), encoding="utf-8")
     return out.rename(whole)
 
 
