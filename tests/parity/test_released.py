@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from etsearch.allocation import released_widths, share, single_mass
 from etsearch.selection import solve
 from etsearch.strategies import STRATEGIES
 from etsearch.strategies.base import Frontier
@@ -13,8 +14,8 @@ from etsearch.tree import NO_PARENT, SearchTree
 from etsearch.types import Continuation, FinishReason
 
 CASES = json.loads((Path(__file__).parent / "data" / "released-selections.json").read_text())
-HANDS_OUT_ONE_MORE = {0, 26, 29, 32, 40}
-"""In these the released code's widths sum to one more: a share that is whole but for its last digit is rounded up."""
+PYTORCH_ROUNDS_DOWN = {6: 153}
+"""By case the leaf whose exponential PyTorch's library (MKL) rounds down: just above the middle of two numbers."""
 
 
 def frontier(case):
@@ -47,9 +48,28 @@ def test_the_released_configuration(number):
     assert programme.objective(is_kept) == pytest.approx(case["optimum"], abs=1e-9)
     found = released.select(view, case["width"])
     assert found.figures["objective"] == pytest.approx(case["optimum"], abs=1e-9)
-    if not case["kept_unique"]:
+    if case["kept_unique"]:
+        assert list(solve(programme).kept) == is_kept.tolist()
+        assert number in PYTORCH_ROUNDS_DOWN or list(found.widths) == case["widths"]
+
+
+@pytest.mark.parametrize("number", range(len(CASES)))
+def test_the_width_of_the_kept_set(number):
+    case = CASES[number]
+    is_kept = np.isin(case["leaves"], case["kept"])
+    rewards, widths = np.array(case["rewards"])[is_kept], np.array(case["widths"])[is_kept].tolist()
+    temperature = case["balance_temperature"]
+    shares = share(rewards, case["width"], temperature, "released")
+    if number not in PYTORCH_ROUNDS_DOWN:
+        assert shares == widths
         return
-    widths = np.array(found.widths)
-    excess = np.array(case["widths"]) - widths
-    assert sorted(excess.tolist()) == [0] * (len(excess) - 1) + [int(number in HANDS_OUT_ONE_MORE)]
-    assert list(solve(programme).kept) == is_kept.tolist()
+    assert shares != widths
+    mass = single_mass(rewards / temperature)
+    leaf = case["kept"].index(PYTORCH_ROUNDS_DOWN[number])
+    mass[leaf] = np.nextafter(mass[leaf], np.float32(0))
+    assert released_widths(np.argsort(rewards, kind="stable")[::-1], mass, case["width"]) == widths
+
+
+def test_the_released_code_hands_out_one_too_many_now_and_then():
+    sums = {number: sum(case["widths"]) - case["width"] for number, case in enumerate(CASES)}
+    assert {number: excess for number, excess in sums.items() if excess} == dict.fromkeys((0, 26, 29, 32, 40), 1)

@@ -17,6 +17,12 @@ def test_sequential_sums_to_the_width(values, width, temperature):
     assert sum(share(values, width, temperature)) == width
 
 
+@given(rewards, widths, st.floats(1e-9, 10))
+def test_released_sums_to_the_width_or_one_more(values, width, temperature):
+    total = sum(share(values, width, temperature, "released"))
+    assert width <= total <= width + (width > 0)
+
+
 @given(rewards, widths, temperatures)
 def test_ceil_hands_out_the_width_and_less_than_one_more_each(values, width, temperature):
     total = sum(share(values, width, temperature, "ceil"))

@@ -55,8 +55,18 @@ def test_bad_input_is_named(rewards, width, temperature, rounding, message):
         share(rewards, width, temperature, rounding)
 
 
-def test_small_temperature_does_not_overflow():
-    assert share([1.0, 0.999], 8, 1e-6) == [8, 0]
+@pytest.mark.parametrize("rounding", ["sequential", "released"])
+def test_small_temperature_does_not_overflow(rounding):
+    assert share([1.0, 0.999], 8, 1e-6, rounding) == [8, 0]
+    assert share([0.5, 0.5], 8, 1e-6, rounding, [1e300, 1]) == [8, 0]
+
+
+def test_released_rounds_in_single_precision():
+    # Masses 1.2214028 and 1, their sum 2.2214026: ceil(4·0.55) = 3, and of the 1 that is left ceil(1/0.9999999) = 2.
+    assert share([0.0, 0.2], 4, 1.0, "sequential") == [1, 3]
+    assert share([0.0, 0.2], 4, 1.0, "released") == [2, 3]
+    # Equal ones in the reverse of the order given.
+    assert share([0.3, 0.3, 0.3, 0.9], 3, math.inf, "released") == [0, 1, 1, 1]
 
 
 def test_a_node_that_stands_for_several_counts_so_often():

@@ -173,13 +173,14 @@ def test_ports_that_were_had_before():
 @pytest.mark.parametrize(
     ("machine", "serve", "message"),
     [
-        ("0", {"generator": {"model": "x", "tensor_parallel": 2}}, "need 2 GPUs, and there are 1"),
-        ("", {"generator": {"model": "x", "tensor_parallel": 2}}, "no GPU is here"),
-        ("", {"generator": {"model": "x", "port": 8105}}, "port 8105 of 127.0.0.1 is taken"),
-        ("", {"prm": {"model": "x"}}, "nothing tells how the PRM 'x' is read"),
+        ("0", {"generator": {"model": "o/x", "tensor_parallel": 2}}, "need 2 GPUs, and there are 1"),
+        ("", {"generator": {"model": "o/x", "tensor_parallel": 2}}, "no GPU is here"),
+        ("", {"generator": {"model": "o/x", "port": 8105}}, "port 8105 of 127.0.0.1 is taken"),
+        ("", {"prm": {"model": "o/x"}}, "nothing tells how the PRM 'o/x' is read"),
         ("", {"generator": {"model": "./nowhere"}}, "no folder on this machine"),
-        ("0", {"generator": {"model": "x", "memory": 0.95}, "prm": {"model": PRM}}, "lower 'memory'"),
-        ("0", {"generator": {"model": "x", "memory": 0.6}, "prm": {"model": PRM, "memory": 0.6}}, "lower 'memory'"),
+        ("", {"generator": {"model": "nowhere"}}, "the model nowhere is no folder .* OWNER/NAME"),
+        ("0", {"generator": {"model": "o/x", "memory": 0.95}, "prm": {"model": PRM}}, "lower 'memory'"),
+        ("0", {"generator": {"model": "o/x", "memory": 0.6}, "prm": {"model": PRM, "memory": 0.6}}, "lower 'memory'"),
     ],
 )
 def test_what_cannot_be_planned(machine, serve, message):
@@ -188,7 +189,7 @@ def test_what_cannot_be_planned(machine, serve, message):
 
 
 def test_the_family_that_the_recipe_names():
-    serve, asked = Serve(prm={"with": "vllm", "model": "x"}), Specification("vllm", None, {"family": "skywork"})
+    serve, asked = Serve(prm={"with": "vllm", "model": "o/x"}), Specification("vllm", None, {"family": "skywork"})
     (wanted,) = plan(serve, Machine(), asked, is_free=lambda _, __: True)
     assert wanted.way is Way.CLASSIFY
 

@@ -218,6 +218,7 @@ class Everyone:
     [
         (ETS(balance_temperature=0.5), True, 0.5),
         (ETSKV(rounding="ceil"), False, 0.2),
+        (ETS(rounding="released"), False, 0.2),
         (Rebase(0.7), True, 0.7),
         (Rebase(rounding="round"), False, 0.2),
         (BeamSearch(), False, None),

@@ -16,6 +16,7 @@ from typing import Annotated, Any, Final, Literal
 
 from etsearch import minimath
 from etsearch.boundary.files import to_path
+from etsearch.boundary.hub import is_hub_name
 from etsearch.boundary.numbers import check_whole
 from etsearch.boundary.plain import read_json
 from etsearch.errors import ConfigError, MissingDependencyError
@@ -102,8 +103,6 @@ def _minimath(split: Literal["test", "validation", "train"]) -> Dataset:
     return Dataset.of(problems, "minimath")
 
 
-_HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+(?<!\.jsonl)(?<!\.json)")
-"""``OWNER/NAME``; what ends in ``.jsonl`` or ``.json`` is a path."""
 _AIME_ANSWER = re.compile(r"[0-9]{1,3}")
 _GSM8K_ANSWER = re.compile(r"####\s*(.+?)\s*$")
 
@@ -210,7 +209,7 @@ def _read_anywhere(
     given: str, problem: Callable[[Mapping[str, Any], str], Problem], split: str, subset: str | None
 ) -> Dataset:
     """The problems of a JSONL file, or of a data set of the hub."""
-    on_hub = _HUB_NAME.fullmatch(given) and not to_path(given, "the data set").exists()
+    on_hub = is_hub_name(given, "the data set")
     return _read_hub(given, problem, split, subset) if on_hub else _read(given, problem)
 
 

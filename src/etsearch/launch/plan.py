@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from etsearch.boundary.files import to_path
+from etsearch.boundary.hub import is_hub_name
 from etsearch.errors import ConfigError
 from etsearch.launch.commands import Place, Way, command, environment, way_of
 from etsearch.launch.machine import Machine
@@ -171,8 +172,10 @@ def _model(served: ServedModel) -> str:
         if not (folder / "config.json").is_file():
             raise ConfigError(f"{folder} holds no config.json; give a Hugging Face model's folder")
         return str(folder.resolve())
-    if served.model.startswith((".", "/", "~")):
-        raise ConfigError(f"the model {served.model} is no folder on this machine; give one, or a name on the hub")
+    if not is_hub_name(served.model, "the model"):
+        raise ConfigError(
+            f"the model {served.model} is no folder on this machine; give one, or its name on the hub, OWNER/NAME"
+        )
     return served.model
 
 

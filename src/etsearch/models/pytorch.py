@@ -1,12 +1,12 @@
 """Models that PyTorch runs: where they lie, and the device that computes them."""
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
 
 from etsearch.boundary.files import to_path
+from etsearch.boundary.hub import is_hub_name
 from etsearch.boundary.numbers import shown
 from etsearch.errors import ConfigError
 
@@ -47,10 +47,10 @@ def model_folder(name_or_path: str | Path) -> Path:
         ImportError: huggingface_hub, which comes with transformers, is not installed.
     """
     path = to_path(name_or_path, "the model")
-    if path.exists() or not _is_hub_name(str(name_or_path)):
+    if not is_hub_name(str(name_or_path), "the model"):
         if not (path / "config.json").is_file():
             raise ConfigError(
-                f"{path} holds no config.json; give a Hugging Face model's folder, or its name on the hub"
+                f"{path} holds no config.json; give a Hugging Face model's folder, or its name on the hub, OWNER/NAME"
             )
         return path
     from huggingface_hub import snapshot_download  # noqa: PLC0415
@@ -76,10 +76,6 @@ def reading(folder: Path, device: Any) -> Iterator[None]:
         raise
     except (OSError, ValueError, RuntimeError) as error:
         raise ConfigError(f"transformers cannot read {folder} on {device}: {error}") from error
-
-
-def _is_hub_name(text: str) -> bool:
-    return text.count("/") == 1 and not text.startswith((".", "~", os.sep))
 
 
 def _first_line(error: BaseException) -> str:

@@ -50,7 +50,7 @@ class ETS:
         balance_temperature: ``T_R``, 1e-9 to 1e9 or inf; 0.2 in the released code (default, and REBASE's), 1.0 in the
             paper.
         rounding: of the survivors' shares; ``ceil`` is the paper's, ``released`` the released code's, ``sequential``
-            the same but for ties. See ``etsearch.allocation.share``.
+            the same but for ties and single precision. See ``etsearch.allocation.share``.
         weights: of the frontier in the programme, ``W_i``: ``ceil`` is the paper's formula, ``sequential`` the released
             code's, in which the last ones of a frontier often weigh nothing.
         inherit: whether a survivor inherits the share of the pruned nodes of its cluster, so that a step that was
