@@ -49,11 +49,14 @@ class EnginePolicy:
 
 
 POLICIES: Final = {
-    "vllm": EnginePolicy(),
-    "sglang": EnginePolicy(block_tokens=1),
+    "vllm": EnginePolicy(max_sequences=1024),
+    "sglang": EnginePolicy(block_tokens=1, max_sequences=2048),
     "embedded": EnginePolicy(block_tokens=32, step_tokens=2048, reserves=True, restarts=True, forks=True),
 }
-"""The engines whose scheduling is known, with their defaults (vLLM 0.32, SGLang 0.5, the embedded one)."""
+"""The engines whose scheduling is known, with their defaults on a large card (vLLM 0.32, SGLang 0.5), on a CPU the last.
+
+SGLang orders what waits by how much of its prefix it finds; here it is first come first served for all.
+"""
 
 
 @dataclass(slots=True, eq=False)
