@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results lint types imports check cli-help bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results planner lint types imports check cli-help bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -86,6 +86,11 @@ check: lint types imports test  ## all that must pass before a commit
 
 results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records in docs/results
 	$(BIN)/python tools/make_results.py
+
+planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; an hour
+	$(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json
+	$(BIN)/python benchmarks/planner_paper.py --json benchmarks/records/planner-paper.json
+	$(BIN)/python tools/make_planner.py
 
 cli-help: $(VENV)/.dev  ## docs/cli.md again, from the commands
 	$(BIN)/python tools/make_cli_help.py
