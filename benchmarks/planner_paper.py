@@ -95,7 +95,9 @@ def main():
         say(f"{users} users")
     for rows in record.values():
         if isinstance(rows, list):
-            print(len(rows), "rows;", f"problems an hour {np.median([row['per_hour'] for row in rows]):.0f} in the median")
+            print(
+                len(rows), "rows;", f"problems an hour {np.median([row['per_hour'] for row in rows]):.0f} in the median"
+            )
     if args.json:
         args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 

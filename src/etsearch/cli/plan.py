@@ -1,5 +1,6 @@
 """``ets plan``: what a run will cost, simulated; ``ets plan calibrate``: what a step costs here, timed."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,14 +13,19 @@ from rich.progress import Progress
 from rich.table import Table
 from typer.core import TyperGroup
 
+from etsearch.api import open_parts
 from etsearch.boundary.files import write_whole
 from etsearch.boundary.numbers import shown
 from etsearch.cli.eval import make_recipe, numbers
 from etsearch.cli.terminal import make_console, say, say_aside
 from etsearch.errors import ConfigError, EtsearchError
+from etsearch.evaluation.datasets import DATASETS
+from etsearch.evaluation.run.environment import environment
 from etsearch.evaluation.run.folder import Run, read_run
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import dataset_of
+from etsearch.planning.calibrate import EngineTable, time_engine
+from etsearch.planning.engine import POLICIES
 from etsearch.planning.hardware import cards
 from etsearch.planning.page import best_table, write_page
 from etsearch.planning.plan import Plan, Setup, Trees, drawn_trees, plan, recorded_trees, setup_of
@@ -27,9 +33,12 @@ from etsearch.planning.shapes import Precision
 from etsearch.planning.table import read_table
 from etsearch.planning.world import Assumptions, read_assumptions
 from etsearch.registry import split
+from etsearch.strategies import STRATEGIES
 
 _WIDE: Final = 200
 """Columns of a table that goes to a file."""
+_QUESTIONS: Final = 12
+"""Problems whose questions are put to an engine that is timed."""
 _NO_LIST: Final[list[str]] = []
 
 
@@ -195,3 +204,33 @@ def _show(console: Console, found: Plan, setups: Sequence[Setup]) -> None:
 
 def _about(setups: Sequence[Setup]) -> list[str]:
     return [setup.in_words() for setup in setups]
+
+
+@planning.command("calibrate")
+def calibrate(
+    out: Annotated[Path, typer.Option(help="Where the table is written.")],
+    generator: Annotated[str, typer.Option(help="What is timed, see 'ets generators'.")] = "minimath",
+    prm: Annotated[str, typer.Option(help="With it, see 'ets prms'.")] = "minimath",
+    engine: Annotated[str, typer.Option(help=f"Whose scheduling it is: {', '.join(POLICIES)}.")] = "embedded",
+    data: Annotated[
+        str, typer.Option(help="Questions that the models can read, see 'ets datasets'.")
+    ] = "minimath:test",
+    rounds: Annotated[int, typer.Option(help="How often each batch is timed; the median counts.")] = 3,
+) -> None:
+    """Time single batches of an engine and a PRM where they run: what 'ets plan RUN --calibrated' takes."""
+    problems = DATASETS.create(data).problems[:_QUESTIONS]
+
+    async def timed() -> EngineTable:
+        async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
+            model = parts.reward_model
+            if model is None:
+                raise ConfigError("a reward model is timed too; name one with --prm")
+            about = environment()
+            return await time_engine(
+                parts.generator, model, problems, engine=engine, rounds=rounds, about=about, say=say_aside
+            )
+
+    table = asyncio.run(timed())
+    table.write(out)
+    errors = f"{table.generator.error:.0%} (generator) and {table.prm.error:.0%} (PRM)"
+    say(f"{out}: of batches that the fit did not see the median error is {errors}")

@@ -1,0 +1,137 @@
+"""The planner against what is measured here: an engine timed on single batches, then whole runs predicted.
+
+    python benchmarks/planner.py --json benchmarks/records/planner.json
+
+The embedded engine and reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search).
+Then searches run, and their own trees are simulated with what was calibrated. A cell is the faster of two rounds.
+"""
+
+import argparse
+import asyncio
+import json
+import time
+from pathlib import Path
+
+import numpy as np
+from facts import in_words, machine
+
+from etsearch.api import open_parts
+from etsearch.evaluation.datasets import minimath_problems
+from etsearch.loop.search import search
+from etsearch.loop.settings import SearchSettings
+from etsearch.loop.state import SearchState
+from etsearch.planning.calibrate import EngineTable, time_engine
+from etsearch.planning.simulate import simulate
+from etsearch.planning.trace import SearchTrace
+from etsearch.strategies import STRATEGIES
+
+STRATEGIES_HERE = ("rebase", "ets", "beam", "best_of_n")
+ENOUGH, SMALL = 4096, 160
+"""Blocks of 32 tokens: more than any cell needs, and fewer than most do."""
+CELLS = (
+    *((16, in_flight, blocks) for in_flight in (4, 8, 32) for blocks in (ENOUGH, SMALL)),
+    *((64, in_flight, blocks) for in_flight in (4, 16) for blocks in (ENOUGH, SMALL)),
+    (256, 4, ENOUGH),
+    (256, 8, SMALL),
+)
+
+
+async def run(parts, problems, width, in_flight):
+    """All searches, so many at once: seconds, and their traces."""
+    gate = asyncio.Semaphore(in_flight)
+
+    async def one(number, problem):
+        async with gate:
+            return await search(problem, parts, SearchSettings(width=width, seed=number, early_stop=False))
+
+    began = time.perf_counter()
+    results = await asyncio.gather(*(one(number, problem) for number, problem in enumerate(problems)))
+    return time.perf_counter() - began, [trace_of(result, parts.strategy) for result in results]
+
+
+def trace_of(result, strategy):
+    state = SearchState(result.tree, depths=list(result.depths), seconds=dict(result.usage.seconds))
+    state.ended = {trajectory.node: trajectory.end_reason for trajectory in result.trajectories}
+    return SearchTrace.of(state, scores_steps=strategy.needs_rewards)
+
+
+async def measure(table, args, blocks, cells, problems):
+    rows = []
+    generator = f"minimath(num_kv_blocks={blocks})"
+    async with open_parts(generator, "minimath", STRATEGIES.create("rebase"), "lexical") as parts:
+        await run(parts, problems[:4], 16, 4)  # warm
+        for width, in_flight, _ in cells:
+            count = args.searches if width < 256 else args.searches // 2
+            for name in STRATEGIES_HERE:
+                one = parts.with_strategy(STRATEGIES.create(name))
+                rounds = [await run(one, problems[:count], width, in_flight) for _ in range(args.rounds)]
+                seconds, traces = min(rounds, key=lambda found: found[0])
+                found = simulate(traces, table.machine(blocks * 32), in_flight)
+                rows.append(
+                    {
+                        "strategy": name,
+                        "width": width,
+                        "in_flight": in_flight,
+                        "cache": f"{blocks * 32:,}",
+                        "searches": count,
+                        "measured_s": seconds,
+                        "predicted_s": found.seconds,
+                        "engine_s": found.time.total,
+                        "prm_s": found.prm_s,
+                        "client_s": found.client_s,
+                        "steps": found.counts.num_steps,
+                        "preemptions": found.counts.num_preemptions,
+                        "recomputed": found.counts.recomputed,
+                        "tokens": found.generated_tokens,
+                    }
+                )
+                row = rows[-1]
+                print(
+                    f"{name:10} {width:4} {in_flight:3} {row['cache']:>8} predicted {row['predicted_s']:7.2f} "
+                    f"measured {seconds:7.2f} {100 * (row['predicted_s'] / seconds - 1):+5.0f} %  engine "
+                    f"{row['engine_s']:.2f} prm {row['prm_s']:.2f} client {row['client_s']:.2f}",
+                    flush=True,
+                )
+            of = {row["strategy"]: row for row in rows[-len(STRATEGIES_HERE) :]}
+            for row in of.values():
+                if row is not of["rebase"]:
+                    row["measured_ratio"] = row["measured_s"] / of["rebase"]["measured_s"]
+                    row["predicted_ratio"] = row["predicted_s"] / of["rebase"]["predicted_s"]
+    return rows
+
+
+async def calibrate(problems):
+    async with open_parts("minimath", "minimath", STRATEGIES.create("rebase"), "lexical") as parts:
+        return await time_engine(
+            parts.generator, parts.reward_model, problems[:12], engine="embedded", about=machine(), say=print
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--table", type=Path, help="a calibration that was made before")
+    parser.add_argument("--searches", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--widths", type=int, nargs="*", default=[16, 64, 256])
+    args = parser.parse_args()
+    problems = minimath_problems("test").problems[: args.searches]
+    table = EngineTable.read(args.table) if args.table else asyncio.run(calibrate(problems))
+    for name in ("generator", "prm"):
+        timed = getattr(table, name)
+        rates = {feature: rate for feature, rate in timed.rates.items() if rate}
+        print(f"{name}: median error of unseen batches {timed.error:.1%}; {rates}")
+    cells = []
+    for blocks in (ENOUGH, SMALL):
+        chosen = [cell for cell in CELLS if cell[2] == blocks and cell[0] in args.widths]
+        cells += asyncio.run(measure(table, args, blocks, chosen, problems))
+    errors = np.abs([cell["predicted_s"] / cell["measured_s"] - 1 for cell in cells])
+    print(f"times: median {np.median(errors):.0%}, 90 % {np.quantile(errors, 0.9):.0%}, worst {errors.max():.0%}")
+    note = f"Policy and PRM embedded, {args.searches} searches a cell (half at width 256). {in_words(machine())}."
+    engine = {"name": "The embedded engine", "note": note, "cells": cells, "calibrated": table.plain()}
+    if args.json:
+        args.json.write_text(json.dumps({"engines": [engine]}, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,423 @@
+"""What a step costs here: an engine and a reward model timed on single batches, never on searches.
+
+Any generator and reward model can be timed, through their protocols: so many continuations of so many prefixes at once,
+and so many trajectories at once. The same batches are put to the simulated engine, which says what each of its steps
+computed; the rates of ``TimedCost`` are the non-negative ones that explain the seconds best.
+"""
+
+import asyncio
+import json
+import random
+import statistics
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+import numpy as np
+from scipy.optimize import nnls
+
+from etsearch.boundary.files import to_path
+from etsearch.boundary.plain import read_json
+from etsearch.errors import ConfigError
+from etsearch.generators import Generator
+from etsearch.loop.parts import Parts
+from etsearch.loop.search import search
+from etsearch.loop.settings import SearchSettings
+from etsearch.loop.state import SearchState
+from etsearch.planning.cost import Batch, TimedCost, features
+from etsearch.planning.engine import POLICIES, CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.scorer import Reading, Score, SimulatedScorer
+from etsearch.planning.simulate import Client, Machine
+from etsearch.planning.trace import SearchTrace
+from etsearch.planning.world import RecordedWorld
+from etsearch.prms import RewardModel
+from etsearch.strategies import STRATEGIES
+from etsearch.tree import NO_PARENT, ROOT
+from etsearch.types import Continuation, GenerateRequest, Problem, Scores, Trajectory
+
+_R = TypeVar("_R")
+_FORMAT: Final = 1
+READINGS: Final = {"embedded": Reading("packed", 4 * 512), "vllm": Reading("none"), "sglang": Reading("cache")}
+"""How the reward model of each kind of engine reads."""
+_AT_ONCE: Final = ((1, 1), (1, 4), (4, 1), (1, 16), (4, 4), (16, 1), (1, 64), (8, 8), (32, 2), (4, 32), (64, 2))
+_BATCHES: Final = tuple(
+    (num_requests, count, prefix, tokens)
+    for num_requests, count in (
+        (1, 1),
+        (1, 4),
+        (4, 1),
+        (1, 16),
+        (4, 4),
+        (16, 1),
+        (1, 64),
+        (8, 8),
+        (32, 2),
+        (4, 32),
+        (64, 2),
+    )
+    for prefix, tokens in ((30, 24), (120, 12), (250, 24))
+)
+"""Requests at once, continuations of each, tokens of its prefix, and the most tokens of a continuation."""
+_READ_AT_ONCE: Final = (1, 2, 4, 8, 16, 32, 64, 96)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Batches that were timed: what they computed, and their seconds; and what was fitted to them.
+
+    Attributes:
+        rows: of every batch the sums of ``features`` over its steps, and ``seconds``.
+        rates: of each feature.
+        error: the median relative error of batches that a fit did not see.
+    """
+
+    rows: tuple[Mapping[str, float], ...]
+    rates: Mapping[str, float]
+    error: float
+
+    @classmethod
+    def of(cls, rows: Sequence[Mapping[str, float]], folds: int = 5) -> "Timed":
+        """Fits the rates."""
+        errors = []
+        for fold in range(folds):
+            rates = _fit([row for place, row in enumerate(rows) if place % folds != fold])
+            errors += [abs(_predict(rates, row) / row["seconds"] - 1) for row in rows[fold::folds]]
+        return cls(tuple(rows), _fit(rows), float(np.median(errors)))
+
+    @property
+    def cost(self) -> TimedCost:
+        return TimedCost(self.rates)
+
+
+def _names(rows: Sequence[Mapping[str, float]]) -> list[str]:
+    return [name for name in rows[0] if name != "seconds"]
+
+
+def _fit(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Rates that are not negative, by relative errors."""
+    names = _names(rows)
+    weights = np.array([1 / row["seconds"] for row in rows])
+    matrix = np.array([[row[name] for name in names] for row in rows]) * weights[:, None]
+    scale = np.abs(matrix).max(axis=0)
+    scale[scale == 0] = 1.0
+    found, _ = nnls(matrix / scale, np.ones(len(rows)))
+    return {name: float(rate) for name, rate in zip(names, found / scale, strict=True)}
+
+
+def _predict(rates: Mapping[str, float], row: Mapping[str, float]) -> float:
+    return sum(rates[name] * row[name] for name in rates)
+
+
+@dataclass(frozen=True)
+class EngineTable:
+    """A generator and a reward model, timed where they run.
+
+    Attributes:
+        engine: whose scheduling it is, a name of ``POLICIES``.
+        generator, prm: the timed batches of both.
+        client: what the search loop takes.
+        together: the pace of each while both are at work; see ``Machine``.
+        about: what was timed, on what machine, when.
+    """
+
+    engine: str
+    generator: Timed
+    prm: Timed
+    client: Client
+    together: float
+    about: Mapping[str, Any] = field(default_factory=dict)
+
+    def machine(self, cache_tokens: int, policy: EnginePolicy | None = None) -> Machine:
+        """The same for the simulation."""
+        return Machine(
+            self.generator.cost,
+            policy or POLICIES[self.engine],
+            cache_tokens,
+            self.prm.cost,
+            READINGS[self.engine],
+            self.client,
+            together=self.together,
+            client_shares=self.engine == "embedded",
+        )
+
+    def plain(self) -> dict[str, Any]:
+        """Plain values for JSON."""
+        return {
+            "format": _FORMAT,
+            "engine": self.engine,
+            "about": dict(self.about),
+            "together": self.together,
+            "client": {"request_s": self.client.request_s, "draw_s": self.client.draw_s},
+            "generator": [dict(row) for row in self.generator.rows],
+            "prm": [dict(row) for row in self.prm.rows],
+        }
+
+    @classmethod
+    def read(cls, path: str | Path) -> "EngineTable":
+        """The table in a file. Raises ConfigError if it is none."""
+        path = to_path(path, "the calibrated engine")
+        try:
+            values = read_json(path.read_bytes())
+            if not isinstance(values, dict) or values.get("format") != _FORMAT:
+                raise ConfigError(f"{path} is no calibrated engine of this version; see 'ets plan calibrate'")
+            if values["engine"] not in POLICIES:
+                raise ConfigError(f"{path} is of the engine {values['engine']!r}; known are {', '.join(POLICIES)}")
+            return cls(
+                values["engine"],
+                Timed.of(values["generator"]),
+                Timed.of(values["prm"]),
+                Client(**values["client"]),
+                float(values["together"]),
+                values["about"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
+            raise ConfigError(
+                f"the calibrated engine {path} cannot be read: {type(error).__name__}: {error}"
+            ) from error
+
+    def write(self, path: Path) -> None:
+        """Writes the file that ``read`` reads."""
+        path.write_text(json.dumps(self.plain(), indent=1) + "\n", encoding="utf-8")
+
+
+async def time_engine(
+    generator: Generator,
+    prm: RewardModel,
+    problems: Sequence[Problem],
+    *,
+    engine: str,
+    rounds: int = 3,
+    about: Mapping[str, Any] | None = None,
+    say: Callable[[str], None] = lambda _: None,
+) -> EngineTable:
+    """Times both, some minutes.
+
+    Args:
+        generator: writes.
+        prm: scores.
+        problems: questions that both can read, ten or so.
+        engine: whose scheduling it is, a name of ``POLICIES``.
+        rounds: how often each batch is timed; the median counts.
+        about: what is said of it in the table.
+        say: told what is done.
+
+    Raises:
+        ConfigError: no such engine, no problem.
+    """
+    if engine not in POLICIES or not problems:
+        raise ConfigError(f"give one of the engines {', '.join(POLICIES)}, and problems that the models can read")
+    pool = [i for problem in problems for i in await generator.encode_prompt(problem.question)]
+    chance = random.Random(0)
+    written = await _time_writing(generator, POLICIES[engine], pool, chance, rounds, say)
+    states = [await _some_trajectories(generator, prm, problem) for problem in problems[:4]]
+    read = await _time_reading(prm, READINGS[engine], states, chance, rounds, say)
+    client = await _time_client(states)
+    say(f"client: {1e6 * client.request_s:.0f} µs a request, {1e6 * client.draw_s:.0f} µs a continuation")
+    together = await _time_together(generator, prm, pool, states, chance)
+    say(f"together: each at {together:.2f} of its pace")
+    return EngineTable(engine, Timed.of(written), Timed.of(read), client, together, about or {})
+
+
+def _requests(pool: Sequence[int], batch: tuple[int, int, int, int], chance: random.Random) -> list[GenerateRequest]:
+    num_requests, count, prefix, tokens = batch
+    return [
+        GenerateRequest(tuple(chance.choices(pool, k=prefix)), count, tokens, (), chance.getrandbits(31))
+        for _ in range(num_requests)
+    ]
+
+
+async def _timed(work: Awaitable[_R]) -> tuple[float, _R]:
+    began = time.perf_counter()
+    found = await work
+    return time.perf_counter() - began, found
+
+
+async def _write(generator: Generator, requests: Sequence[GenerateRequest]) -> list[list[Continuation]]:
+    return list(await asyncio.gather(*map(generator.generate, requests)))
+
+
+async def _time_writing(
+    generator: Generator,
+    policy: EnginePolicy,
+    pool: Sequence[int],
+    chance: random.Random,
+    rounds: int,
+    say: Callable[[str], None],
+) -> list[dict[str, float]]:
+    rows = []
+    await _write(generator, _requests(pool, (8, 8, 60, 16), chance))  # warm
+    for number in range(rounds + 1):
+        for batch in _BATCHES:
+            requests = _requests(pool, batch, chance)
+            seconds, written = await _timed(_write(generator, requests))
+            if number:  # the first round is for what is prepared once for each shape
+                lengths = [[max(1, len(c.token_ids)) for c in of_request] for of_request in written]
+                rows.append({**_steps(policy, batch[2], lengths), "seconds": seconds})
+        say(f"writing, round {number}: {sum(row['seconds'] for row in rows[-len(_BATCHES) :]):.1f} s")
+    return _medians(rows, len(_BATCHES))
+
+
+def _medians(rows: list[dict[str, float]], count: int) -> list[dict[str, float]]:
+    """Of every batch the round of the median pace; what came differs from round to round."""
+    found = []
+    for place in range(count):
+        rounds = sorted(rows[place::count], key=lambda row: row["seconds"] / max(1.0, row["step"]))
+        found.append(rounds[len(rounds) // 2])
+    return found
+
+
+def _steps(policy: EnginePolicy, prefix: int, lengths: Sequence[Sequence[int]]) -> dict[str, float]:
+    """What the simulated engine's steps compute for these continuations, summed up."""
+    engine = SimulatedEngine(policy, 1 << 24)
+    for of_request in lengths:
+        count = len(of_request)
+        trace = SearchTrace(
+            "timed",
+            (NO_PARENT, *(ROOT,) * count),
+            (prefix, *of_request),
+            (prefix, *(prefix + length for length in of_request)),
+            (),
+            0,
+        )
+        tree = CachedTree.of(trace, policy.block_tokens)
+        engine.submit(Request(tree, ROOT, tuple(of_request), tuple(range(1, count + 1))))
+    return _summed(engine)
+
+
+def _summed(worker: SimulatedEngine | SimulatedScorer) -> dict[str, float]:
+    sums = dict.fromkeys(features(Batch()), 0.0)
+    while not worker.is_idle:
+        begun = worker.begin()
+        batch = begun if isinstance(begun, Batch) else begun[0]
+        for name, value in features(batch).items():
+            sums[name] += value
+        worker.end()
+    return sums
+
+
+async def _some_trajectories(generator: Generator, prm: RewardModel, problem: Problem) -> SearchState:
+    """A small tree of real steps, for the reward model to read."""
+    settings = SearchSettings(width=32, early_stop=False)
+    result = await search(problem, Parts(generator, prm, STRATEGIES.create("rebase")), settings)
+    state = SearchState(result.tree, depths=list(result.depths))
+    state.ended = {trajectory.node: trajectory.end_reason for trajectory in result.trajectories}
+    return state
+
+
+async def _time_reading(
+    prm: RewardModel,
+    reading: Reading,
+    states: Sequence[SearchState],
+    chance: random.Random,
+    rounds: int,
+    say: Callable[[str], None],
+) -> list[dict[str, float]]:
+    traces = [SearchTrace.of(state) for state in states]
+    rows = []
+    for number in range(rounds + 1):
+        for count in _READ_AT_ONCE:
+            for spread in (False, True):
+                asked = _to_read(states, traces, count, chance, spread=spread)
+                trajectories = [states[s].tree.trajectory(node) for s, node in asked]
+                seconds, _ = await _timed(_read(prm, trajectories))
+                scorer = SimulatedScorer(reading)
+                for s, node in asked:
+                    scorer.submit(Score(traces[s], node, None))
+                if number:
+                    rows.append({**_summed(scorer), "seconds": seconds})
+        say(f"reading, round {number}: {sum(row['seconds'] for row in rows[-2 * len(_READ_AT_ONCE) :]):.1f} s")
+    return _medians(rows, 2 * len(_READ_AT_ONCE))
+
+
+def _to_read(
+    states: Sequence[SearchState], traces: Sequence[SearchTrace], count: int, chance: random.Random, *, spread: bool
+) -> list[tuple[int, int]]:
+    """Steps of one depth of one tree, or any of all trees."""
+    if spread:
+        places = [(s, node) for s, state in enumerate(states) for node in _originals(state)]
+        return chance.sample(places, min(count, len(places)))
+    s = chance.randrange(len(states))
+    depth = states[s].tree.depth
+    own = _originals(states[s])
+    deep = chance.choice(sorted({int(depth[node]) for node in own}))
+    nodes = sorted(own, key=lambda node: abs(int(depth[node]) - deep))[:count]
+    del traces
+    return [(s, node) for node in nodes]
+
+
+def _originals(state: SearchState) -> list[int]:
+    return [node for node in range(1, len(state.tree)) if state.tree.original(node) == node]
+
+
+async def _read(prm: RewardModel, trajectories: Sequence[Trajectory]) -> list[Scores]:
+    jobs = (prm.score(trajectory, len(trajectory.steps) - 1) for trajectory in trajectories)
+    return list(await asyncio.gather(*jobs))
+
+
+class _Watched:
+    """A world whose own seconds are counted."""
+
+    def __init__(self, world: RecordedWorld) -> None:
+        self._world, self.seconds = world, 0.0
+        self.format, self.identity = world.format, world.identity
+        self.encode, self.encode_prompt = world.encode, world.encode_prompt
+        self.stats, self.aclose = world.stats, world.aclose
+
+    async def generate(self, request: GenerateRequest) -> list[Continuation]:
+        began = time.process_time()
+        found = await self._world.generate(request)
+        self.seconds += time.process_time() - began
+        return found
+
+    async def score(self, trajectory: Trajectory, first: int) -> Scores:
+        began = time.process_time()
+        found = await self._world.score(trajectory, first)
+        self.seconds += time.process_time() - began
+        return found
+
+
+async def _time_client(states: Sequence[SearchState]) -> Client:
+    """CPU seconds of the search loop itself, on parts that answer at once, whose own seconds are taken off."""
+    rows, seconds = [], []
+    for width in (8, 16, 64, 128):
+        for number, state in enumerate(states):
+            world = _Watched(RecordedWorld(state))
+            parts = Parts(world, world, STRATEGIES.create("rebase"))
+            began = time.process_time()
+            result = await search(Problem("timed"), parts, SearchSettings(width=width, seed=number))
+            spent = time.process_time() - began - world.seconds - result.usage.seconds.get("select", 0.0)
+            rows.append((result.usage.num_requests, result.usage.num_calls))
+            seconds.append(max(spent, 1e-6))
+    weights = 1 / np.array(seconds)
+    (request_s, draw_s), _ = nnls(np.array(rows, dtype=float) * weights[:, None], np.ones(len(rows)))
+    return Client(float(request_s), float(draw_s))
+
+
+async def _time_together(
+    generator: Generator, prm: RewardModel, pool: Sequence[int], states: Sequence[SearchState], chance: random.Random
+) -> float:
+    """The pace of each of the two while both are at work."""
+    places = _to_read(states, [], 64, chance, spread=True)
+    trajectories = [states[s].tree.trajectory(node) for s, node in places]
+
+    async def write(times: int) -> None:
+        for _ in range(times):
+            await _write(generator, _requests(pool, (8, 8, 120, 16), chance))
+
+    async def read(times: int) -> None:
+        for _ in range(times):
+            await _read(prm, trajectories)
+
+    async def both(writes: int, reads: int) -> None:
+        await asyncio.gather(write(writes), read(reads))
+
+    once_written, _ = await _timed(write(1))
+    once_read, _ = await _timed(read(1))
+    writes, reads = max(1, round(1.0 / once_written)), max(1, round(1.0 / once_read))
+    found = []
+    for _ in range(3):
+        alone = (await _timed(write(writes)))[0] + (await _timed(read(reads)))[0]
+        found.append(alone / (2 * (await _timed(both(writes, reads)))[0]))
+    return min(1.0, max(0.5, statistics.median(found)))
