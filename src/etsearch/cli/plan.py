@@ -19,7 +19,6 @@ from etsearch.boundary.numbers import shown
 from etsearch.cli.eval import make_recipe, numbers
 from etsearch.cli.terminal import make_console, say, say_aside
 from etsearch.errors import ConfigError, EtsearchError
-from etsearch.evaluation.datasets import DATASETS
 from etsearch.evaluation.run.environment import environment
 from etsearch.evaluation.run.folder import Run, read_run
 from etsearch.evaluation.run.recipe import Recipe
@@ -28,7 +27,7 @@ from etsearch.planning.calibrate import EngineTable, time_engine
 from etsearch.planning.engine import POLICIES
 from etsearch.planning.hardware import cards
 from etsearch.planning.page import best_table, write_page
-from etsearch.planning.plan import Plan, Setup, Trees, drawn_trees, plan, recorded_trees, setup_of
+from etsearch.planning.plan import Plan, RunsOn, Setup, TimedSetup, Trees, drawn_trees, plan, recorded_trees, setup_of
 from etsearch.planning.shapes import Precision
 from etsearch.planning.table import read_table
 from etsearch.planning.world import Assumptions, read_assumptions
@@ -93,26 +92,34 @@ def run_plan(
     ] = "",
     price: Annotated[float | None, typer.Option(help="Of a card for an hour.")] = None,
     table: Annotated[Path | None, typer.Option(help="The card's own measurements, of 'ets plan calibrate'.")] = None,
+    calibrated: Annotated[
+        Path | None, typer.Option(help="An engine that 'ets plan calibrate' timed, in place of cards and models.")
+    ] = None,
+    cache_tokens: Annotated[int, typer.Option(help="With --calibrated: what its KV cache holds.")] = 100_000,
     to_json: Annotated[Path | None, typer.Option("--json", help="Write every figure there.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write one HTML page with plots there.")] = None,
 ) -> None:
     """Say what a recipe, or the trees of a run, would cost on a card."""
     what = _target(target, overrides, strategy, width)
-    values: dict[str, Any] = {
-        "weights": Precision(weights),
-        "kv": Precision(kv),
-        "num_cards": cards_each,
-        "memory": memory,
-        "prm_shares": _choice("--prm-on", prm_on, ("own", "shared")) == "shared",
-        "prm_cache": prm_cache,
-        "reads_shared_once": _choice("--kernel", kernel, ("paged", "tree")) == "tree",
-        "price": price,
-        "table": read_table(table) if table else None,
-        **({"engine": engine} if engine else {}),
-    }
-    setups = [setup_of(what.recipe, name, model, prm_model, **values) for name in split(gpu)]
+    setups: list[Setup] | list[TimedSetup]
+    if calibrated:
+        setups = [TimedSetup(EngineTable.read(calibrated), cache_tokens, price)]
+    else:
+        values: dict[str, Any] = {
+            "weights": Precision(weights),
+            "kv": Precision(kv),
+            "num_cards": cards_each,
+            "memory": memory,
+            "prm_shares": _choice("--prm-on", prm_on, ("own", "shared")) == "shared",
+            "prm_cache": prm_cache,
+            "reads_shared_once": _choice("--kernel", kernel, ("paged", "tree")) == "tree",
+            "price": price,
+            "table": read_table(table) if table else None,
+            **({"engine": engine} if engine else {}),
+        }
+        setups = [setup_of(what.recipe, name, model, prm_model, **values) for name in split(gpu)]
     for setup in setups:
-        setup.cache_tokens()  # what does not fit is said before anything is grown
+        setup.machine()  # what does not fit is said before anything is grown
     in_flight = numbers("concurrency", concurrency) if concurrency else list(what.recipe.concurrency)
     console = make_console(wide=_WIDE)
     with Progress(console=Console(stderr=True), transient=True) as progress:
@@ -189,7 +196,7 @@ def _num_problems(what: _Target) -> int | None:
     return count * len(recipe.seeds)
 
 
-def _show(console: Console, found: Plan, setups: Sequence[Setup]) -> None:
+def _show(console: Console, found: Plan, setups: Sequence[RunsOn]) -> None:
     made = best_table(found)
     table = Table(box=None, header_style="bold", title="; ".join(_about(setups)), title_justify="left")
     for name in made.header:
@@ -202,14 +209,14 @@ def _show(console: Console, found: Plan, setups: Sequence[Setup]) -> None:
         say(f"- {sentence}")
 
 
-def _about(setups: Sequence[Setup]) -> list[str]:
+def _about(setups: Sequence[RunsOn]) -> list[str]:
     return [setup.in_words() for setup in setups]
 
 
 @planning.command("calibrate")
 def calibrate(
     out: Annotated[Path, typer.Option(help="Where the table is written.")],
-    generator: Annotated[str, typer.Option(help="What is timed, see 'ets generators'.")] = "minimath",
+    generator: Annotated[str, typer.Option(help="See 'ets generators'.")] = "minimath",
     prm: Annotated[str, typer.Option(help="With it, see 'ets prms'.")] = "minimath",
     engine: Annotated[str, typer.Option(help=f"Whose scheduling it is: {', '.join(POLICIES)}.")] = "embedded",
     data: Annotated[
@@ -218,7 +225,7 @@ def calibrate(
     rounds: Annotated[int, typer.Option(help="How often each batch is timed; the median counts.")] = 3,
 ) -> None:
     """Time single batches of an engine and a PRM where they run: what 'ets plan RUN --calibrated' takes."""
-    problems = DATASETS.create(data).problems[:_QUESTIONS]
+    problems = list(dataset_of(Recipe.of({"data": data, "strategies": ["rebase"]})).problems[:_QUESTIONS])
 
     async def timed() -> EngineTable:
         async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:

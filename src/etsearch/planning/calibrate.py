@@ -366,28 +366,28 @@ class _Watched:
         self.stats, self.aclose = world.stats, world.aclose
 
     async def generate(self, request: GenerateRequest) -> list[Continuation]:
-        began = time.process_time()
+        began = time.thread_time()
         found = await self._world.generate(request)
-        self.seconds += time.process_time() - began
+        self.seconds += time.thread_time() - began
         return found
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
-        began = time.process_time()
+        began = time.thread_time()
         found = await self._world.score(trajectory, first)
-        self.seconds += time.process_time() - began
+        self.seconds += time.thread_time() - began
         return found
 
 
 async def _time_client(states: Sequence[SearchState]) -> Client:
-    """CPU seconds of the search loop itself, on parts that answer at once, whose own seconds are taken off."""
+    """Seconds of its thread that the loop itself takes, on parts that answer at once, whose own are taken off."""
     rows, seconds = [], []
     for width in (8, 16, 64, 128):
         for number, state in enumerate(states):
             world = _Watched(RecordedWorld(state))
             parts = Parts(world, world, STRATEGIES.create("rebase"))
-            began = time.process_time()
+            began = time.thread_time()
             result = await search(Problem("timed"), parts, SearchSettings(width=width, seed=number))
-            spent = time.process_time() - began - world.seconds - result.usage.seconds.get("select", 0.0)
+            spent = time.thread_time() - began - world.seconds - result.usage.seconds.get("select", 0.0)
             rows.append((result.usage.num_requests, result.usage.num_calls))
             seconds.append(max(spent, 1e-6))
     weights = 1 / np.array(seconds)

@@ -3,16 +3,17 @@
 import asyncio
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from typing import Any, Final
+from typing import Any, ClassVar, Final, Protocol
 
 import numpy as np
 
-from etsearch.boundary.numbers import check_number, check_whole
+from etsearch.boundary.numbers import MOST_TOKENS, check_number, check_whole
 from etsearch.embedders import EMBEDDERS, Embedder
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.run.folder import Run, read_tree
 from etsearch.evaluation.run.recipe import Arm, Recipe
 from etsearch.loop.settings import SearchSettings
+from etsearch.planning.calibrate import EngineTable
 from etsearch.planning.cost import CardCost
 from etsearch.planning.engine import POLICIES, EnginePolicy
 from etsearch.planning.hardware import Card, find_card
@@ -27,6 +28,71 @@ from etsearch.strategies import STRATEGIES
 
 WORKSPACE_SHARE: Final = 0.03
 """Of a card's memory, which activations, graphs and the engine itself take beside weights and KV."""
+
+
+class RunsOn(Protocol):
+    """What searches are to run on."""
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        ...
+
+    @property
+    def price(self) -> float | None:
+        """Of a card for an hour."""
+        ...
+
+    @property
+    def cards_used(self) -> int:
+        """How many there are of it."""
+        ...
+
+    def machine(self) -> Machine:
+        """The same for the simulation. Raises ConfigError if a model does not fit."""
+        ...
+
+    def in_words(self) -> str:
+        """What it is, on one line."""
+        ...
+
+    def trust(self) -> Iterator[str]:
+        """How far its figures can be trusted."""
+        ...
+
+
+@dataclass(frozen=True)
+class TimedSetup:
+    """An engine that was timed where it runs.
+
+    Attributes:
+        table: what was timed.
+        kv_tokens: what its KV cache holds, 1 to 2^30.
+        price: of the machine for an hour; None without.
+    """
+
+    table: EngineTable
+    kv_tokens: int
+    price: float | None = None
+
+    def __post_init__(self) -> None:
+        check_whole("the tokens of the KV cache", self.kv_tokens, 1, MOST_TOKENS)
+
+    name: ClassVar[str] = "as timed"
+    cards_used: ClassVar[int] = 1
+
+    def machine(self) -> Machine:
+        return self.table.machine(self.kv_tokens)
+
+    def in_words(self) -> str:
+        about = self.table.about
+        return (
+            f"an engine ({self.table.engine}) as timed on {about.get('cpu', 'a machine')}, {self.kv_tokens:,} KV tokens"
+        )
+
+    def trust(self) -> Iterator[str]:
+        errors = f"{self.table.generator.error:.0%} (generator) and {self.table.prm.error:.0%} (PRM)"
+        yield f"as timed: of single batches that the fit did not see the median error is {errors}"
 
 
 @dataclass(frozen=True)
@@ -82,6 +148,28 @@ class Setup:
     def cards_used(self) -> int:
         """Cards of the generator and of the PRM."""
         return self.num_cards + (1 if self.prm is not None and not self.prm_shares else 0)
+
+    @property
+    def name(self) -> str:
+        """What tables call it."""
+        return self.card.name
+
+    def trust(self) -> Iterator[str]:
+        """How far figures of this card and of these models can be trusted."""
+        if constants_of(self.card, self.table).is_measured:
+            errors = (self.table or shipped_table()).cross_validate()
+            linear, attention = (float(np.median(np.abs(errors[kernel]))) for kernel in ("linear", "attention"))
+            yield (
+                f"{self.name}: fitted to steps timed on one; of those that a fit did not see the median error is "
+                f"{linear:.0%} (matrix products) and {attention:.0%} (attention)"
+            )
+        else:
+            yield (
+                f"{self.name}: never timed; its data sheet in relation to the H100 that was. Ratios between strategies "
+                "move less than hours do"
+            )
+        for model in (self.model, *([self.prm] if self.prm else [])):
+            yield from (f"{model.name}: {note}" for note in model.notes)
 
     def in_words(self) -> str:
         """What it is, on one line."""
@@ -303,7 +391,7 @@ async def _regrown(
 
 def plan(
     trees: Sequence[Trees],
-    setups: Sequence[Setup],
+    setups: Sequence[RunsOn],
     in_flight: Sequence[int],
     num_searches: int,
     *,
@@ -339,30 +427,14 @@ def plan(
                 hours = run.seconds / 3600 / len(traces)
                 price = None if setup.price is None else 1000 * hours * setup.price * setup.cards_used
                 kv = float(np.mean([trace.kv_tokens for trace in traces]))
-                arms.append(PlannedArm(setup.card.name, of_arm.label, of_arm.width, number, run, kv, price))
+                arms.append(PlannedArm(setup.name, of_arm.label, of_arm.width, number, run, kv, price))
                 on_arm(arms[-1])
     return Plan(tuple(arms), (*trust, *_trust(setups)), num_problems)
 
 
-def _trust(setups: Sequence[Setup]) -> Iterator[str]:
-    """How far the figures can be trusted, as far as cards and models go."""
-    for setup in setups:
-        constants = constants_of(setup.card, setup.table)
-        if constants.is_measured:
-            table = setup.table or shipped_table()
-            errors = {k: float(np.median(np.abs(v))) for k, v in table.cross_validate().items()}
-            yield (
-                f"{setup.card.name}: fitted to steps timed on one; of those that a fit did not see the median "
-                f"error is {errors['linear']:.0%} (matrix products) and {errors['attention']:.0%} (attention)"
-            )
-        else:
-            yield (
-                f"{setup.card.name}: never timed; its data sheet in relation to the H100 that was. Ratios between "
-                "strategies move less than hours do"
-            )
-    models = dict.fromkeys(model for setup in setups for model in (setup.model, setup.prm) if model is not None)
-    for model in models:
-        yield from (f"{model.name}: {note}" for note in model.notes)
+def _trust(setups: Sequence[RunsOn]) -> Iterator[str]:
+    """How far the figures can be trusted, as far as engines, cards and models go."""
+    yield from dict.fromkeys(sentence for setup in setups for sentence in setup.trust())
     yield "simulated: nothing here was run. docs/planner.md says how far off it was where it could be compared"
 
 
