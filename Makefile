@@ -66,7 +66,7 @@ test-recipes: $(VENV)-vllm/.ready  ## every recipe end to end on real vLLM, with
 
 $(VENV)/.ray: $(VENV)/.dev
 	$(BIN)/python -m pip install --quiet --editable ".[ray]"
-	@touch $@
+	@touch $(VENV)/.dev $@  # newer than the command that was just installed again
 
 test-cluster: $(VENV)/.ray  ## evaluation on a Ray cluster of three nodes on this machine; ends them again
 	$(BIN)/python -m pytest -m cluster
