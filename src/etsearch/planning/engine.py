@@ -1,7 +1,7 @@
 """A serving engine, step by step: continuous batching over a paged prefix cache.
 
-A step of the trace's tree owns the blocks whose last token it holds; what of a prefix is left over its last whole block is
-each sequence's own. Blocks that nobody uses stay until room is needed, and the longest unused go first. A sequence
+A step of the trace's tree owns the blocks whose last token it holds; what of a prefix is left over its last whole block
+is each sequence's own. Blocks that nobody uses stay until room is needed, and the longest unused go first. A sequence
 that finds no block left takes the youngest one's, which begins again later.
 
 All that a step costs is kept as running sums, so that a step takes time in proportion to what joins and leaves, and not

@@ -96,7 +96,7 @@ class SimulatedRun:
 
     seconds: float = 0.0
     latencies: list[float] = field(default_factory=list)
-    time: StepTime = StepTime(0.0, 0.0, 0.0, 0.0)
+    time: StepTime = field(default_factory=lambda: StepTime(0.0, 0.0, 0.0, 0.0))
     recompute_s: float = 0.0
     prm_s: float = 0.0
     client_s: float = 0.0

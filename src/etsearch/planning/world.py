@@ -1,8 +1,8 @@
 """Trees that were never written: the search itself, on a generator and a reward model that only draw.
 
-``DrawnWorld`` draws steps from a few plain numbers. ``RecordedWorld`` draws the steps of a recorded tree once more, with
-the rewards that stand there, so that another strategy can be asked what it would have grown. Both are parts like any
-others: the loop, the strategies and the clusters are the real ones, and only tokens and rewards are made up.
+``DrawnWorld`` draws steps from a few plain numbers. ``RecordedWorld`` draws the steps of a recorded tree once more,
+with the rewards that stand there, so that another strategy can be asked what it would have grown. Both are parts like
+any others: the loop, the strategies and the clusters are the real ones, and only tokens and rewards are made up.
 """
 
 import hashlib
@@ -211,8 +211,8 @@ def _above(value: float, mean: float, sd: float) -> float:
 class RecordedWorld:
     """Generator and reward model that draw the steps of one recorded tree again.
 
-    A step's continuations are drawn, with replacement, from those that are recorded under it; under one that the recorded
-    search did not grow, from those under the step of the same depth whose reward is nearest and that has some.
+    A step's continuations are drawn, with replacement, from those that are recorded under it; under one that the
+    recorded search did not grow, from those under the step of the same depth whose reward is nearest and that has some.
 
     Raises:
         ConfigError: a step has no reward.
