@@ -2,8 +2,8 @@
 
     python benchmarks/planner_paper.py --json benchmarks/records/planner-paper.json
 
-Nothing is run on a GPU: trees are drawn (``etsearch.planning.world``), the engine and the card are simulated. Llemma-34B
-in bfloat16, its PRM on a card of its own with a KV cache, width 256, draws not merged and no early stop, as in the paper.
+Nothing is run on a GPU: trees are drawn (``etsearch.planning.world``), engine and card are simulated. Llemma-34B in
+bfloat16, its PRM on a card of its own with a KV cache, width 256, draws not merged, no early stop, as in the paper.
 """
 
 import argparse

@@ -137,8 +137,8 @@ def beyond(rows):
         made.append((card, kernel, draws, strategy, *cells))
     header = ("card", "attention", "draws", "strategy", "problems/h", "in flight", "of REBASE's there")
     note = (
-        "`together` is `ets(lambda_b=1.75, leaves=steps, node_cost=tokens, inherit=true)`; `tree` attention reads a page "
-        "that sequences share once for all of them."
+        "`together` is `ets(lambda_b=1.75, leaves=steps, node_cost=tokens, inherit=true)`; `tree` attention reads a "
+        "page that sequences share once for all of them."
     )
     return f"{note}\n\n{bare(header, made)}"
 
@@ -180,8 +180,8 @@ def validation(record):
         of_ratios = [c["predicted_ratio"] / c["measured_ratio"] - 1 for c in cells if c.get("measured_ratio")]
         median, high, worst = quantiles(errors)
         words = (
-            f"**{engine['name']}.** {len(cells)} runs; times are off by {median:.0%} in the median, {high:.0%} for nine of "
-            f"ten, {worst:.0%} at worst"
+            f"**{engine['name']}.** {len(cells)} runs; times are off by {median:.0%} in the median, {high:.0%} for "
+            f"nine of ten, {worst:.0%} at worst"
         )
         if of_ratios:
             median, high, worst = quantiles(of_ratios)

@@ -53,7 +53,7 @@ POLICIES: Final = {
     "sglang": EnginePolicy(block_tokens=1, max_sequences=2048),
     "embedded": EnginePolicy(block_tokens=32, step_tokens=2048, reserves=True, restarts=True, forks=True),
 }
-"""The engines whose scheduling is known, with their defaults on a large card (vLLM 0.32, SGLang 0.5), on a CPU the last.
+"""The engines whose scheduling is known (vLLM 0.32, SGLang 0.5, the embedded one), with their defaults on a large card.
 
 SGLang orders what waits by how much of its prefix it finds; here it is first come first served for all.
 """
@@ -387,7 +387,7 @@ class SimulatedEngine:
             if not self._find(needed, keep=unused):
                 return False
             hit = min(blocks, (prefix - 1) // size) * size
-            lost = max(0, min(known - hit, prefix - hit))
+            lost = max(0, known - blocks * size)
             self._hold(request)
         self._own += first
         sequence.blocks = first

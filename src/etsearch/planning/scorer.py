@@ -15,8 +15,8 @@ class Reading:
 
     Attributes:
         sharing: what trajectories share: ``none`` is read by each; with ``cache`` what lies above a step is found in
-            the model's own KV cache, which is taken to hold it; ``packed`` trajectories that wait together are read as a
-            tree, in rows of ``row_tokens``.
+            the model's own KV cache, which is taken to hold it; ``packed`` trajectories that wait together are read as
+            a tree, in rows of ``row_tokens``.
         step_tokens: tokens that are read at once at most, 1 to 2^30.
         row_tokens: of a packed row.
     """

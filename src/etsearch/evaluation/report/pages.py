@@ -46,7 +46,8 @@ def write_report(results: Results, folder: Path) -> list[Path]:
         images[name] = folder / f"{name}.png"
         plots.pyplot().close(figure)
     text = "\n\n".join(_parts(results, images))
-    for path, content in ((folder / "report.md", text + "\n"), (folder / "report.html", page(text, {path.name: path.read_bytes() for path in images.values()}))):
+    inside = {path.name: path.read_bytes() for path in images.values()}
+    for path, content in ((folder / "report.md", text + "\n"), (folder / "report.html", page(text, inside))):
         write_whole(path, content.encode())
         files.append(path)
     return files

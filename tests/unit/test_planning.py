@@ -1,0 +1,298 @@
+"""The planner by hand: small caches, small trees, and the trees that worlds draw."""
+
+import asyncio
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from etsearch.errors import ConfigError, RecordError
+from etsearch.evaluation.datasets import minimath_problems
+from etsearch.generators import GENERATORS
+from etsearch.loop import Parts
+from etsearch.loop.search import search
+from etsearch.loop.settings import Limits, SearchSettings
+from etsearch.loop.state import SearchState
+from etsearch.planning.calibrate import EngineTable, Timed, time_engine
+from etsearch.planning.cost import Batch, TimedCost, features
+from etsearch.planning.engine import CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.scorer import Reading, Score, SimulatedScorer
+from etsearch.planning.simulate import Client, Machine, simulate
+from etsearch.planning.table import read_table, shipped_table
+from etsearch.planning.trace import Draws, SearchTrace
+from etsearch.planning.world import Assumptions, DrawnWorld, RecordedWorld, grow, read_assumptions
+from etsearch.prms import REWARD_MODELS
+from etsearch.prms.packing import pack
+from etsearch.strategies import STRATEGIES
+from etsearch.tree import NO_PARENT, SearchTree
+
+#  prompt 10 ── step 1: 6 ── step 3: 5
+#           └── step 2: 3
+TREE = SearchTrace("tree", (NO_PARENT, 0, 0, 1), (10, 6, 3, 5), (10, 16, 13, 21), (), 0)
+
+
+def engine(cache_tokens=1000, **policy):
+    return SimulatedEngine(EnginePolicy(block_tokens=4, **policy), cache_tokens)
+
+
+def run(engine):
+    """Steps until it is idle: rows of each, and the requests that it gave back."""
+    rows, done = [], []
+    while not engine.is_idle:
+        rows.append(engine.begin()[0].rows)
+        done += engine.end()
+    return rows, done
+
+
+def request(tree, step, *lengths, writes=None):
+    return Request(tree, step, lengths, writes or (step + 1,) * len(lengths))
+
+
+def test_whole_blocks_of_a_prefix_are_found_and_what_is_left_over_is_each_ones_own():
+    engine_ = engine()
+    tree = CachedTree.of(TREE, 4)
+    assert tree.owned == [2, 2, 1, 1]  # of 10, of 16, of 13 and of 21 tokens, in blocks of 4
+    engine_.submit(Request(tree, 0, (6, 3), (1, 2)))
+    rows, done = run(engine_)
+    assert rows == [10 + 2, 2, 2, 1, 1, 1]  # the second finds 8 tokens; a token comes with the last of the prefix
+    assert [r.step for r in done] == [0]
+    assert (engine_.counts.queried, engine_.counts.hits) == (20, 8)
+    engine_.submit(request(tree, 1, 5, writes=(3,)))
+    rows, _ = run(engine_)
+    assert rows == [4, 1, 1, 1, 1]  # all 16 are there, and the last block is computed for its last token
+    assert engine_.counts.recomputed == 0
+
+
+def test_forks_share_what_is_left_over():
+    engine_ = engine(forks=True)
+    engine_.submit(Request(CachedTree.of(TREE, 4), 0, (6, 3), (1, 2)))
+    assert run(engine_)[0][0] == 10 + 1
+
+
+def test_the_longest_unused_go_first_and_of_a_prefix_its_end():
+    engine_ = engine(cache_tokens=6 * 4)
+    trees = [CachedTree.of(TREE, 4) for _ in range(2)]
+    engine_.submit(Request(trees[0], 0, (6,), (1,)))
+    run(engine_)
+    assert trees[0].cached == [2, 2, 0, 0]
+    engine_.submit(Request(trees[1], 0, (6,), (1,)))
+    run(engine_)
+    assert trees[1].cached == [2, 2, 0, 0]
+    assert trees[0].cached == [2, 0, 0, 0]
+    assert engine_.counts.evicted == 2 * 4
+    engine_.submit(request(trees[0], 1, 5, writes=(3,)))
+    run(engine_)
+    assert engine_.counts.recomputed == 16 - 8  # step 1 was thrown out; the prompt was kept for it though the oldest
+
+
+def test_the_youngest_loses_its_blocks_and_reads_its_tokens_again():
+    engine_ = engine(cache_tokens=5 * 4)
+    tree = CachedTree.of(SearchTrace("two", (NO_PARENT, 0, 0), (7, 8, 8), (7, 15, 15), (), 0), 4)
+    engine_.submit(Request(tree, 0, (8, 8), (1, 2)))
+    _, done = run(engine_)
+    assert len(done) == 1
+    assert engine_.counts.decoded == 16
+    assert engine_.counts.num_preemptions == 1
+    assert engine_.counts.recomputed > 0
+
+
+def test_an_engine_that_restarts_writes_them_again():
+    engine_ = engine(cache_tokens=5 * 4, restarts=True)
+    tree = CachedTree.of(SearchTrace("two", (NO_PARENT, 0, 0), (7, 8, 8), (7, 15, 15), (), 0), 4)
+    engine_.submit(Request(tree, 0, (8, 8), (1, 2)))
+    run(engine_)
+    assert engine_.counts.decoded > 16
+
+
+def test_an_engine_that_reserves_takes_a_request_once_what_it_may_come_to_fits():
+    engine_ = SimulatedEngine(EnginePolicy(block_tokens=4, reserves=True), 10 * 4, likely_tokens=8)
+    trees = [CachedTree.of(TREE, 4) for _ in range(2)]
+    for tree in trees:
+        engine_.submit(Request(tree, 0, (8, 8), (1, 2)))
+    engine_.begin()
+    assert (engine_.num_running, engine_.num_waiting) == (2, 2)
+    engine_.end()
+    run(engine_)
+    assert engine_.counts.num_preemptions == 0
+
+
+@pytest.mark.parametrize("cache_tokens", [3, 20])
+def test_a_cache_that_holds_no_trajectory_is_told(cache_tokens):
+    with pytest.raises(ConfigError, match="more memory"):
+        engine(cache_tokens).submit(request(CachedTree.of(TREE, 4), 1, 5))
+
+
+def test_packed_trajectories_are_those_of_the_real_packing():
+    scorer = SimulatedScorer(Reading("packed", 4 * 20, row_tokens=20))
+    ids = {0: tuple(range(10)), 1: tuple(range(16)), 2: (*range(10), 90, 91, 92), 3: (*range(16), 70, 71, 72, 73, 74)}
+    for step in (1, 2, 3):
+        scorer.submit(Score(TREE, step, None))
+    batch = scorer.begin()
+    rows = pack([ids[step] for step in (1, 2, 3)], 20).rows
+    assert batch.requests == len(rows)
+    assert batch.rows == len(rows) * max(len(row.ids) for row in rows)
+    assert len(scorer.end()) == 3
+
+
+def test_a_reward_model_with_a_cache_reads_the_step_and_one_without_all():
+    for sharing, rows in (("cache", 5 + 1), ("none", 21)):
+        scorer = SimulatedScorer(Reading(sharing))
+        scorer.submit(Score(TREE, 3, None))
+        assert scorer.begin().rows == rows
+
+
+def test_a_search_of_two_depths_by_hand():
+    trace = SearchTrace(
+        "two depths",
+        TREE.parent,
+        TREE.tokens,
+        TREE.prefix,
+        ((Draws(0, (1, 2), (6, 3), (1, 2)),), (Draws(1, (3,), (5,), (3,)),)),
+        0,
+    )
+    step = TimedCost({"step": 1.0})
+    found = simulate([trace], Machine(step, EnginePolicy(block_tokens=4), 1000, step, client=Client(0.1, 0.01, 0.5)), 1)
+    # 6 steps, 0.1 + 2 · 0.01, one batch of scores, 0.5; then 5 steps, 0.1 + 0.01, scores, 0.5
+    assert found.seconds == pytest.approx(6 + 0.12 + 1 + 0.5 + 5 + 0.11 + 1 + 0.5)
+    assert found.latencies == [pytest.approx(found.seconds)]
+    assert found.prm_s == 2
+
+
+async def scripted(strategy, **settings):
+    parts = Parts(GENERATORS.create("scripted"), REWARD_MODELS.create("scripted"), STRATEGIES.create(strategy))
+    return await search(minimath_problems("test").problems[0], parts, SearchSettings(**settings))
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@pytest.mark.parametrize("strategy", ["rebase", "beam", "best_of_n"])
+def test_a_trace_has_the_tokens_and_the_kv_of_its_search(strategy, merge):
+    result = asyncio.run(scripted(strategy, width=8, merge=merge, early_stop=False))
+    state = SearchState(result.tree, depths=list(result.depths))
+    state.ended = {t.node: t.end_reason for t in result.trajectories}
+    trace = SearchTrace.of(state, scores_steps=strategy != "best_of_n")
+    assert trace.generated_tokens == result.usage.generated_tokens
+    assert trace.kv_tokens == result.usage.kv_tokens
+    assert sum(len(requests) for requests in trace.depths) == result.usage.num_requests
+    scored = [step for requests in trace.depths for draws in requests for step in draws.scored]
+    assert len(scored) == result.usage.num_scores
+    if strategy == "best_of_n":
+        assert set(scored) == {result.tree.original(t.node) for t in result.trajectories}
+
+
+def test_a_search_without_a_depth_has_no_trace():
+    with pytest.raises(RecordError, match="over before its first depth"):
+        SearchTrace.of(SearchState(SearchTree("q", (1, 2))))
+
+
+def drawn(strategy, seed, assumed=None, **settings):
+    world = DrawnWorld(assumed or Assumptions(), seed)
+    made = SearchSettings(**{"merge": False, "early_stop": False, "seed": seed, **settings})
+    return asyncio.run(grow(world, STRATEGIES.create(strategy), made, "drawn"))
+
+
+def test_drawn_trees_are_as_assumed():
+    assumed = Assumptions(prompt_tokens=77, steps=6, steps_sd=1, step_tokens=30, step_tokens_sd=10)
+    traces = [drawn("best_of_n", seed, assumed, width=64, limits=Limits(max_tokens=4096)) for seed in range(8)]
+    lengths = [tokens for trace in traces for requests in trace.depths for draws in requests for tokens in draws.tokens]
+    assert np.mean(lengths) == pytest.approx(30, rel=0.1)
+    assert np.std(lengths) == pytest.approx(10, rel=0.2)
+    assert {trace.tokens[0] for trace in traces} == {77}
+    drawn_steps = [sum(len(d.steps) for requests in trace.depths for d in requests) / 64 for trace in traces]
+    assert np.mean(drawn_steps) == pytest.approx(6, abs=0.7)
+
+
+def test_draws_are_alike_as_often_as_assumed():
+    same, text = [], []
+    for seed in range(20):
+        world = DrawnWorld(Assumptions(same_idea=0.3, same_text=0.4), seed)
+        settings = SearchSettings(width=64, merge=False, limits=Limits(max_depth=1))
+        result = asyncio.run(search(minimath_problems("test").problems[0], parts_of(world), settings))
+        texts = [result.tree.continuation(node).text for node in range(1, len(result.tree))]
+        same.append(pairs([t.partition("#")[0] for t in texts]))
+        text.append(pairs(texts))
+    assert np.mean(same) == pytest.approx(0.3, abs=0.05)
+    assert np.mean(text) == pytest.approx(0.3 * 0.4, abs=0.03)
+
+
+def parts_of(world):
+    return Parts(world, world, STRATEGIES.create("rebase"), world)
+
+
+def pairs(values):
+    """The share of pairs that are equal."""
+    count = len(values)
+    return sum(n * (n - 1) for n in Counter(values).values()) / (count * (count - 1))
+
+
+def test_the_same_seed_draws_the_same_tree():
+    assert drawn("ets", 3, width=16).depths == drawn("ets", 3, width=16).depths
+    assert drawn("ets", 3, width=16).depths != drawn("ets", 4, width=16).depths
+
+
+def test_a_recorded_tree_is_drawn_from_again_with_its_rewards():
+    result = asyncio.run(scripted("rebase", width=16, early_stop=False))
+    state = SearchState(result.tree, depths=list(result.depths))
+    state.ended = {t.node: t.end_reason for t in result.trajectories}
+    world = RecordedWorld(state)
+    again = asyncio.run(
+        search(minimath_problems("test").problems[0], Parts(world, world, STRATEGIES.create("beam")), SearchSettings())
+    )
+    known = {result.tree.continuation(node).text for node in range(1, len(result.tree))}
+    rewards = set(result.tree.rewards[1:])
+    assert {again.tree.continuation(node).text for node in range(1, len(again.tree))} <= known
+    assert set(again.tree.rewards[1:]) <= rewards
+
+
+def test_a_tree_without_rewards_is_no_world():
+    tree = SearchTree("q", (1, 2))
+    tree.add(0, next(iter(asyncio.run(scripted("rebase", width=1)).tree.continuation(n) for n in (1,))))
+    with pytest.raises(ConfigError, match="no reward"):
+        RecordedWorld(SearchState(tree))
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [("steps", "nothing that can be assumed"), ("steps=x", "must be a number"), ("same_idea=1", "must be below 1")],
+)
+def test_assumptions_that_are_none(text, told):
+    with pytest.raises(ConfigError, match=told):
+        read_assumptions(text, Assumptions())
+
+
+def test_a_table_fits_what_was_timed():
+    errors = shipped_table().cross_validate()
+    assert np.median(np.abs(errors["linear"])) < 0.1
+    assert np.median(np.abs(errors["attention"])) < 0.1
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"device": 1, "linear": {"a": 3}, "attention": []}', "no JSON"])
+def test_tables_that_are_none(content, tmp_path):
+    file = tmp_path / "table.json"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match="table"):
+        read_table(file)
+    with pytest.raises(ConfigError, match="calibrated engine"):
+        EngineTable.read(file)
+
+
+def test_rates_that_made_the_seconds_are_found():
+    batches = [Batch(rows=n, decoding=n, logical=n * c, distinct=c) for n in (1, 3, 9, 40, 200) for c in (10, 90, 400)]
+    rows = [{**features(batch), "seconds": 0.002 + 3e-5 * batch.rows + 2e-7 * batch.logical} for batch in batches]
+    timed = Timed.of(rows)
+    assert timed.error < 1e-6
+    for batch, row in zip(batches, rows, strict=True):
+        assert timed.cost.step(batch).total == pytest.approx(row["seconds"])
+
+
+def test_an_engine_is_timed_and_read_again(tmp_path):
+    async def timed():
+        world = DrawnWorld(Assumptions(steps=4), 0)
+        problems = minimath_problems("test").problems[:2]
+        return await time_engine(world, world, problems, engine="vllm", rounds=1, about={"cpu": "here"})
+
+    table = asyncio.run(timed())
+    table.write(tmp_path / "here.json")
+    again = EngineTable.read(tmp_path / "here.json")
+    assert again.plain() == table.plain()
+    run = simulate([drawn("rebase", 0, width=8)], again.machine(100_000), 1)
+    assert run.seconds > 0
