@@ -22,19 +22,27 @@ def help_of(*command: str) -> str:
     return re.sub(r"^Usage: .*?etsearch", "Usage: ets", done.stdout.strip())
 
 
+def listed(text: str) -> list[str]:
+    """The commands that a help names, in its order."""
+    return re.findall(r"^  (\w[\w-]*)", text.partition("Commands:")[2], re.MULTILINE)
+
+
 def commands() -> list[str]:
     """The commands, in the order of the help."""
-    listed = help_of().partition("Commands:")[2]
-    return re.findall(r"^  (\w[\w-]*)", listed, re.MULTILINE)
+    return listed(help_of())
 
 
 def document() -> str:
     """The whole page."""
     names = commands()
     with ThreadPoolExecutor(2) as pool:
-        texts = [help_of(), *pool.map(help_of, names)]
-    titles = ["ets", *(f"ets {name}" for name in names)]
-    blocks = [f"## `{title}`\n\n```text\n{text}\n```\n" for title, text in zip(titles, texts, strict=True)]
+        helps = [
+            ((), help_of()),
+            *(((name,), text) for name, text in zip(names, pool.map(help_of, names), strict=True)),
+        ]
+        within = [(*command, name) for command, text in helps[1:] for name in listed(text)]
+        helps += zip(within, pool.map(lambda words: help_of(*words), within), strict=True)
+    blocks = [f"## `{' '.join(('ets', *command))}`\n\n```text\n{text}\n```\n" for command, text in helps]
     return "\n".join([HEAD, *blocks])
 
 
