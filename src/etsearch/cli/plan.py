@@ -30,6 +30,7 @@ from etsearch.planning.page import best_table, write_page
 from etsearch.planning.plan import Plan, RunsOn, Setup, TimedSetup, Trees, drawn_trees, plan, recorded_trees, setup_of
 from etsearch.planning.shapes import Precision
 from etsearch.planning.table import read_table
+from etsearch.planning.time_card import time_card
 from etsearch.planning.world import Assumptions, read_assumptions
 from etsearch.registry import split
 from etsearch.strategies import STRATEGIES
@@ -223,8 +224,15 @@ def calibrate(
         str, typer.Option(help="Questions that the models can read, see 'ets datasets'.")
     ] = "minimath:test",
     rounds: Annotated[int, typer.Option(help="How often each batch is timed; the median counts.")] = 3,
+    device: Annotated[
+        str, typer.Option(help="Time the kernels of a card with PyTorch instead, such as 'cuda': for --table.")
+    ] = "",
 ) -> None:
     """Time single batches of an engine and a PRM where they run: what 'ets plan RUN --calibrated' takes."""
+    if device:
+        write_whole(out, (json.dumps(time_card(device, say=say_aside), indent=1) + "\n").encode())
+        say(out)
+        return
     problems = list(dataset_of(Recipe.of({"data": data, "strategies": ["rebase"]})).problems[:_QUESTIONS])
 
     async def timed() -> EngineTable:
