@@ -96,7 +96,7 @@ def time_card(
     say("attention")
     is_cuda = timer.device.type == "cuda"
     return {
-        "what": "Kernels of one decode step in bfloat16, timed by 'ets plan calibrate': seconds of all matrix products of "
+        "what": "Kernels of a decode step in bfloat16, by 'ets plan calibrate': seconds of all matrix products of "
         "a layer by rows, and of a layer's attention (PyTorch's own) by distinct and logical tokens.",
         "device": {
             "device": torch.cuda.get_device_name(timer.device) if is_cuda else "cpu",
