@@ -13,6 +13,7 @@ import pytest
 
 from etsearch import minimath
 from etsearch.errors import ConfigError, ContextLengthError, EngineError
+from etsearch.generators.formats import FORMATS
 from etsearch.loop.watch import EngineWatch
 from etsearch.types import FinishReason, GenerateRequest, Sampling
 from tests.contract.tiny_models import QUESTION, STOP, endless, model_path, request, same_share
@@ -57,6 +58,16 @@ def shared(make):
 def spelt(generator, ids):
     (text,) = generator._decode([list(ids)])
     return text
+
+
+async def test_a_format_is_taken_by_its_name(make):
+    generator = make(format="math_shepherd")
+    assert generator.format is FORMATS["math_shepherd"]
+    prompt = spelt(generator, await generator.encode_prompt(QUESTION))
+    assert prompt.endswith(minimath.read_question(QUESTION) + "\n")
+    await generator.aclose()
+    with pytest.raises(ConfigError, match="no format 'shepherd'; choose one of step_by_step"):
+        make(format="shepherd")
 
 
 async def test_a_step_keeps_its_delimiter_and_its_ids_spell_its_text(shared):

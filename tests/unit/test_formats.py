@@ -6,7 +6,9 @@ import pytest
 import yaml
 
 from etsearch.errors import ConfigError
-from etsearch.generators.formats import FORMATS, find_format
+from etsearch.generators import GENERATORS
+from etsearch.generators.base import STEP_BY_STEP
+from etsearch.generators.formats import FORMATS, find_format, format_of
 from etsearch.models.codec import TextCodec, turns_of
 from etsearch.registry import Registry
 from etsearch.types import Message, PromptFormat
@@ -58,6 +60,22 @@ def test_formats_by_name_or_file(tmp_path):
     assert find_format(str(file)) == PromptFormat("Q: {question}", "\n", ends=("Done",))
     with pytest.raises(ConfigError, match="no format 'llama'; choose one of step_by_step, math_shepherd"):
         find_format("llama")
+
+
+def test_what_the_user_says_goes_before_the_folder(tmp_path):
+    (tmp_path / "etsearch.json").write_text('{"format": {"template": "{question}?", "step_delimiter": "."}}')
+    own = PromptFormat("{question}", "\n")
+    assert format_of(own, tmp_path) is own
+    assert format_of("qwen_math", tmp_path) is FORMATS["qwen_math"]
+    assert format_of(None, tmp_path) == PromptFormat("{question}?", ".")
+    assert format_of(None, None) is format_of(None, tmp_path / "other") is STEP_BY_STEP
+
+
+@pytest.mark.parametrize("name", ["openvino", "transformers", "vllm", "sglang", "openai"])
+def test_every_generator_of_a_users_model_takes_a_format(name):
+    setting = GENERATORS.entry(name).settings["format"]
+    assert setting.read("qwen_math", name) == "qwen_math"
+    assert setting.default is setting.read("none", name) is None
 
 
 @pytest.mark.parametrize("path", SERVED, ids=lambda path: path.stem)

@@ -1,4 +1,4 @@
-"""The formats of models that people search with, by name: ``format=NAME`` of a generator behind a server.
+"""The formats of models that people search with, by name: ``format=NAME`` of a generator.
 
 Sources: the released code of ETS; huggingface/search-and-learn, ``src/sal/config.py``; the model cards of
 Qwen2.5-Math-Instruct and Qwen2.5-Math-PRM (steps by blank lines); the usage recommendations of DeepSeek-R1.
@@ -9,7 +9,7 @@ from typing import Final
 
 from etsearch.errors import ConfigError
 from etsearch.generators.base import STEP_BY_STEP
-from etsearch.models.files import read_format_file
+from etsearch.models.files import read_format, read_format_file
 from etsearch.types import PromptFormat
 
 _BOXED: Final = r"Please reason step by step, and put your final answer within \boxed{}."
@@ -45,6 +45,26 @@ FORMATS: Final[dict[str, PromptFormat]] = {
     "deepseek_r1": PromptFormat(f"{{question}}\n{_BOXED}", "\n\n", chat=True, ends=()),
 }
 """``math_shepherd`` is for policies trained on that PRM's data, which end each step with ``ки``."""
+
+
+def format_of(given: PromptFormat | str | None, folder: Path | None) -> PromptFormat:
+    """How questions are put to a model.
+
+    Args:
+        given: what the user asks for: a format, its name, or a JSON or YAML file.
+        folder: of the model, whose ``etsearch.json`` says it where the user does not; None where it is not known.
+
+    Returns:
+        The format; :data:`~etsearch.generators.base.STEP_BY_STEP` where nobody says it.
+
+    Raises:
+        ConfigError: there is no such format, or its file cannot be read.
+    """
+    if isinstance(given, PromptFormat):
+        return given
+    if given:
+        return find_format(given)
+    return (read_format(folder) if folder else None) or STEP_BY_STEP
 
 
 def find_format(given: str) -> PromptFormat:

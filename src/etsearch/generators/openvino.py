@@ -26,9 +26,10 @@ from etsearch.boundary.texts import clean_message
 from etsearch.errors import ConfigError, MissingDependencyError, QuestionError
 from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
 from etsearch.generators._openvino_thread import MAX_BATCHED_TOKENS, Group, PipelineThread, Watched, Work
-from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
+from etsearch.generators.base import one_question_alone, template_refuses
+from etsearch.generators.formats import format_of
 from etsearch.generators.in_process import InProcessGenerator, Output
-from etsearch.models.files import check_path, context_length, explain_unreadable, identify, read_format
+from etsearch.models.files import check_path, context_length, explain_unreadable, identify
 from etsearch.models.gathering import Wakeups
 from etsearch.models.shapes import SHAPES
 from etsearch.registry import needs
@@ -52,7 +53,8 @@ class OpenVinoGenerator(InProcessGenerator):
 
     Args:
         path: The folder (with the tokenizer as IR) or the ``.gguf`` file.
-        format: How questions are put to the model; by default what ``etsearch.json`` in the folder says, else
+        format: How questions are put to the model: one by name (:data:`~etsearch.generators.formats.FORMATS`), a JSON
+            or YAML file, or a PromptFormat; by default what ``etsearch.json`` in the folder says, else
             :data:`~etsearch.generators.base.STEP_BY_STEP`.
         cache_gb: Size of the KV cache in GB, 1 to 65,536; memory is taken as it is used.
         num_kv_blocks: Size of the KV cache in blocks of 32 tokens, 1 to 2^25, instead of ``cache_gb``.
@@ -70,7 +72,7 @@ class OpenVinoGenerator(InProcessGenerator):
         self,
         path: str | Path,
         *,
-        format: PromptFormat | None = None,  # noqa: A002 - the protocol's name
+        format: PromptFormat | str | None = None,  # noqa: A002 - the protocol's name
         cache_gb: int = 1,
         num_kv_blocks: int | None = None,
         max_num_seqs: int = 256,
@@ -84,6 +86,7 @@ class OpenVinoGenerator(InProcessGenerator):
         if precision not in (None, *get_args(Precision)):
             raise ConfigError(f"precision is {precision!r}; choose one of {', '.join(get_args(Precision))}, or none")
         path = check_path(path)
+        prompt_format = format_of(format, path)
         self._genai, self._precision = _import_genai(), precision
         scheduler = self._genai.SchedulerConfig()
         scheduler.enable_prefix_caching = True
@@ -109,7 +112,7 @@ class OpenVinoGenerator(InProcessGenerator):
         self._wakeups: Wakeups[list[Output]] = Wakeups()
         super().__init__(
             path,
-            format or read_format(path) or STEP_BY_STEP,
+            prompt_format,
             read_question,
             texts=texts,
             ends=ends,

@@ -15,10 +15,9 @@ from etsearch.errors import (
     EngineTimeoutError,
     QuestionError,
 )
-from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
-from etsearch.generators.formats import find_format
+from etsearch.generators.base import one_question_alone, template_refuses
+from etsearch.generators.formats import format_of
 from etsearch.models.codec import Codec, local_codec
-from etsearch.models.files import read_format
 from etsearch.servers.client import RefusedError, Server, SlowError
 from etsearch.servers.facts import ServerFacts
 from etsearch.servers.pool import Pool
@@ -96,10 +95,7 @@ class RemoteGenerator(ABC):
         return local_codec(self._options.tokenizer, self.facts.local_folder) or self._server_codec()
 
     def _open_format(self) -> PromptFormat:
-        if self._options.format:
-            return find_format(self._options.format)
-        found = self.facts.local_folder
-        return (read_format(found) if found else None) or STEP_BY_STEP
+        return format_of(self._options.format, self.facts.local_folder)
 
     @property
     def format(self) -> PromptFormat:

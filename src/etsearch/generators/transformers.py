@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any, Final, final, get_args
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_number, check_whole, shown
 from etsearch.errors import ConfigError, MissingDependencyError
-from etsearch.generators.base import STEP_BY_STEP, one_question_alone, template_refuses
+from etsearch.generators.base import one_question_alone, template_refuses
+from etsearch.generators.formats import format_of
 from etsearch.generators.in_process import InProcessGenerator, Output
 from etsearch.models.codec import FolderCodec
-from etsearch.models.files import context_length, identify, read_format
+from etsearch.models.files import context_length, identify
 from etsearch.models.gathering import Wakeups
 from etsearch.models.pytorch import Precision, check_device, model_folder, reading
 from etsearch.registry import needs
@@ -51,7 +52,8 @@ class TransformersGenerator(InProcessGenerator):
         memory: Share of the free memory that the KV cache and what goes with it may take, above 0, at most 1.
         block_tokens: Tokens in a block of the cache, 4 to 4,096: only whole blocks are shared.
         max_num_seqs: Sequences that a step computes at most, 1 to 65,536. More may be asked for; they wait.
-        format: How questions are put to the model; by default what ``etsearch.json`` in the folder says, else
+        format: How questions are put to the model: one by name (:data:`~etsearch.generators.formats.FORMATS`), a JSON
+            or YAML file, or a PromptFormat; by default what ``etsearch.json`` in the folder says, else
             :data:`~etsearch.generators.base.STEP_BY_STEP`.
         read_question: Called with each question; gives the question as the model reads it, or raises ConfigError.
 
@@ -70,7 +72,7 @@ class TransformersGenerator(InProcessGenerator):
         memory: float = 0.6,
         block_tokens: int = 16,
         max_num_seqs: int = 256,
-        format: PromptFormat | None = None,  # noqa: A002 - the protocol's name
+        format: PromptFormat | str | None = None,  # noqa: A002 - the protocol's name
         read_question: Callable[[str], str] = str,
     ) -> None:
         check_whole("max_num_seqs", max_num_seqs, 1, MOST_WIDTH)
@@ -83,6 +85,7 @@ class TransformersGenerator(InProcessGenerator):
         try:
             where = check_device(device)
             folder = model_folder(path)
+            prompt_format = format_of(format, folder)
             if cache_tokens is None and where.type == "cpu":
                 cache_tokens = CPU_CACHE_TOKENS
             self._codec, model = FolderCodec(folder), _load(folder, where, precision)
@@ -103,7 +106,7 @@ class TransformersGenerator(InProcessGenerator):
         self._wakeups: Wakeups[list[Output]] = Wakeups()
         super().__init__(
             folder,
-            format or read_format(folder) or STEP_BY_STEP,
+            prompt_format,
             read_question,
             texts=texts,
             ends=_ends(model, self._codec),
