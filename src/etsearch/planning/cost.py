@@ -120,14 +120,14 @@ class CardCost:
         return 2 * share.shape.num_layers * LINK_LATENCY_S + sent / self.link_bandwidth
 
 
-ROWS_KNEES: Final = (1, 4, 16, 64, 256)
+ROWS_KNEES: Final = (4, 16, 64, 256)
 """Where the time of a step over its rows may bend."""
 
 
 def features(batch: Batch) -> dict[str, float]:
     """What the time of a step is taken to be a sum of, each with a rate of its own that is not negative."""
     named = {"step": 1.0 if batch.rows else 0.0}
-    named |= {f"rows to {knee}": float(min(batch.rows, knee)) for knee in ROWS_KNEES[1:]}
+    named |= {f"rows to {knee}": float(min(batch.rows, knee)) for knee in ROWS_KNEES}
     return named | {
         "rows": float(batch.rows),
         "decoding": float(batch.decoding),

@@ -134,7 +134,7 @@ def _time(plan: Plan) -> "Figure":
         left = [a + b for a, b in zip(left, values, strict=True)]
     ax.invert_yaxis()
     ax.set_xlabel("engine's seconds a search (simulated); 'again' is what had been computed before")
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=8, ncols=len(_PARTS), loc="lower left", bbox_to_anchor=(0.0, 1.0), frameon=False)
     return cast("Figure", figure)
 
 
