@@ -3,7 +3,8 @@
     python benchmarks/planner.py --json benchmarks/records/planner.json
 
 The embedded engine and reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search).
-Then searches run, and their own trees are simulated with what was calibrated. A cell is the faster of two rounds.
+Then searches run, and their own trees are simulated with what was calibrated. A cell is the faster of two rounds. At the
+end the planner's own speed: simulations of width 256.
 """
 
 import argparse
@@ -21,8 +22,12 @@ from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.planning.calibrate import EngineTable, time_engine
+from etsearch.planning.hardware import find_card
+from etsearch.planning.models import find_shape
+from etsearch.planning.plan import Setup
 from etsearch.planning.simulate import simulate
 from etsearch.planning.trace import SearchTrace
+from etsearch.planning.world import Assumptions, DrawnWorld, grow
 from etsearch.strategies import STRATEGIES
 
 STRATEGIES_HERE = ("rebase", "ets", "beam", "best_of_n")
@@ -107,6 +112,23 @@ async def calibrate(problems):
         )
 
 
+def speed():
+    """CPU seconds of simulations of width 256, by how many searches."""
+    setup = Setup(find_card("h100-nvl"), find_shape("tkitsers/Llemma-metamath-34b"))
+    settings = {"width": 256, "merge": False, "early_stop": False}
+    worlds = [DrawnWorld(Assumptions(), number) for number in range(4)]
+    rebase = STRATEGIES.create("rebase")
+    trees = [asyncio.run(grow(w, rebase, SearchSettings(seed=n, **settings), "drawn")) for n, w in enumerate(worlds)]
+    rows = []
+    for count in (125, 250, 500):
+        began = time.process_time()
+        found = simulate((trees * count)[:count], setup.machine(), 8)
+        seconds, steps = time.process_time() - began, found.counts.num_steps
+        rows.append({"searches": count, "steps": steps, "tokens": found.generated_tokens, "cpu_s": seconds})
+        print(f"{count} searches of width 256: {steps:,} steps in {seconds:.1f} s")
+    return rows
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
@@ -128,9 +150,10 @@ def main():
     errors = np.abs([cell["predicted_s"] / cell["measured_s"] - 1 for cell in cells])
     print(f"times: median {np.median(errors):.0%}, 90 % {np.quantile(errors, 0.9):.0%}, worst {errors.max():.0%}")
     note = f"Policy and PRM embedded, {args.searches} searches a cell (half at width 256). {in_words(machine())}."
+    timed = speed()
     engine = {"name": "The embedded engine", "note": note, "cells": cells, "calibrated": table.plain()}
     if args.json:
-        args.json.write_text(json.dumps({"engines": [engine]}, indent=1) + "\n", encoding="utf-8")
+        args.json.write_text(json.dumps({"engines": [engine], "speed": timed}, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,10 +14,11 @@ RECORDS = ROOT / "benchmarks" / "records"
 
 def main():
     paper = json.loads((RECORDS / "planner-paper.json").read_text(encoding="utf-8"))
-    here = RECORDS / "planner.json"
+    measured = json.loads((RECORDS / "planner.json").read_text(encoding="utf-8"))
     parts = {
         "cross_validation": cross_validation(),
-        "validation": validation(json.loads(here.read_text(encoding="utf-8"))) if here.exists() else "",
+        "validation": validation(measured),
+        "speed": speed(measured["speed"]),
         "assumed": paper["assumed"],
         "paper": best_of(paper["paper"]),
         "paper_flights": flights(paper["paper"]),
@@ -207,6 +208,20 @@ def validation(record):
         )
         made += [f"{words}. {engine['note']}", bare(header, rows)]
     return "\n\n".join(made)
+
+
+def speed(rows):
+    made = [
+        (
+            str(row["searches"]),
+            f"{row['steps']:,}",
+            f"{row['tokens']:,}",
+            f"{row['cpu_s']:.1f}",
+            f"{1e6 * row['cpu_s'] / row['steps']:.0f}",
+        )
+        for row in rows
+    ]
+    return bare(("searches", "steps of the engine", "tokens", "CPU seconds", "µs a step"), made)
 
 
 def ratio(cell):
