@@ -381,11 +381,12 @@ class SimulatedEngine:
             needed = prefix // size - blocks + first
             if self.policy.reserves and not self._has_reserve(request, needed):
                 return False
-            for step in request.path:
+            if needed > self.num_blocks - self._held - self._own - unused:
+                return False
+            for step in reversed(request.path):
                 if (id(tree), step) in self._unused:
                     self._unused.move_to_end((id(tree), step))
-            if not self._find(needed, keep=unused):
-                return False
+            self._find(needed)
             hit = min(blocks, (prefix - 1) // size) * size
             lost = max(0, known - blocks * size)
             self._hold(request)
@@ -462,10 +463,10 @@ class SimulatedEngine:
         self._unused[id(tree), step] = tree
         self._unused_blocks += tree.cached[step]
 
-    def _find(self, num_blocks: int, keep: int = 0) -> bool:
-        """Whether so many blocks are free; unused ones are thrown out for them, but for ``keep`` of them."""
+    def _find(self, num_blocks: int) -> bool:
+        """Whether so many blocks are free; unused ones are thrown out for them."""
         free = self.num_blocks - self._held - self._own - self._unused_blocks
-        if num_blocks > free + self._unused_blocks - keep:
+        if num_blocks > free + self._unused_blocks:
             return False
         while free < num_blocks:
             (key, step), tree = next(iter(self._unused.items()))

@@ -1,0 +1,40 @@
+"""The simulated engine by hand: a small cache, block by block."""
+
+from etsearch.planning.engine import CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.trace import SearchTrace
+from etsearch.tree import NO_PARENT
+
+#  prompt 8 ── step 1: 8
+TREE = SearchTrace("tree", (NO_PARENT, 0), (8, 8), (8, 16), (), 0)
+SHORT = SearchTrace("short", (NO_PARENT, 0), (3, 12), (3, 15), (), 0)
+
+
+def engine(num_blocks, likely_tokens=256, **policy):
+    return SimulatedEngine(EnginePolicy(block_tokens=4, **policy), 4 * num_blocks, likely_tokens)
+
+
+def run(engine):
+    """Steps until it is idle; the batch of each."""
+    batches = []
+    while not engine.is_idle:
+        batches.append(engine.begin()[0])
+        engine.end()
+    return batches
+
+
+def test_a_prefix_that_waits_for_room_still_loses_its_end_first():
+    engine_, tree, other = engine(5), CachedTree.of(TREE, 4), CachedTree.of(SHORT, 4)
+    engine_.submit(Request(tree, 0, (8,), (1,)))
+    run(engine_)
+    assert tree.cached == [2, 2]
+    engine_.submit(Request(other, 0, (12,), (1,)))
+    engine_.submit(Request(tree, 1, (4,), (1,)))
+    engine_.begin()  # all that is there beside the first is the second's own prefix: no block for its token
+    assert (engine_.num_running, engine_.num_waiting) == (1, 1)
+    engine_.end()
+    while engine_.num_waiting:
+        assert tree.cached[0] == 2 or tree.cached[1] == 0
+        engine_.begin()
+        engine_.end()
+    run(engine_)
+    assert engine_.counts.num_preemptions == 0
