@@ -38,3 +38,13 @@ def test_a_prefix_that_waits_for_room_still_loses_its_end_first():
         engine_.end()
     run(engine_)
     assert engine_.counts.num_preemptions == 0
+
+
+def test_what_lies_unused_of_a_prefix_is_reserved_with_it():
+    engine_, tree = engine(8, likely_tokens=8, reserves=True), CachedTree.of(TREE, 4)
+    engine_.submit(Request(tree, 0, (8,), (1,)))
+    run(engine_)
+    engine_.submit(Request(CachedTree.of(SHORT, 4), 0, (8,), (1,)))
+    engine_.submit(Request(tree, 1, (8,), (1,)))
+    engine_.begin()  # 3 blocks are likely for the first; the second's prefix has 4 and what it writes 2
+    assert (engine_.num_running, engine_.num_waiting) == (1, 1)

@@ -379,7 +379,7 @@ class SimulatedEngine:
         else:
             blocks, known, unused = self._hits(request)
             needed = prefix // size - blocks + first
-            if self.policy.reserves and not self._has_reserve(request, needed):
+            if self.policy.reserves and not self._has_reserve(request, needed - first + unused):
                 return False
             if needed > self.num_blocks - self._held - self._own - unused:
                 return False
@@ -418,12 +418,13 @@ class SimulatedEngine:
         lost_tail = known % self.policy.block_tokens  # never in the cache, whatever room there is
         return blocks, known - lost_tail, unused
 
-    def _has_reserve(self, request: Request, needed: int) -> bool:
+    def _has_reserve(self, request: Request, prefix_blocks: int) -> bool:
+        """Whether what it may come to fits beside what the others may: its prefix, of which so much is not in use."""
         if not self._running:
             return True
         size = self.policy.block_tokens
         own = len(request.lengths) * self._likely_blocks(request, size)
-        return self._held + self._reserved + needed - 1 + own <= self.num_blocks
+        return self._held + self._reserved + prefix_blocks + own <= self.num_blocks
 
     def _likely_blocks(self, request: Request, size: int) -> int:
         return -(-(request.tree.trace.prefix[request.step] % size + self.likely_tokens) // size)
