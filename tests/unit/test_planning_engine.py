@@ -48,3 +48,13 @@ def test_what_lies_unused_of_a_prefix_is_reserved_with_it():
     engine_.submit(Request(tree, 1, (8,), (1,)))
     engine_.begin()  # 3 blocks are likely for the first; the second's prefix has 4 and what it writes 2
     assert (engine_.num_running, engine_.num_waiting) == (1, 1)
+
+
+def test_a_prefix_that_is_only_being_computed_is_not_read():
+    engine_, tree = engine(100, step_tokens=5), CachedTree.of(TREE, 4)
+    engine_.submit(Request(CachedTree.of(SHORT, 4), 0, (12,), (1,)))
+    engine_.submit(Request(tree, 1, (4,), (1,)))
+    batches = run(engine_)
+    assert batches[1].decoding == 1
+    assert batches[1].distinct == batches[1].logical == 3 + 1
+    assert all(batch.distinct <= batch.logical for batch in batches)

@@ -130,7 +130,11 @@ class _Sequence:
 
 @dataclass(slots=True)
 class EngineCounts:
-    """What an engine did since it began, in tokens but for the first two."""
+    """What an engine did since it began, in tokens but for the first two.
+
+    What was ``queried`` are the tokens of every sequence that was taken in, and again where it lost its blocks: of them
+    ``hits`` were in the cache, and the rest was ``prefilled``, but for what was left when one lost its blocks.
+    """
 
     num_steps: int = 0
     num_preemptions: int = 0
@@ -249,7 +253,7 @@ class SimulatedEngine:
         batch = Batch(
             rows=self._decoding + rows,
             decoding=self._decoding,
-            distinct=self.kv_tokens if self._decoding else 0,
+            distinct=min(self.kv_tokens, self._logical),  # of a prefix that is only being computed nothing is read
             logical=self._logical,
             pairs=pairs,
             context=context,
@@ -398,7 +402,7 @@ class SimulatedEngine:
         self._prefilling[id(sequence)] = sequence
         sequence.position, sequence.prefill = hit, prefix - hit + sequence.written
         sequence.recomputed = lost + sequence.written
-        self.counts.queried += prefix
+        self.counts.queried += prefix + sequence.written
         self.counts.hits += hit
         tree.known[ROOT] = True
         return True
