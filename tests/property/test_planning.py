@@ -113,18 +113,26 @@ def test_the_cache_is_never_overrun_and_everything_ends(searches, policy, in_fli
 
 def recount(engine: SimulatedEngine) -> None:
     """The running sums are those of what runs."""
-    running = list(engine._running.values())
-    paths = {(id(s.request.tree), step): s.request.tree for s in running for step in s.request.path}
-    assert engine._held == sum(tree.owned[step] for (_, step), tree in paths.items())
-    assert engine._held_tokens == sum(tree.trace.tokens[step] for (_, step), tree in paths.items())
+    running = list(engine._running)
+    path = {step for s in running for step in to_the_prompt(s.request.end)}
+    assert engine._held == sum(step.owned for step in path)
+    assert engine._held_tokens == sum(step.tokens for step in path)
     decoding = [s for s in running if s.joined >= 0]
     assert engine._decoding == len(decoding)
     written = [engine._written(s) for s in decoding]
     assert engine._own_tokens == sum(written)
     prefixes = [s.request.tree.trace.prefix[s.request.step] for s in decoding]
     assert engine._logical == sum(prefixes) + sum(written)
-    unused = sum(tree.cached[step] for (_, step), tree in engine._unused.items())
-    assert engine._unused_blocks == unused
+    assert engine._unused_blocks == sum(step.cached for step in engine._unused)
+    assert not path & set(engine._unused)
+    for step in engine._unused:  # the end of a prefix goes first: what is there has all above it there
+        assert all(above.cached == above.owned for above in to_the_prompt(step.above))
+
+
+def to_the_prompt(step):
+    while step is not None:
+        yield step
+        step = step.above
 
 
 @few

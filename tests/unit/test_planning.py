@@ -51,7 +51,7 @@ def request(tree, step, *lengths, writes=None):
 def test_whole_blocks_of_a_prefix_are_found_and_what_is_left_over_is_each_ones_own():
     engine_ = engine()
     tree = CachedTree.of(TREE, 4)
-    assert tree.owned == [2, 2, 1, 1]  # of 10, of 16, of 13 and of 21 tokens, in blocks of 4
+    assert [step.owned for step in tree.steps] == [2, 2, 1, 1]  # of 10, of 16, of 13 and of 21 tokens, in blocks of 4
     engine_.submit(Request(tree, 0, (6, 3), (1, 2)))
     rows, done = run(engine_)
     assert rows == [10 + 2, 2, 2, 1, 1, 1]  # the second finds 8 tokens; a token comes with the last of the prefix

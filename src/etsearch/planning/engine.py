@@ -8,17 +8,16 @@ All that a step costs is kept as running sums, so that a step takes time in prop
 to what runs.
 """
 
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from heapq import heappop, heappush
 from typing import Final
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.errors import ConfigError
 from etsearch.planning.cost import Batch
 from etsearch.planning.trace import SearchTrace
-from etsearch.tree import ROOT
+from etsearch.tree import NO_PARENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,30 +59,51 @@ SGLang orders what waits by how much of its prefix it finds; here it is first co
 
 
 @dataclass(slots=True, eq=False)
+class _Step:
+    """A step of a search's tree, as the cache sees it."""
+
+    above: "_Step | None"
+    tokens: int
+    prefix: int
+    """Tokens from the start of the prompt to its end."""
+    owned: int
+    """Whole blocks that it owns."""
+    cached: int = 0
+    """Those of them that are there, from its beginning; some only if all are of the step above."""
+    refs: int = 0
+    """Requests under way that continue it, and steps under it that are in use."""
+    is_known: bool = False
+    """Whether it was computed before, so that to compute it again is a loss."""
+
+
+@dataclass(slots=True, eq=False)
 class CachedTree:
     """What of one search's tree lies in the cache.
 
     Attributes:
         trace: of the search.
-        owned: ``[steps]`` whole blocks that each step owns.
-        cached: ``[steps]`` those of them that are there, from its beginning.
-        refs: ``[steps]`` requests under way that read it.
-        known: ``[steps]`` whether it was computed before, so that to compute it again is a loss.
+        steps: ``[steps]`` of its tree.
     """
 
     trace: SearchTrace
-    owned: list[int]
-    cached: list[int]
-    refs: list[int]
-    known: list[bool]
+    steps: list[_Step]
 
     @classmethod
     def of(cls, trace: SearchTrace, block_tokens: int) -> "CachedTree":
         """Nothing of it is in the cache."""
-        ends = [tokens // block_tokens for tokens in trace.prefix]
-        owned = [ends[ROOT], *(ends[i] - ends[trace.parent[i]] for i in range(1, len(ends)))]
-        count = len(owned)
-        return cls(trace, owned, [0] * count, [0] * count, [False] * count)
+        steps: list[_Step] = []
+        for above, tokens, prefix in zip(trace.parent, trace.tokens, trace.prefix, strict=True):
+            if above == NO_PARENT:
+                steps.append(_Step(None, tokens, prefix, prefix // block_tokens))
+            else:
+                owned = prefix // block_tokens - trace.prefix[above] // block_tokens
+                steps.append(_Step(steps[above], tokens, prefix, owned))
+        return cls(trace, steps)
+
+    @property
+    def cached(self) -> list[int]:
+        """``[steps]`` blocks of each that are there."""
+        return [step.cached for step in self.steps]
 
 
 @dataclass(slots=True, eq=False)
@@ -103,9 +123,17 @@ class Request:
     lengths: tuple[int, ...]
     writes: tuple[int, ...]
     tag: object = None
-    path: tuple[int, ...] = ()
     num_active: int = 0
     num_left: int = 0
+    prefix: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.prefix, self.num_left = self.end.prefix, len(self.lengths)
+
+    @property
+    def end(self) -> _Step:
+        """The step that is continued."""
+        return self.tree.steps[self.step]
 
 
 @dataclass(slots=True, eq=False)
@@ -123,9 +151,6 @@ class _Sequence:
     """Tokens that it had written when it joined."""
     joined: int = -1
     """The engine's step after which it decodes; -1 while it does not."""
-    blocks: int = 0
-    """Blocks of its own."""
-    is_running: bool = False
 
 
 @dataclass(slots=True)
@@ -173,11 +198,12 @@ class SimulatedEngine:
                 "take a card with more memory, a smaller model, or more cards"
             )
         self._waiting: deque[_Sequence] = deque()
-        self._running: dict[int, _Sequence] = {}
-        self._prefilling: dict[int, _Sequence] = {}
-        self._ends: list[tuple[int, int, _Sequence]] = []
-        self._number = 0
-        self._unused: OrderedDict[tuple[int, int], CachedTree] = OrderedDict()
+        self._running: dict[_Sequence, None] = {}
+        self._prefilling: dict[_Sequence, None] = {}
+        """Those that run and whose prefix was not computed in one step."""
+        self._ends: defaultdict[int, list[_Sequence]] = defaultdict(list)
+        """The sequences that end with a step, if they do not lose their blocks before."""
+        self._unused: OrderedDict[_Step, None] = OrderedDict()
         self._needs = [0] * self.policy.block_tokens
         """How many sequences need a new block at a step, by its number modulo the block's tokens."""
         self._held = self._own = self._unused_blocks = self._reserved = 0
@@ -216,25 +242,21 @@ class SimulatedEngine:
         Raises:
             ConfigError: the cache cannot hold one of its sequences even alone.
         """
-        size, trace = self.policy.block_tokens, request.tree.trace
-        prefix = trace.prefix[request.step]
-        most = -(-(prefix + max(request.lengths)) // size)
-        if most > self.num_blocks:
+        most = request.prefix + max(request.lengths)
+        if -(-most // self.policy.block_tokens) > self.num_blocks:
             raise ConfigError(
-                f"a trajectory of {prefix + max(request.lengths):,} tokens does not fit the KV cache of "
-                f"{self.cache_tokens:,}; take a card with more memory, a smaller model, or more cards"
+                f"a trajectory of {most:,} tokens does not fit the KV cache of {self.cache_tokens:,}; "
+                "take a card with more memory, a smaller model, or more cards"
             )
-        request.path, request.num_left = trace.path(request.step), len(request.lengths)
-        self._waiting.extend(
-            _Sequence(request, length, writes) for length, writes in zip(request.lengths, request.writes, strict=True)
-        )
+        for length, writes in zip(request.lengths, request.writes, strict=True):
+            self._waiting.append(_Sequence(request, length, writes))
 
     def begin(self) -> tuple[Batch, int]:
         """Plans the next step: what it computes, and how many of its rows were computed before."""
         self._make_room_for_decoding()
         budget = self.policy.step_tokens - self._decoding
         self._chunks, rows, pairs, context, lost = [], 0, 0.0, 0, 0
-        for sequence in list(self._prefilling.values()):
+        for sequence in self._prefilling:
             if budget <= 0:
                 break
             budget -= self._plan_chunk(sequence, budget)
@@ -282,11 +304,17 @@ class SimulatedEngine:
             sequence.recomputed = max(0, sequence.recomputed - size)
             if sequence.prefill == 0:
                 self._join(sequence)
-        while self._ends and self._ends[0][0] <= counts.num_steps:
-            _, _, sequence = heappop(self._ends)
-            if sequence.is_running and sequence.joined >= 0 and self._written(sequence) >= sequence.length:
+            else:
+                self._prefilling[sequence] = None
+        for sequence in self._ends.pop(counts.num_steps, ()):
+            if sequence.joined >= 0 and self._written(sequence) >= sequence.length:
                 self._finish(sequence, done)
         return done
+
+    @property
+    def _spare(self) -> int:
+        """Blocks that are not in use."""
+        return self.num_blocks - self._held - self._own
 
     def _written(self, sequence: _Sequence) -> int:
         return sequence.written + (self.counts.num_steps - sequence.joined)
@@ -298,31 +326,27 @@ class SimulatedEngine:
 
     def _join(self, sequence: _Sequence) -> None:
         """Its prefix is computed, and its next token written."""
-        now, size = self.counts.num_steps, self.policy.block_tokens
-        self._prefilling.pop(id(sequence))
+        now, prefix = self.counts.num_steps, sequence.request.prefix
+        self._prefilling.pop(sequence, None)
         self.counts.decoded += 1
         sequence.written += 1
         sequence.joined = now
-        prefix = sequence.request.tree.trace.prefix[sequence.request.step]
         self._own_tokens += sequence.written
         self._logical += prefix + sequence.written
         self._decoding += 1
-        self._needs[(now - (prefix + sequence.written - 1)) % size] += 1
-        self._number += 1
-        heappush(self._ends, (now + sequence.length - sequence.written, self._number, sequence))
+        self._needs[(now - (prefix + sequence.written - 1)) % self.policy.block_tokens] += 1
+        self._ends[now + sequence.length - sequence.written].append(sequence)
 
     def _leave(self, sequence: _Sequence) -> int:
         """Takes it out of the running sums; returns how many tokens it had written."""
-        del self._running[id(sequence)]
-        sequence.is_running = False
-        self._own -= sequence.blocks
-        sequence.blocks = 0
+        size, prefix = self.policy.block_tokens, sequence.request.prefix
+        del self._running[sequence]
         if sequence.joined < 0:
-            self._prefilling.pop(id(sequence))
+            self._prefilling.pop(sequence, None)
+            self._own -= -(-(prefix % size + sequence.written + 1) // size)
             return sequence.written
-        size = self.policy.block_tokens
-        prefix = sequence.request.tree.trace.prefix[sequence.request.step]
         written = self._written(sequence)
+        self._own -= -(-(prefix % size + written) // size)
         self._own_tokens -= written
         self._logical -= prefix + written
         self._decoding -= 1
@@ -331,37 +355,28 @@ class SimulatedEngine:
         return written
 
     def _finish(self, sequence: _Sequence, done: list[Request]) -> None:
-        blocks = sequence.blocks + self._grown(sequence)
-        self._own -= blocks - sequence.blocks
         self._leave(sequence)
         request = sequence.request
-        tree, step = request.tree, sequence.writes
-        tree.known[step] = True
-        if not tree.cached[step] and not tree.refs[step] and tree.owned[step]:
-            tree.cached[step] = tree.owned[step]
-            self._set_aside(tree, step)
+        step = request.tree.steps[sequence.writes]
+        step.is_known = True
+        if step.owned and not step.cached and not step.refs:
+            step.cached = step.owned
+            self._set_aside(step)
         request.num_left -= 1
         self._release(request)
         if request.num_left == 0:
             done.append(request)
 
-    def _grown(self, sequence: _Sequence) -> int:
-        """Blocks that it took since it joined."""
-        size = self.policy.block_tokens
-        tail = sequence.request.tree.trace.prefix[sequence.request.step] % size
-        return -(-(tail + self._written(sequence)) // size) - sequence.blocks
-
     def _make_room_for_decoding(self) -> None:
         slot = (self.counts.num_steps + 1) % self.policy.block_tokens
-        while not self._find(self._needs[slot]):
+        while self._needs[slot] > self._spare:
             self._preempt()
         self._own += self._needs[slot]
+        self._throw_out()
 
     def _preempt(self) -> None:
         """The youngest loses its blocks, and waits in front."""
-        sequence = next(reversed(self._running.values()))
-        if sequence.joined >= 0:
-            self._own -= self._grown(sequence)
+        sequence = next(reversed(self._running))
         written = self._leave(sequence)
         sequence.written = 0 if self.policy.restarts else written
         if self.policy.restarts:
@@ -373,116 +388,108 @@ class SimulatedEngine:
     def _take_in(self, sequence: _Sequence) -> bool:
         """Gives a sequence its blocks, if there are as many."""
         request, size = sequence.request, self.policy.block_tokens
-        tree, prefix = request.tree, request.tree.trace.prefix[request.step]
-        first = -(-(prefix % size + sequence.written + 1) // size)
+        prefix, written = request.prefix, sequence.written
+        own = -(-(prefix % size + written + 1) // size)
         if request.num_active:
-            if not self._find(first):
+            if own > self._spare:
                 return False
             hit = prefix - 1 if self.policy.forks else (prefix - 1) // size * size
             lost = 0
         else:
-            blocks, known, unused = self._hits(request)
-            needed = prefix // size - blocks + first
-            if self.policy.reserves and not self._has_reserve(request, needed - first + unused):
+            held, unused, known = self._look_up(request)
+            needed = prefix // size - held
+            if needed + own > self._spare or (self.policy.reserves and not self._has_reserve(request, needed)):
                 return False
-            if needed > self.num_blocks - self._held - self._own - unused:
-                return False
-            for step in reversed(request.path):
-                if (id(tree), step) in self._unused:
-                    self._unused.move_to_end((id(tree), step))
-            self._find(needed)
-            hit = min(blocks, (prefix - 1) // size) * size
-            lost = max(0, known - blocks * size)
+            hit = min(held + unused, (prefix - 1) // size) * size
+            lost = max(0, known - known % size - (held + unused) * size)  # what fills no block is never in the cache
             self._hold(request)
-        self._own += first
-        sequence.blocks = first
-        sequence.is_running = True
+        self._own += own
+        self._throw_out()
         request.num_active += 1
-        self._running[id(sequence)] = sequence
-        self._prefilling[id(sequence)] = sequence
-        sequence.position, sequence.prefill = hit, prefix - hit + sequence.written
-        sequence.recomputed = lost + sequence.written
-        self.counts.queried += prefix + sequence.written
+        self._running[sequence] = None
+        sequence.position, sequence.prefill = hit, prefix - hit + written
+        sequence.recomputed = lost + written
+        self.counts.queried += prefix + written
         self.counts.hits += hit
-        tree.known[ROOT] = True
         return True
 
-    def _hits(self, request: Request) -> tuple[int, int, int]:
-        """Of its prefix: whole blocks in the cache, tokens that were computed before, blocks that are there unused."""
-        tree, blocks, unused, known = request.tree, 0, 0, 0
-        is_whole = True
-        for step in request.path:
-            if tree.known[step]:
-                known = tree.trace.prefix[step]
-            if is_whole:
-                blocks += tree.cached[step]
-                is_whole = tree.cached[step] == tree.owned[step]
-            if not tree.refs[step]:
-                unused += tree.cached[step]
-        lost_tail = known % self.policy.block_tokens  # never in the cache, whatever room there is
-        return blocks, known - lost_tail, unused
+    def _look_up(self, request: Request) -> tuple[int, int, int]:
+        """Of its prefix: blocks in use, blocks that are there unused, and tokens that were computed before."""
+        step: _Step | None = request.end
+        unused = known = 0
+        while step is not None and not step.refs:
+            unused += step.cached
+            if step.is_known and not known:
+                known = step.prefix
+            step = step.above
+        if step is None:
+            return 0, unused, known
+        return step.prefix // self.policy.block_tokens, unused, known or step.prefix
 
-    def _has_reserve(self, request: Request, prefix_blocks: int) -> bool:
-        """Whether what it may come to fits beside what the others may: its prefix, of which so much is not in use."""
+    def _has_reserve(self, request: Request, needed: int) -> bool:
+        """Whether what it may come to fits beside what the others may, its prefix with so many blocks more."""
         if not self._running:
             return True
-        size = self.policy.block_tokens
-        own = len(request.lengths) * self._likely_blocks(request, size)
-        return self._held + self._reserved + prefix_blocks + own <= self.num_blocks
+        return self._held + self._reserved + needed + self._likely_blocks(request) <= self.num_blocks
 
-    def _likely_blocks(self, request: Request, size: int) -> int:
-        return -(-(request.tree.trace.prefix[request.step] % size + self.likely_tokens) // size)
+    def _likely_blocks(self, request: Request) -> int:
+        size = self.policy.block_tokens
+        return len(request.lengths) * -(-(request.prefix % size + self.likely_tokens) // size)
 
     def _hold(self, request: Request) -> None:
         """Its prefix is in use: what was there unused, and what is computed now."""
-        tree = request.tree
-        for step in request.path:
-            if not tree.refs[step]:
-                if tree.cached[step]:
-                    self._unused_blocks -= tree.cached[step]
-                    self._unused.pop((id(tree), step))
-                self._held += tree.owned[step]
-                self._held_tokens += tree.trace.tokens[step]
-                tree.cached[step] = tree.owned[step]
-            tree.refs[step] += 1
+        step: _Step | None = request.end
+        while step is not None:
+            step.refs += 1
+            if step.refs > 1:
+                break  # and so is all above
+            if step.cached:
+                self._unused_blocks -= step.cached
+                del self._unused[step]
+            self._held += step.owned
+            self._held_tokens += step.tokens
+            step.cached = step.owned
+            step.is_known = step.is_known or step.above is None
+            step = step.above
         if self.policy.reserves:
-            self._reserved += len(request.lengths) * self._likely_blocks(request, self.policy.block_tokens)
+            self._reserved += self._likely_blocks(request)
 
     def _release(self, request: Request) -> None:
         """One of its sequences has gone; with the last one its prefix is no longer in use."""
         request.num_active -= 1
         if request.num_active:
             return
-        tree = request.tree
-        for step in reversed(request.path):  # the end of a prefix is the first to go
-            tree.refs[step] -= 1
-            if not tree.refs[step]:
-                self._held -= tree.owned[step]
-                self._held_tokens -= tree.trace.tokens[step]
-                if tree.cached[step]:
-                    self._set_aside(tree, step)
+        step: _Step | None = request.end
+        while step is not None:  # the end of a prefix is the first to go
+            step.refs -= 1
+            if step.refs:
+                break
+            self._held -= step.owned
+            self._held_tokens -= step.tokens
+            if step.cached:
+                self._set_aside(step)
+            step = step.above
         if self.policy.reserves:
-            self._reserved -= len(request.lengths) * self._likely_blocks(request, self.policy.block_tokens)
+            self._reserved -= self._likely_blocks(request)
 
-    def _set_aside(self, tree: CachedTree, step: int) -> None:
-        self._unused[id(tree), step] = tree
-        self._unused_blocks += tree.cached[step]
+    def _set_aside(self, step: _Step) -> None:
+        self._unused[step] = None
+        self._unused_blocks += step.cached
 
-    def _find(self, num_blocks: int) -> bool:
-        """Whether so many blocks are free; unused ones are thrown out for them."""
-        free = self.num_blocks - self._held - self._own - self._unused_blocks
-        if num_blocks > free + self._unused_blocks:
-            return False
-        while free < num_blocks:
-            (key, step), tree = next(iter(self._unused.items()))
-            taken = min(tree.cached[step], num_blocks - free)
-            tree.cached[step] -= taken
-            self._unused_blocks -= taken
-            self.counts.evicted += taken * self.policy.block_tokens
-            free += taken
-            if not tree.cached[step]:
-                del self._unused[key, step]
-        return True
+    def _throw_out(self) -> None:
+        """Unused blocks make room for those that are in use now, the longest unused first."""
+        too_many = self._unused_blocks - self._spare
+        if too_many <= 0:
+            return
+        self._unused_blocks -= too_many
+        self.counts.evicted += too_many * self.policy.block_tokens
+        while too_many:
+            step = next(iter(self._unused))
+            taken = min(step.cached, too_many)
+            step.cached -= taken
+            too_many -= taken
+            if not step.cached:
+                del self._unused[step]
 
 
 def likely_length(traces: Iterable[SearchTrace], share: float = 0.95) -> int:
