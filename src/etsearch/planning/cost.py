@@ -7,6 +7,7 @@ timed as it stands (``TimedCost``).
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
 from etsearch.planning.shapes import Precision, Share
@@ -61,6 +62,19 @@ class StepCost(Protocol):
         ...
 
 
+class _Known(NamedTuple):
+    """What is the same for all steps of a model on a card."""
+
+    row_parameters: float
+    """That each row is multiplied with."""
+    head_parameters: float
+    """The same of each row whose next token, or reward, is wanted."""
+    kv_bytes: float
+    pair_flops: float
+    attention_s: float
+    step_s: float
+
+
 @dataclass(frozen=True)
 class CardCost:
     r"""A model on a card, or spread over several by tensor parallelism.
@@ -93,20 +107,42 @@ class CardCost:
     def step(self, batch: Batch) -> StepTime:
         if not batch.rows:
             return StepTime(0.0, 0.0, 0.0, 0.0)
-        share, k = self.share, self.constants
-        layers = share.shape.num_layers
-        read = share.read_parameters(batch.rows) * self.weights.bytes / k.weight_bandwidth
-        head = share.shape.head_parameters / share.num_cards
-        operations = 2 * (batch.rows * (share.active_parameters - head) + (batch.decoding + batch.requests) * head)
+        k, known = self.constants, self._known
+        read = self._read_seconds(batch.rows)
+        operations = 2 * (batch.rows * known.row_parameters + (batch.decoding + batch.requests) * known.head_parameters)
         compute = operations / k.flops
         matrices = (read**k.blend + compute**k.blend) ** (1 / k.blend)
-        kv = k.attention_s * layers + self._kv_seconds(batch)
-        pairs = share.attention_flops_per_context_token * batch.pairs / k.flops
-        overhead = k.layer_s * layers + self.step_s + self._link_seconds(batch.rows)
-        return StepTime(read, kv, matrices - read + pairs, overhead)
+        kv = known.attention_s + self._kv_seconds(batch, known.kv_bytes)
+        pairs = known.pair_flops * batch.pairs / k.flops
+        return StepTime(read, kv, matrices - read + pairs, known.step_s + self._link_seconds(batch.rows))
 
-    def _kv_seconds(self, batch: Batch) -> float:
-        size, k = self.share.kv_values_per_token * self.kv.bytes, self.constants
+    @cached_property
+    def _known(self) -> "_Known":
+        share, k = self.share, self.constants
+        layers, head = share.shape.num_layers, share.shape.head_parameters / share.num_cards
+        return _Known(
+            row_parameters=share.active_parameters - head,
+            head_parameters=head,
+            kv_bytes=share.kv_values_per_token * self.kv.bytes,
+            pair_flops=share.attention_flops_per_context_token,
+            attention_s=k.attention_s * layers,
+            step_s=k.layer_s * layers + self.step_s,
+        )
+
+    @cached_property
+    def _read_s(self) -> dict[int, float]:
+        """Seconds to read the weights of a step, by its rows."""
+        return {}
+
+    def _read_seconds(self, rows: int) -> float:
+        found = self._read_s.get(rows)
+        if found is None:
+            read = self.share.read_parameters(rows) * self.weights.bytes / self.constants.weight_bandwidth
+            found = self._read_s[rows] = read
+        return found
+
+    def _kv_seconds(self, batch: Batch, size: float) -> float:
+        k = self.constants
         prefixes = batch.context * size / k.weight_bandwidth
         if self.reads_shared_once:
             return prefixes + batch.distinct * size / k.weight_bandwidth

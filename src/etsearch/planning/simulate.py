@@ -7,7 +7,7 @@ at work.
 """
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -149,70 +149,85 @@ class _Search:
 
 
 @dataclass(slots=True, eq=False)
-class _Task:
-    """What one of the three is doing: seconds that are left of it, at its pace alone."""
+class _Worker:
+    """The engine, the reward model or the client: what it does when its task is over, and how much of that is left."""
 
-    left: float
+    finish: Callable[[], None]
+    shares: bool
+    """Whether it is on the device that the others share."""
+    is_busy: bool = False
+    left: float = 0.0
+    """Seconds of its task that are left, at its pace alone."""
+    pace: float = 1.0
 
 
 class _Simulation:
     def __init__(self, traces: Sequence[SearchTrace], machine: Machine, in_flight: int) -> None:
         self.machine, self.traces = machine, traces
-        self.engine = SimulatedEngine(machine.policy, machine.cache_tokens, likely_length(traces))
+        likely_tokens = likely_length(traces) if machine.policy.reserves else 1
+        self.engine = SimulatedEngine(machine.policy, machine.cache_tokens, likely_tokens)
         self.scorer = SimulatedScorer(machine.reading)
         self.result = SimulatedRun(counts=self.engine.counts, cache_tokens=machine.cache_tokens)
         self.now = 0.0
         self.next = 0
         self.in_flight = in_flight
-        self.client: deque[tuple[float, object]] = deque()
-        self.tasks: dict[str, _Task] = {}
+        self.asked: deque[tuple[float, object]] = deque()
+        """What the client has to do."""
+        self.generator = _Worker(self._end_step, shares=True)
+        self.prm = _Worker(self._end_scores, shares=True)
+        self.client = _Worker(self._end_asked, shares=machine.client_shares)
+        self.busy: list[_Worker] = []
+        self.is_apart = machine.together == 1 and not machine.client_shares
         self.parts = [0.0, 0.0, 0.0, 0.0]
 
     def run(self) -> SimulatedRun:
         for _ in range(min(self.in_flight, len(self.traces))):
             self._begin_search()
         self._start_all()
-        while self.tasks:
+        while self.busy:
             self._advance()
             self._start_all()
         result = self.result
         result.seconds, result.time = self.now, StepTime(*self.parts)
         return result
 
-    def _pace(self) -> dict[str, float]:
+    def _set_paces(self) -> None:
         """How fast each goes on."""
-        sharing = [name for name in self.tasks if name != "client" or self.machine.client_shares]
-        pace = dict.fromkeys(self.tasks, 1.0)
-        if len(sharing) > 1:
-            pace |= dict.fromkeys(sharing, min(1.0, 2 * self.machine.together / len(sharing)))
-        return pace
+        num_sharing = sum(worker.shares for worker in self.busy)
+        pace = min(1.0, 2 * self.machine.together / num_sharing) if num_sharing > 1 else 1.0
+        for worker in self.busy:
+            worker.pace = pace if worker.shares else 1.0
 
     def _advance(self) -> None:
         """Goes on to the moment at which the first of them is done."""
-        pace, result, tasks = self._pace(), self.result, self.tasks
-        seconds = min(task.left / pace[name] for name, task in tasks.items())
+        if not self.is_apart:
+            self._set_paces()
+        result, engine = self.result, self.engine
+        seconds = min([worker.left / worker.pace for worker in self.busy])
         self.now += seconds
-        result.kv_seconds += seconds * self.engine.kv_tokens
-        result.waiting_seconds += seconds * self.engine.num_waiting
-        if "engine" in tasks:
+        result.kv_seconds += seconds * engine.kv_tokens
+        result.waiting_seconds += seconds * engine.num_waiting
+        if self.generator.is_busy:
             result.engine_s += seconds
-        for name, task in list(tasks.items()):
-            task.left -= seconds * pace[name]
-            if task.left <= _ROUNDING:
-                del tasks[name]
-                self._finish(name)
+        for worker in self.busy:
+            worker.left -= seconds * worker.pace
+            worker.is_busy = worker.left > _ROUNDING
+        done = [worker for worker in self.busy if not worker.is_busy]
+        self.busy = [worker for worker in self.busy if worker.is_busy]
+        for worker in done:
+            worker.finish()
 
-    def _finish(self, name: str) -> None:
-        if name == "engine":
-            for request in self.engine.end():
-                client = self.machine.client
-                self._ask_client(client.request_s + client.draw_s * len(request.lengths), request)
-        elif name == "prm":
-            for score in self.scorer.end():
-                self._one_less(_search_of(score.tag))
-        else:
-            _, what = self.client.popleft()
-            self._serve(what)
+    def _end_step(self) -> None:
+        client = self.machine.client
+        for request in self.engine.end():
+            self.asked.append((client.request_s + client.draw_s * len(request.lengths), request))
+
+    def _end_scores(self) -> None:
+        for score in self.scorer.end():
+            self._one_less(_search_of(score.tag))
+
+    def _end_asked(self) -> None:
+        self._serve(self.asked.popleft()[1])
 
     def _serve(self, what: object) -> None:
         """The client has dealt with something: a request that came, or a selection."""
@@ -221,24 +236,29 @@ class _Simulation:
         else:
             self._next_depth(_search_of(what))
 
+    def _start(self, worker: _Worker, seconds: float) -> None:
+        worker.is_busy, worker.left = True, seconds
+        self.busy.append(worker)
+
     def _start_all(self) -> None:
-        tasks, machine = self.tasks, self.machine
-        while "client" not in tasks and self.client:
-            seconds, what = self.client[0]
+        while self.asked and not self.client.is_busy:
+            seconds = self.asked[0][0]
             if seconds > 0:
-                tasks["client"] = _Task(seconds)
+                self._start(self.client, seconds)
                 self.result.client_s += seconds
             else:
-                self.client.popleft()
-                self._serve(what)
-        if "engine" not in tasks and not self.engine.is_idle:
-            tasks["engine"] = _Task(self._begin_step())
-        if "prm" not in tasks and not self.scorer.is_idle:
-            batch = self.scorer.begin()
-            seconds = machine.prm.step(batch).total if machine.prm else 0.0
-            self.result.prm_s += seconds
-            self.result.prm_tokens += batch.rows
-            tasks["prm"] = _Task(seconds)
+                self._end_asked()
+        if not self.generator.is_busy and not self.engine.is_idle:
+            self._start(self.generator, self._begin_step())
+        if not self.prm.is_busy and not self.scorer.is_idle:
+            self._start(self.prm, self._begin_scores())
+
+    def _begin_scores(self) -> float:
+        batch = self.scorer.begin()
+        seconds = self.machine.prm.step(batch).total if self.machine.prm else 0.0
+        self.result.prm_s += seconds
+        self.result.prm_tokens += batch.rows
+        return seconds
 
     def _begin_step(self) -> float:
         batch, lost = self.engine.begin()
@@ -284,10 +304,7 @@ class _Simulation:
         search.num_open -= 1
         if search.num_open == 0:
             select_s = self.machine.client.select_s
-            self._ask_client(search.tree.trace.select_s if select_s is None else select_s, search)
-
-    def _ask_client(self, seconds: float, what: object) -> None:
-        self.client.append((seconds, what))
+            self.asked.append((search.tree.trace.select_s if select_s is None else select_s, search))
 
 
 def _search_of(tag: object) -> _Search:
