@@ -255,7 +255,7 @@ class SimulatedEngine:
         """Plans the next step: what it computes, and how many of its rows were computed before."""
         self._make_room_for_decoding()
         budget = self.policy.step_tokens - self._decoding
-        self._chunks, rows, pairs, context, lost = [], 0, 0.0, 0, 0
+        self._chunks = []
         for sequence in self._prefilling:
             if budget <= 0:
                 break
@@ -266,11 +266,13 @@ class SimulatedEngine:
                 break
             self._waiting.popleft()
             budget -= self._plan_chunk(sequence, budget)
+        rows, pairs, context, lost = 0, 0.0, 0, 0
         for sequence, size in self._chunks:
+            position, recomputed = sequence.position, sequence.recomputed
             rows += size
-            pairs += size * (sequence.position + size / 2)
-            context += sequence.position + size
-            lost += min(size, sequence.recomputed)
+            pairs += size * (position + size / 2)
+            context += position + size
+            lost += min(recomputed, size)
         self._lost = lost
         batch = Batch(
             rows=self._decoding + rows,
@@ -299,12 +301,12 @@ class SimulatedEngine:
         done: list[Request] = []
         for sequence, size in self._chunks:
             counts.prefilled += size
-            sequence.position += size
-            sequence.prefill -= size
-            sequence.recomputed = max(0, sequence.recomputed - size)
-            if sequence.prefill == 0:
+            if size == sequence.prefill:
                 self._join(sequence)
             else:
+                sequence.position += size
+                sequence.prefill -= size
+                sequence.recomputed = max(0, sequence.recomputed - size)
                 self._prefilling[sequence] = None
         for sequence in self._ends.pop(counts.num_steps, ()):
             if sequence.joined >= 0 and self._written(sequence) >= sequence.length:
@@ -317,25 +319,24 @@ class SimulatedEngine:
         return self.num_blocks - self._held - self._own
 
     def _written(self, sequence: _Sequence) -> int:
-        return sequence.written + (self.counts.num_steps - sequence.joined)
+        return sequence.written + self.counts.num_steps - sequence.joined
 
     def _plan_chunk(self, sequence: _Sequence, budget: int) -> int:
-        size = min(sequence.prefill, budget)
+        size = min(budget, sequence.prefill)
         self._chunks.append((sequence, size))
         return size
 
     def _join(self, sequence: _Sequence) -> None:
         """Its prefix is computed, and its next token written."""
-        now, prefix = self.counts.num_steps, sequence.request.prefix
+        now, prefix, before = self.counts.num_steps, sequence.request.prefix, sequence.written
         self._prefilling.pop(sequence, None)
         self.counts.decoded += 1
-        sequence.written += 1
-        sequence.joined = now
-        self._own_tokens += sequence.written
-        self._logical += prefix + sequence.written
+        sequence.written, sequence.joined = before + 1, now
+        self._own_tokens += before + 1
+        self._logical += prefix + before + 1
         self._decoding += 1
-        self._needs[(now - (prefix + sequence.written - 1)) % self.policy.block_tokens] += 1
-        self._ends[now + sequence.length - sequence.written].append(sequence)
+        self._needs[(now - prefix - before) % self.policy.block_tokens] += 1
+        self._ends[now + sequence.length - before - 1].append(sequence)
 
     def _leave(self, sequence: _Sequence) -> int:
         """Takes it out of the running sums; returns how many tokens it had written."""
@@ -483,13 +484,15 @@ class SimulatedEngine:
             return
         self._unused_blocks -= too_many
         self.counts.evicted += too_many * self.policy.block_tokens
+        unused = self._unused
         while too_many:
-            step = next(iter(self._unused))
-            taken = min(step.cached, too_many)
-            step.cached -= taken
-            too_many -= taken
-            if not step.cached:
-                del self._unused[step]
+            step = next(iter(unused))
+            if step.cached > too_many:
+                step.cached -= too_many
+                return
+            too_many -= step.cached
+            step.cached = 0
+            del unused[step]
 
 
 def likely_length(traces: Iterable[SearchTrace], share: float = 0.95) -> int:

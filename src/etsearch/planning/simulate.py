@@ -209,11 +209,14 @@ class _Simulation:
         result.waiting_seconds += seconds * engine.num_waiting
         if self.generator.is_busy:
             result.engine_s += seconds
+        done = []
         for worker in self.busy:
             worker.left -= seconds * worker.pace
-            worker.is_busy = worker.left > _ROUNDING
-        done = [worker for worker in self.busy if not worker.is_busy]
-        self.busy = [worker for worker in self.busy if worker.is_busy]
+            if worker.left <= _ROUNDING:
+                done.append(worker)
+        for worker in done:
+            worker.is_busy = False
+            self.busy.remove(worker)
         for worker in done:
             worker.finish()
 
