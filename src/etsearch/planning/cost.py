@@ -85,7 +85,7 @@ class CardCost:
 
     where :math:`L` are layers, :math:`d` and :math:`l` the bytes of distinct and of logical KV, and :math:`s` what the
     engine's own scheduler and the sums over the cards take. A kernel that reads a shared page once has no :math:`l`,
-    and reads :math:`d` at the memory's own bandwidth.
+    and reads :math:`d` at the memory's own bandwidth, where that is faster.
 
     Args:
         share: what one card of the group holds.
@@ -144,9 +144,9 @@ class CardCost:
     def _kv_seconds(self, batch: Batch, size: float) -> float:
         k = self.constants
         prefixes = batch.context * size / k.weight_bandwidth
-        if self.reads_shared_once:
-            return prefixes + batch.distinct * size / k.weight_bandwidth
-        return prefixes + batch.distinct * size / k.distinct_bandwidth + batch.logical * size / k.logical_bandwidth
+        each = batch.distinct * size / k.distinct_bandwidth + batch.logical * size / k.logical_bandwidth
+        once = batch.distinct * size / k.weight_bandwidth if self.reads_shared_once else each
+        return prefixes + min(once, each)
 
     def _link_seconds(self, rows: int) -> float:
         share = self.share
