@@ -32,7 +32,7 @@ class Reading:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Score:
-    """The reward of a step; ``tag`` is of whoever asked."""
+    """The reward of a step; ``tag`` is of whoever asked, a search: what others ask is not shared with it."""
 
     trace: SearchTrace
     step: int
@@ -96,19 +96,23 @@ class SimulatedScorer:
         return Batch(rows=longest * len(taken), pairs=float(longest * longest * len(taken)), requests=len(taken))
 
     def _pack(self) -> None:
-        waiting = sorted(self._waiting, key=lambda score: (id(score.trace), score.trace.path(score.step)))
+        """Search by search, and of each in the order of a depth-first walk."""
+        order: dict[int, int] = {}
+        for score in self._waiting:
+            order.setdefault(id(score.tag), len(order))
+        waiting = sorted(self._waiting, key=lambda score: (order[id(score.tag)], score.trace.path(score.step)))
         self._waiting.clear()
-        before: tuple[int, tuple[int, ...]] = (0, ())
+        before: tuple[object, tuple[int, ...]] = (None, ())
         for score in waiting:
             trace, path = score.trace, score.trace.path(score.step)
-            shared = _shared(before[1], path) if before[0] == id(trace) else 0
+            shared = _shared(before[1], path) if before[0] is score.tag else 0
             new = trace.prefix[score.step] - (trace.prefix[path[shared - 1]] if shared else 0)
             if not self._rows or self._rows[-1][0] + new > self.reading.row_tokens:
                 self._rows.append((trace.prefix[score.step], [score]))
             else:
                 length, scores = self._rows[-1]
                 self._rows[-1] = (length + new, [*scores, score])
-            before = id(trace), path
+            before = score.tag, path
 
 
 def _shared(a: tuple[int, ...], b: tuple[int, ...]) -> int:
