@@ -63,9 +63,9 @@ class SearchTrace:
             scores_steps: whether every step is scored as it comes; else trajectories are when they end.
 
         Raises:
-            RecordError: no depth of it was written.
+            RecordError: no step of it was written.
         """
-        if not state.depths:
+        if not state.depths or len(state.tree) == 1:
             raise RecordError(f"the search {name!r} was over before its first depth; there is nothing to simulate")
         tree, depth = state.tree, state.tree.depth
         by_depth: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(int(depth.max()) + 1)]
