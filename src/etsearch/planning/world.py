@@ -55,7 +55,7 @@ class Assumptions:
         step_tokens_sd: its standard deviation, 0 to 10^5.
         same_idea: how likely two continuations of one step are to say the same, above 0 and below 1.
         same_text: how likely they are to say it in the same words, if they do, above 0 and below 1.
-        reward: of a step, on average, above 0 and below 1.
+        reward: of a step in the middle, which half are above, above 0 and below 1.
         reward_sd: how far apart the rewards of two continuations of one step are, on the scale of log odds, 0 to 20.
         reward_memory: how far a step's reward follows that of the step before, 0 to 1.
     """
@@ -115,8 +115,8 @@ def _rng(*what: object) -> random.Random:
 
 def _geometric(rng: random.Random, same: float) -> int:
     """A number from 0, such that two of them are equal with this probability."""
-    ratio = (1 - same) / (1 + same)
-    return min(_MOST_IDEAS, int(math.log(1 - rng.random()) / math.log(ratio)))
+    log_ratio = math.log1p(-same) - math.log1p(same)
+    return int(min(_MOST_IDEAS, math.log(1 - rng.random()) / log_ratio))
 
 
 class DrawnWorld:
@@ -175,8 +175,8 @@ class DrawnWorld:
     def _ends(self, path: tuple[int, ...]) -> bool:
         """Whether a solution ends with this step: the number of its steps is drawn from what is left at every step."""
         depth, assumed = len(path), self.assumed
-        if assumed.steps_sd == 0:
-            return depth >= assumed.steps
+        if assumed.steps_sd == 0:  # the two whole numbers around it, such that it is their mean
+            return depth + 1 - assumed.steps > _rng(self._seed, "end", path).random()
         left = _above(depth - 0.5, assumed.steps, assumed.steps_sd)
         after = _above(depth + 0.5, assumed.steps, assumed.steps_sd)
         hazard = 1.0 if left <= 1e-12 else 1 - after / left
@@ -215,7 +215,7 @@ class RecordedWorld:
     recorded search did not grow, from those under the step of the same depth whose reward is nearest and that has some.
 
     Raises:
-        ConfigError: a step has no reward.
+        ConfigError: there is no step, or one has no reward.
     """
 
     format = _STEP
@@ -223,13 +223,14 @@ class RecordedWorld:
 
     def __init__(self, state: SearchState) -> None:
         self._state, self._tree = state, state.tree
-        rewards = self._tree.rewards
-        if np.isnan(rewards[1:]).any():
+        rewards = self._tree.rewards[1:]
+        if not len(rewards):
+            raise ConfigError("this tree cannot be grown by another strategy: it has no steps")
+        if np.isnan(rewards).any():
             raise ConfigError(
                 "this tree cannot be grown by another strategy: some steps of it have no reward. "
                 "Take the trees of a search that scores every step"
             )
-        self._rewards: dict[str, float] = {}
         self._at: dict[tuple[int, ...], int] = {self._tree.prefix(ROOT): ROOT}
         self._under: dict[int, list[int]] = {}
         for node in range(1, len(self._tree)):
@@ -269,7 +270,7 @@ class RecordedWorld:
         written = self._tree.continuation(step)
         self._at[request.prefix + written.token_ids] = step
         reason = FinishReason.END if node in self._state.ended else written.finish_reason
-        return Continuation(written.token_ids, f"{written.text}", reason, written.log_probability)
+        return Continuation(written.token_ids, written.text, reason, written.log_probability)
 
     async def score(self, trajectory: Trajectory, first: int) -> Scores:
         prefix = self._tree.prefix(ROOT)
