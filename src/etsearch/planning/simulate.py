@@ -91,7 +91,7 @@ class SimulatedRun:
         waiting_seconds: the same of sequences that waited for room.
         rows_sum: rows of all steps.
         generated_tokens: of all searches.
-        timeline: moments, and KV tokens in use then, some hundred of them.
+        timeline: the moment at which each step of the engine begins, and KV tokens in use then.
     """
 
     seconds: float = 0.0
