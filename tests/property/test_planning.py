@@ -22,7 +22,7 @@ from etsearch.strategies import STRATEGIES
 from etsearch.tree import NO_PARENT
 
 ENOUGH = 1 << 22
-few = settings(max_examples=60, deadline=None)
+few = settings(max_examples=40, deadline=None)
 
 
 def cost(card="h100-sxm", *, once=False, bandwidth=1.0):
@@ -258,7 +258,7 @@ def grown(draw):
     return asyncio.run(grow(DrawnWorld(assumed, seed), strategy, made, "drawn"))
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.lists(grown(), min_size=1, max_size=3), st.sampled_from([*POLICIES.values()]), st.integers(1, 3))
 def test_searches_that_were_grown_end_in_a_cache_that_holds_one_trajectory(searches, policy, in_flight):
     everything = {"prm": COST, "client": Client(0.001, 0.0001), "together": 0.5}

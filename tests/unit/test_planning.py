@@ -158,6 +158,16 @@ def test_a_search_of_two_depths_by_hand():
     assert found.prm_s == 2
 
 
+@pytest.mark.parametrize(("together", "seconds"), [(1.0, 3), (0.75, 2 + 4 / 3), (0.5, 4)])
+def test_two_that_share_a_device_are_slower_while_both_are_at_work(together, seconds):
+    draws = (Draws(0, (1,), (2,), (1,)), Draws(0, (2,), (1,), (2,)))
+    trace = SearchTrace("apart", (NO_PARENT, 0, 0), (10, 2, 1), (10, 12, 11), (draws,), 0)
+    step = TimedCost({"step": 1.0})
+    found = simulate([trace], Machine(step, EnginePolicy(block_tokens=4), 1000, step, together=together), 1)
+    # a step of both; the longer one's second step beside the score of the shorter one; the score of the longer one
+    assert found.seconds == pytest.approx(seconds)
+
+
 async def scripted(strategy, **settings):
     parts = Parts(GENERATORS.create("scripted"), REWARD_MODELS.create("scripted"), STRATEGIES.create(strategy))
     return await search(minimath_problems("test").problems[0], parts, SearchSettings(**settings))

@@ -58,3 +58,30 @@ def test_a_prefix_that_is_only_being_computed_is_not_read():
     assert batches[1].decoding == 1
     assert batches[1].distinct == batches[1].logical == 3 + 1
     assert all(batch.distinct <= batch.logical for batch in batches)
+
+
+def test_one_that_lost_its_blocks_goes_on_before_those_that_came_after_it():
+    engine_ = engine(5, max_sequences=2)
+    two = SearchTrace("two", (NO_PARENT, 0, 0), (7, 8, 8), (7, 15, 15), (), 0)
+    requests = [Request(CachedTree.of(two, 4), 0, (8, 8), (1, 2)), Request(CachedTree.of(SHORT, 4), 0, (12,), (1,))]
+    for request in requests:
+        engine_.submit(request)
+    done = []
+    while not engine_.is_idle:
+        engine_.begin()
+        done += engine_.end()
+    assert engine_.counts.num_preemptions > 0
+    assert done == requests
+
+
+def test_what_is_read_again_is_the_end_of_the_prefix_and_what_was_written():
+    engine_ = engine(5)
+    two = SearchTrace("two", (NO_PARENT, 0, 0), (7, 8, 8), (7, 15, 15), (), 0)
+    engine_.submit(Request(CachedTree.of(two, 4), 0, (8, 8), (1, 2)))
+    run(engine_)
+    # a block of the prompt and two of each are full at 12 tokens, 5 of them written; then the younger's are taken
+    counts = engine_.counts
+    assert (counts.num_preemptions, counts.recomputed) == (1, 5)
+    assert counts.prefilled == 7 + 3 + (3 + 5)
+    assert counts.decoded == 16
+    assert counts.num_steps == 8 + 3

@@ -49,7 +49,7 @@ def test_a_number_of_steps_that_never_varies_is_met_on_average():
 
 @pytest.mark.parametrize("reward", [0.2, 0.6, 0.9])
 def test_half_of_the_rewards_are_above_the_one_assumed(reward):
-    results = [searched(DrawnWorld(Assumptions(reward=reward), seed), "best_of_n") for seed in range(12)]
+    results = [searched(DrawnWorld(Assumptions(reward=reward), seed), "best_of_n") for seed in range(8)]
     rewards = [r for result in results for t in result.trajectories for r in t.rewards[-1:]]
     assert np.mean(np.array(rewards) > reward) == pytest.approx(0.5, abs=0.12)
 
