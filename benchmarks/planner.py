@@ -3,8 +3,8 @@
     python benchmarks/planner.py --json benchmarks/records/planner.json
 
 The embedded engine and reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search).
-Then searches run, and their own trees are simulated with what was calibrated. A cell is the faster of two rounds. At the
-end the planner's own speed: simulations of width 256.
+Then searches run, and their own trees are simulated with what was calibrated. A cell is the faster of two rounds. At
+the end the planner's own speed: simulations of width 256.
 """
 
 import argparse
