@@ -3,7 +3,7 @@
     python benchmarks/planner.py --json benchmarks/records/planner.json
 
 The embedded engine and reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search).
-Then searches run, and their own trees are simulated with what was calibrated. A cell is the faster of two rounds. At
+Then searches run, and their own trees are simulated with what was calibrated. Nothing else may run beside it. At
 the end the planner's own speed: simulations of width 256.
 """
 
@@ -134,7 +134,7 @@ def main():
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path, help="a calibration that was made before")
     parser.add_argument("--searches", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=2)
+    parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--widths", type=int, nargs="*", default=[16, 64, 256])
     args = parser.parse_args()
     problems = minimath_problems("test").problems[: args.searches]

@@ -41,7 +41,21 @@ _R = TypeVar("_R")
 _FORMAT: Final = 1
 READINGS: Final = {"embedded": Reading("packed", 4 * 512), "vllm": Reading("none"), "sglang": Reading("cache")}
 """How the reward model of each kind of engine reads."""
-_AT_ONCE: Final = ((1, 1), (1, 4), (4, 1), (1, 16), (4, 4), (16, 1), (1, 64), (8, 8), (32, 2), (4, 32), (64, 2))
+_AT_ONCE: Final = (
+    (1, 1),
+    (1, 4),
+    (4, 1),
+    (1, 16),
+    (4, 4),
+    (16, 1),
+    (1, 64),
+    (8, 8),
+    (32, 2),
+    (4, 32),
+    (64, 2),
+    (128, 1),
+    (256, 1),
+)
 _BATCHES: Final = tuple(
     (num_requests, count, prefix, tokens)
     for num_requests, count in (

@@ -30,6 +30,7 @@ class Batch(NamedTuple):
         pairs: token pairs of prefixes: the sum of each new token's context.
         context: KV tokens that the prefixes' tokens read, each prefix once.
         requests: prefixes that are computed in this step, or a part of each.
+        under_way: requests that are taken in and not answered; an engine may look at each of them.
     """
 
     rows: int = 0
@@ -39,6 +40,7 @@ class Batch(NamedTuple):
     pairs: float = 0.0
     context: int = 0
     requests: int = 0
+    under_way: int = 0
 
 
 class StepTime(NamedTuple):
@@ -172,6 +174,7 @@ def features(batch: Batch) -> dict[str, float]:
         "pairs": batch.pairs,
         "context": float(batch.context),
         "requests": float(batch.requests),
+        "under way": float(batch.under_way),
     }
 
 

@@ -125,6 +125,7 @@ class Request:
     tag: object = None
     num_active: int = 0
     num_left: int = 0
+    is_under_way: bool = False
     prefix: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -209,7 +210,7 @@ class SimulatedEngine:
         self._held = self._own = self._unused_blocks = self._reserved = 0
         self._held_tokens = self._own_tokens = self._logical = self._decoding = 0
         self._chunks: list[tuple[_Sequence, int]] = []
-        self._lost = 0
+        self._lost = self._num_under_way = 0
 
     @property
     def is_idle(self) -> bool:
@@ -282,6 +283,7 @@ class SimulatedEngine:
             pairs=pairs,
             context=context,
             requests=len(self._chunks),
+            under_way=self._num_under_way,
         )
         if not batch.rows:
             raise ConfigError(
@@ -366,6 +368,7 @@ class SimulatedEngine:
         request.num_left -= 1
         self._release(request)
         if request.num_left == 0:
+            self._num_under_way -= 1
             done.append(request)
 
     def _make_room_for_decoding(self) -> None:
@@ -407,6 +410,9 @@ class SimulatedEngine:
         self._own += own
         self._throw_out()
         request.num_active += 1
+        if not request.is_under_way:
+            request.is_under_way = True
+            self._num_under_way += 1
         self._running[sequence] = None
         sequence.position, sequence.prefill = hit, prefix - hit + written
         sequence.recomputed = lost + written
