@@ -294,6 +294,7 @@ def test_rates_that_made_the_seconds_are_found():
         assert timed.cost.step(batch).total == pytest.approx(row["seconds"])
 
 
+@pytest.mark.slow
 def test_an_engine_is_timed_and_read_again(tmp_path):
     async def timed():
         world = DrawnWorld(Assumptions(steps=4), 0)
