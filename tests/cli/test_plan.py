@@ -100,3 +100,4 @@ def test_a_run_that_has_no_trees_and_assumptions_for_one_that_has(run, tmp_path)
     assert isinstance(found.exception, RecordError)
     asked = ["plan", str(run), "--model", "Qwen/Qwen2.5-Math-1.5B-Instruct", "--assume", "steps=3"]
     assert "--assume is for trees that are drawn" in str(CliRunner().invoke(app, asked).exception)
+    assert "the number of trees is 0" in str(CliRunner().invoke(app, [*asked[:4], "--trees", "0"]).exception)

@@ -340,11 +340,13 @@ def recorded_trees(run: Run, strategies: Sequence[str], width: int | None, limit
         run: whose trees are here.
         strategies: specifications; a label of the run's own, or none at all, is its searches as they were.
         width: only trees of this width.
-        limit: at most so many of each arm.
+        limit: at most so many of each arm, 1 to 100,000.
 
     Raises:
         RecordError: the run holds no such tree.
     """
+    if limit is not None:
+        check_whole("the number of trees", limit, 1, 100_000)
     labels = list(dict.fromkeys(record.strategy for record in run.with_trees(width=width)))
     for wanted in strategies or labels:
         of = wanted if wanted in labels else _to_grow_from(run, labels)
