@@ -161,18 +161,34 @@ def test_a_run_in_the_background_outlives_its_terminal_and_can_be_stopped(tmp_pa
     assert told.startswith("ets: stopped; what was done is in ")
 
 
+WATCHED = """
+import pathlib
+from etsearch import minimath
+from etsearch.generators.scripted import ScriptedGenerator
+
+def watched(delay_s: float = 0.0):
+    def write(so_far, rng):
+        if so_far.count(chr(10)) > 2:
+            pathlib.Path("deep").touch()
+        return minimath.scripted.write_step(so_far, rng)
+    return ScriptedGenerator(write, format=minimath.FORMAT, delay_s=delay_s, read_question=minimath.read_problem)
+"""
+
+
 @pytest.mark.slow
-def test_a_signal_keeps_a_search(tmp_path):
+def test_a_signal_keeps_a_search(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "watched.py").write_text(WATCHED)
     asked = ("solve", "--example", "--number", "9", "--strategy", "rebase", "--width", "8", "--no-early-stop", "--json")
-    process = start(*asked, "--generator", "scripted(delay_s=0.3)", "--prm", "scripted", cwd=tmp_path)
-    time.sleep(2.0)
+    process = start(*asked, "--generator", "./watched.py:watched(delay_s=0.3)", "--prm", "scripted")
+    wait_for((tmp_path / "deep").exists, process)
     process.send_signal(signal.SIGTERM)
     _, told = process.communicate(timeout=30)
     assert process.returncode == 143
     assert told.startswith("ets: stopped. The search up to depth ")
     assert told.endswith("is in ets-search.json: the same command with --resume goes on\n")
     kept = str(tmp_path / "ets-search.json")
-    scripted = ("--generator", "scripted", "--prm", "scripted")
+    scripted = ("--generator", "./watched.py:watched", "--prm", "scripted")
     resumed = json.loads(ets(*asked, *scripted, "--state", kept, "--resume").stdout)
     straight = json.loads(ets(*asked, *scripted).stdout)
     assert resumed["trajectories"] == straight["trajectories"]
