@@ -1,10 +1,13 @@
 """The planner against what is measured here: an engine timed on single batches, then whole runs predicted.
 
     python benchmarks/planner.py --json benchmarks/records/planner.json
+    python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --cells 16x4,16x16,64x4 \\
+        --searches 8 --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101
 
-The embedded engine and reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search).
-Then searches run, and their own trees are simulated with what was calibrated. Nothing else may run beside it. At
-the end the planner's own speed: simulations of width 256.
+An engine and a reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search). Then
+searches run, and their own trees are simulated with what was calibrated. Nothing else may run beside it. The embedded
+engine comes with two caches and with the planner's own speed, simulations of width 256; any other engine is put beside
+it in the record.
 """
 
 import argparse
@@ -31,6 +34,7 @@ from etsearch.planning.world import Assumptions, DrawnWorld, grow
 from etsearch.strategies import STRATEGIES
 
 STRATEGIES_HERE = ("rebase", "ets", "beam", "best_of_n")
+NAMES = {"embedded": "The embedded engine", "vllm": "vLLM on this CPU", "sglang": "SGLang on this CPU"}
 ENOUGH, SMALL = 4096, 160
 """Blocks of 32 tokens: more than any cell needs, and fewer than most do."""
 CELLS = (
@@ -60,24 +64,23 @@ def trace_of(result, strategy):
     return SearchTrace.of(state, scores_steps=strategy.needs_rewards)
 
 
-async def measure(table, args, blocks, cells, problems):
+async def measure(table, generator, prm, cells, problems, searches):
     rows = []
-    generator = f"minimath(num_kv_blocks={blocks})"
-    async with open_parts(generator, "minimath", STRATEGIES.create("rebase"), "lexical") as parts:
+    async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
+        cache = (await parts.generator.stats()).cache_capacity_tokens
         await run(parts, problems[:4], 16, 4)  # warm
-        for width, in_flight, _ in cells:
-            count = args.searches if width < 256 else args.searches // 2
+        for width, in_flight in cells:
+            count = searches if width < 256 else searches // 2
             for name in STRATEGIES_HERE:
                 one = parts.with_strategy(STRATEGIES.create(name))
-                rounds = [await run(one, problems[:count], width, in_flight) for _ in range(args.rounds)]
-                seconds, traces = min(rounds, key=lambda found: found[0])
-                found = simulate(traces, table.machine(blocks * 32), in_flight)
+                seconds, traces = await run(one, problems[:count], width, in_flight)
+                found = simulate(traces, table.machine(cache), in_flight)
                 rows.append(
                     {
                         "strategy": name,
                         "width": width,
                         "in_flight": in_flight,
-                        "cache": f"{blocks * 32:,}",
+                        "cache": f"{cache:,}",
                         "searches": count,
                         "measured_s": seconds,
                         "predicted_s": found.seconds,
@@ -93,8 +96,8 @@ async def measure(table, args, blocks, cells, problems):
                 row = rows[-1]
                 print(
                     f"{name:10} {width:4} {in_flight:3} {row['cache']:>8} predicted {row['predicted_s']:7.2f} "
-                    f"measured {seconds:7.2f} {100 * (row['predicted_s'] / seconds - 1):+5.0f} %  engine "
-                    f"{row['engine_s']:.2f} prm {row['prm_s']:.2f} client {row['client_s']:.2f}",
+                    f"measured {seconds:7.2f} {100 * (row['predicted_s'] / seconds - 1):+5.0f} %  "
+                    f"engine {row['engine_s']:.2f} prm {row['prm_s']:.2f} client {row['client_s']:.2f}",
                     flush=True,
                 )
             of = {row["strategy"]: row for row in rows[-len(STRATEGIES_HERE) :]}
@@ -105,10 +108,10 @@ async def measure(table, args, blocks, cells, problems):
     return rows
 
 
-async def calibrate(problems):
-    async with open_parts("minimath", "minimath", STRATEGIES.create("rebase"), "lexical") as parts:
+async def calibrate(generator, prm, engine, problems):
+    async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
         return await time_engine(
-            parts.generator, parts.reward_model, problems[:12], engine="embedded", about=machine(), say=print
+            parts.generator, parts.reward_model, problems[:12], engine=engine, about=machine(), say=print
         )
 
 
@@ -129,31 +132,50 @@ def speed():
     return rows
 
 
+def embedded(blocks):
+    return f"minimath(num_kv_blocks={blocks})"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path, help="a calibration that was made before")
     parser.add_argument("--searches", type=int, default=16)
-    parser.add_argument("--rounds", type=int, default=1)
-    parser.add_argument("--widths", type=int, nargs="*", default=[16, 64, 256])
+    parser.add_argument("--engine", default="embedded")
+    parser.add_argument("--generator", help="of another engine than the embedded one")
+    parser.add_argument("--prm", default="minimath")
+    parser.add_argument("--cells", default="16x4,16x8,16x32,64x4,64x16", help="of another engine: width x in flight")
     args = parser.parse_args()
     problems = minimath_problems("test").problems[: args.searches]
-    table = EngineTable.read(args.table) if args.table else asyncio.run(calibrate(problems))
+    generator = args.generator or embedded(ENOUGH)
+    calibrated = calibrate(generator, args.prm, args.engine, problems)
+    table = EngineTable.read(args.table) if args.table else asyncio.run(calibrated)
     for name in ("generator", "prm"):
         timed = getattr(table, name)
         rates = {feature: rate for feature, rate in timed.rates.items() if rate}
         print(f"{name}: median error of unseen batches {timed.error:.1%}; {rates}")
-    cells = []
-    for blocks in (ENOUGH, SMALL):
-        chosen = [cell for cell in CELLS if cell[2] == blocks and cell[0] in args.widths]
-        cells += asyncio.run(measure(table, args, blocks, chosen, problems))
-    errors = np.abs([cell["predicted_s"] / cell["measured_s"] - 1 for cell in cells])
-    print(f"times: median {np.median(errors):.0%}, 90 % {np.quantile(errors, 0.9):.0%}, worst {errors.max():.0%}")
-    note = f"Policy and PRM embedded, {args.searches} searches a cell (half at width 256). {in_words(machine())}."
-    timed = speed()
-    engine = {"name": "The embedded engine", "note": note, "cells": cells, "calibrated": table.plain()}
+    if args.generator:
+        asked = [tuple(map(int, cell.split("x"))) for cell in args.cells.split(",")]
+        cells = asyncio.run(measure(table, generator, args.prm, asked, problems, args.searches))
+    else:
+        cells = []
+        for blocks in (ENOUGH, SMALL):
+            asked = [cell[:2] for cell in CELLS if cell[2] == blocks]
+            cells += asyncio.run(measure(table, embedded(blocks), args.prm, asked, problems, args.searches))
+    for name, of in (("ratios", "ratio"), ("times", "s")):
+        pairs = [(cell[f"predicted_{of}"], cell[f"measured_{of}"]) for cell in cells if f"measured_{of}" in cell]
+        errors = np.abs([predicted / measured - 1 for predicted, measured in pairs])
+        print(f"{name}: median {np.median(errors):.0%}, 90 % {np.quantile(errors, 0.9):.0%}, worst {errors.max():.0%}")
     if args.json:
-        args.json.write_text(json.dumps({"engines": [engine], "speed": timed}, indent=1) + "\n", encoding="utf-8")
+        record = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {"engines": []}
+        note = (
+            f"{args.searches} searches a cell{'' if args.generator else ' (half at width 256)'}. {in_words(machine())}."
+        )
+        made = {"name": NAMES[args.engine], "note": note, "cells": cells, "calibrated": table.plain()}
+        record["engines"] = [one for one in record["engines"] if one["name"] != made["name"]] + [made]
+        if not args.generator:
+            record["speed"] = speed()
+        args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -151,14 +151,16 @@ def test_a_search_of_two_depths_by_hand():
         0,
     )
     step = TimedCost({"step": 1.0})
-    found = simulate([trace], Machine(step, EnginePolicy(block_tokens=4), 1000, step, client=Client(0.1, 0.01, 0.5)), 1)
-    # 6 steps, 0.1 + 2 · 0.01, one batch of scores, 0.5; then 5 steps, 0.1 + 0.01, scores, 0.5
-    assert found.seconds == pytest.approx(6 + 0.12 + 1 + 0.5 + 5 + 0.11 + 1 + 0.5)
+    found = simulate(
+        [trace], Machine(step, EnginePolicy(block_tokens=4), 1000, step, client=Client(0.1, 0.01, 0.5, 0.03)), 1
+    )
+    # 6 steps, 0.1 + 2 · (0.01 + 0.03), one batch of scores, 0.5; then 5 steps, 0.1 + 0.01 + 0.03, scores, 0.5
+    assert found.seconds == pytest.approx(6 + 0.18 + 1 + 0.5 + 5 + 0.14 + 1 + 0.5)
     assert found.latencies == [pytest.approx(found.seconds)]
     assert found.prm_s == 2
 
 
-@pytest.mark.parametrize(("together", "seconds"), [(1.0, 3), (0.75, 2 + 4 / 3), (0.5, 4)])
+@pytest.mark.parametrize(("together", "seconds"), [(1.0, 3), (0.75, 2 + 4 / 3), (0.5, 4), (0.4, 4.5)])
 def test_two_that_share_a_device_are_slower_while_both_are_at_work(together, seconds):
     draws = (Draws(0, (1,), (2,), (1,)), Draws(0, (2,), (1,), (2,)))
     trace = SearchTrace("apart", (NO_PARENT, 0, 0), (10, 2, 1), (10, 12, 11), (draws,), 0)
@@ -166,6 +168,25 @@ def test_two_that_share_a_device_are_slower_while_both_are_at_work(together, sec
     found = simulate([trace], Machine(step, EnginePolicy(block_tokens=4), 1000, step, together=together), 1)
     # a step of both; the longer one's second step beside the score of the shorter one; the score of the longer one
     assert found.seconds == pytest.approx(seconds)
+
+
+def test_an_engine_that_reserves_takes_in_so_many_requests_and_all_of_each():
+    tree, one = CachedTree.of(TREE, 4), engine(max_sequences=1, reserves=True)
+    for _ in range(2):
+        one.submit(Request(tree, 0, (2, 2, 2), (1, 2, 1)))
+    assert [one.begin()[0].requests, len(one.end())] == [3, 0]
+    assert [one.begin()[0].decoding, len(one.end())] == [3, 1]
+    assert one.begin()[0].requests == 3
+
+
+def test_blocks_that_begin_in_a_step_are_counted():
+    one, begun = engine(), []
+    one.submit(Request(CachedTree.of(TREE, 4), 0, (6,), (1,)))  # tokens 11 to 16 of blocks of 4, after a prefix of 10
+    while not one.is_idle:
+        begun.append(one.begin()[0].begun_blocks)
+        one.end()
+    assert sum(begun) == 2
+    assert begun[0] == 1
 
 
 async def scripted(strategy, **settings):

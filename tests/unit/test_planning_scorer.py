@@ -7,6 +7,7 @@ import pytest
 from etsearch.errors import ConfigError
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.trace import SearchTrace
+from etsearch.prms.in_process import batches as real_batches
 from etsearch.prms.packing import pack
 from etsearch.tree import NO_PARENT
 
@@ -45,18 +46,24 @@ def test_packed_rows_are_those_of_the_real_packing(seed):
     steps = random.Random(seed).sample(range(1, 40), 15)
     reading = Reading("packed", step_tokens=10**6, row_tokens=48)
     found = batches(reading, [Score(trace, step, "a search") for step in steps])
-    rows = pack([ids[step] for step in steps], 48).rows
-    assert [batch.requests for batch in found] == [len(rows)]
-    assert found[0].rows == len(rows) * max(len(row.ids) for row in rows)
+    lengths = [len(row.ids) for row in pack([ids[step] for step in steps], 48).rows]
+    of_each = [[lengths[place] for place in places] for places in real_batches(lengths, 10**6 // 48)]
+    assert [batch.requests for batch in found] == list(map(len, of_each))
+    assert [batch.rows for batch in found] == [len(each) * max(each) for each in of_each]
 
 
 def test_rows_are_read_as_many_at_once_as_a_step_holds():
     trace, _ = random_tree(1)
     scores = [Score(trace, step, "a search") for step in range(1, 40)]
-    together = batches(Reading("packed", 10**6, 48), scores)[0].requests
+    together = sum(batch.requests for batch in batches(Reading("packed", 10**6, 48), scores))
     found = batches(Reading("packed", 100, 48), scores)
-    assert [batch.requests for batch in found[:-1]] == [2] * (len(found) - 1)
+    assert {batch.requests for batch in found} == {1, 2}
     assert sum(batch.requests for batch in found) == together
+
+
+def test_packed_rows_are_padded_to_a_step_of_lengths():
+    scores = [Score(TREE, step, "a search") for step in (1, 2)]  # a row of 10 + 6 + 3 tokens
+    assert [batch.rows for batch in batches(Reading("packed", 10**6, 10**5, 16), scores)] == [32]
 
 
 def test_two_searches_share_nothing_though_their_trees_are_one():

@@ -31,6 +31,8 @@ class Batch(NamedTuple):
         context: KV tokens that the prefixes' tokens read, each prefix once.
         requests: prefixes that are computed in this step, or a part of each.
         under_way: requests that are taken in and not answered; an engine may look at each of them.
+        begun_blocks: blocks that sequences begin in this step for tokens of their own; an engine finds, copies or
+            names each.
     """
 
     rows: int = 0
@@ -41,6 +43,7 @@ class Batch(NamedTuple):
     context: int = 0
     requests: int = 0
     under_way: int = 0
+    begun_blocks: int = 0
 
 
 class StepTime(NamedTuple):
@@ -159,7 +162,9 @@ class CardCost:
 
 
 ROWS_KNEES: Final = (4, 16, 64, 256)
-"""Where the time of a step over its rows may bend."""
+"""Where the time of a step over its rows may bend downwards."""
+_MANY: Final = 256
+"""Sequences beyond which each may take longer."""
 
 
 def features(batch: Batch) -> dict[str, float]:
@@ -169,12 +174,14 @@ def features(batch: Batch) -> dict[str, float]:
     return named | {
         "rows": float(batch.rows),
         "decoding": float(batch.decoding),
+        f"decoding over {_MANY}": float(max(0, batch.decoding - _MANY)),
         "distinct": float(batch.distinct),
         "logical": float(batch.logical),
         "pairs": batch.pairs,
         "context": float(batch.context),
         "requests": float(batch.requests),
         "under way": float(batch.under_way),
+        "begun blocks": float(batch.begun_blocks),
     }
 
 

@@ -26,7 +26,7 @@ class EnginePolicy:
 
     Attributes:
         block_tokens: tokens of a block, 1 to 65,536.
-        max_sequences: sequences that a step computes at most, 1 to 65,536.
+        max_sequences: sequences that a step computes at most, 1 to 65,536; of an engine that reserves, requests.
         step_tokens: tokens that a step computes at most, those of prefixes in chunks, 1 to 2^30.
         reserves: whether a request is taken in whole, once what it is likely to hold in the end fits; else sequence by
             sequence, once their prefix does.
@@ -210,7 +210,7 @@ class SimulatedEngine:
         self._held = self._own = self._unused_blocks = self._reserved = 0
         self._held_tokens = self._own_tokens = self._logical = self._decoding = 0
         self._chunks: list[tuple[_Sequence, int]] = []
-        self._lost = self._num_under_way = 0
+        self._lost = self._num_under_way = self._begun = 0
 
     @property
     def is_idle(self) -> bool:
@@ -261,9 +261,9 @@ class SimulatedEngine:
             if budget <= 0:
                 break
             budget -= self._plan_chunk(sequence, budget)
-        while budget > 0 and self._waiting and len(self._running) < self.policy.max_sequences:
+        while budget > 0 and self._waiting:
             sequence = self._waiting[0]
-            if not self._take_in(sequence):
+            if self._is_full_for(sequence) or not self._take_in(sequence):
                 break
             self._waiting.popleft()
             budget -= self._plan_chunk(sequence, budget)
@@ -284,6 +284,7 @@ class SimulatedEngine:
             context=context,
             requests=len(self._chunks),
             under_way=self._num_under_way,
+            begun_blocks=self._begun,
         )
         if not batch.rows:
             raise ConfigError(
@@ -376,6 +377,7 @@ class SimulatedEngine:
         while self._needs[slot] > self._spare:
             self._preempt()
         self._own += self._needs[slot]
+        self._begun = self._needs[slot]
         self._throw_out()
 
     def _preempt(self) -> None:
@@ -388,6 +390,11 @@ class SimulatedEngine:
         self._release(sequence.request)
         self._waiting.appendleft(sequence)
         self.counts.num_preemptions += 1
+
+    def _is_full_for(self, sequence: _Sequence) -> bool:
+        if self.policy.reserves:
+            return not sequence.request.is_under_way and self._num_under_way >= self.policy.max_sequences
+        return len(self._running) >= self.policy.max_sequences
 
     def _take_in(self, sequence: _Sequence) -> bool:
         """Gives a sequence its blocks, if there are as many."""
@@ -408,6 +415,7 @@ class SimulatedEngine:
             lost = max(0, known - known % size - (held + unused) * size)  # what fills no block is never in the cache
             self._hold(request)
         self._own += own
+        self._begun += own
         self._throw_out()
         request.num_active += 1
         if not request.is_under_way:

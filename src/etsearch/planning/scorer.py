@@ -7,6 +7,7 @@ from typing import Literal
 from etsearch.boundary.numbers import MOST_TOKENS, check_whole
 from etsearch.planning.cost import Batch
 from etsearch.planning.trace import SearchTrace
+from etsearch.prms.in_process import batches
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,15 +20,18 @@ class Reading:
             a tree, in rows of ``row_tokens``.
         step_tokens: tokens that are read at once at most, 1 to 2^30.
         row_tokens: of a packed row.
+        length_step: to a multiple of this packed rows are padded.
     """
 
     sharing: Literal["none", "cache", "packed"] = "none"
     step_tokens: int = 8192
     row_tokens: int = 512
+    length_step: int = 1
 
     def __post_init__(self) -> None:
         check_whole("step_tokens", self.step_tokens, 1, MOST_TOKENS)
         check_whole("row_tokens", self.row_tokens, 1, MOST_TOKENS)
+        check_whole("length_step", self.length_step, 1, MOST_TOKENS)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,13 +49,13 @@ class SimulatedScorer:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
         self._waiting: deque[Score] = deque()
-        self._rows: deque[tuple[int, list[Score]]] = deque()
+        self._batches: deque[list[tuple[int, list[Score]]]] = deque()
         self._reading: list[Score] = []
 
     @property
     def is_idle(self) -> bool:
         """Whether nothing waits."""
-        return not (self._waiting or self._rows)
+        return not (self._waiting or self._batches)
 
     def submit(self, score: Score) -> None:
         """Takes a step that is to be scored."""
@@ -83,20 +87,22 @@ class SimulatedScorer:
         return Batch(rows=rows, pairs=pairs, context=context, requests=len(self._reading))
 
     def _begin_packed(self) -> Batch:
-        """All that waits is packed; then it is read some rows at a time, as by ``etsearch.prms.packing``."""
-        if not self._rows:
-            self._pack()
-        taken: list[int] = []
-        most = max(1, self.reading.step_tokens // self.reading.row_tokens)
-        while self._rows and len(taken) < most:
-            length, scores = self._rows.popleft()
-            taken.append(length)
+        """All that waits is packed; then it is read some rows at a time, as by ``etsearch.prms``."""
+        if not self._batches:
+            rows = self._pack()
+            most = max(1, self.reading.step_tokens // self.reading.row_tokens)
+            for places in batches([length for length, _ in rows], most):
+                self._batches.append([rows[place] for place in places])
+        taken = self._batches.popleft()
+        for _, scores in taken:
             self._reading += scores
-        longest = max(taken)
+        step = self.reading.length_step
+        longest = -(-max(length for length, _ in taken) // step) * step
         return Batch(rows=longest * len(taken), pairs=float(longest * longest * len(taken)), requests=len(taken))
 
-    def _pack(self) -> None:
-        """Search by search, and of each in the order of a depth-first walk."""
+    def _pack(self) -> list[tuple[int, list[Score]]]:
+        """Rows of all that waits: search by search, and of each in the order of a depth-first walk."""
+        rows: list[tuple[int, list[Score]]] = []
         order: dict[int, int] = {}
         for score in self._waiting:
             order.setdefault(id(score.tag), len(order))
@@ -107,12 +113,13 @@ class SimulatedScorer:
             trace, path = score.trace, score.trace.path(score.step)
             shared = _shared(before[1], path) if before[0] is score.tag else 0
             new = trace.prefix[score.step] - (trace.prefix[path[shared - 1]] if shared else 0)
-            if not self._rows or self._rows[-1][0] + new > self.reading.row_tokens:
-                self._rows.append((trace.prefix[score.step], [score]))
+            if not rows or rows[-1][0] + new > self.reading.row_tokens:
+                rows.append((trace.prefix[score.step], [score]))
             else:
-                length, scores = self._rows[-1]
-                self._rows[-1] = (length + new, [*scores, score])
+                length, scores = rows[-1]
+                rows[-1] = (length + new, [*scores, score])
             before = score.tag, path
+        return rows
 
 
 def _shared(a: tuple[int, ...], b: tuple[int, ...]) -> int:

@@ -16,7 +16,14 @@ import numpy as np
 from etsearch.boundary.numbers import MOST_WIDTH, check_number, check_whole
 from etsearch.errors import ConfigError
 from etsearch.planning.cost import Batch, StepCost, StepTime
-from etsearch.planning.engine import CachedTree, EngineCounts, EnginePolicy, Request, SimulatedEngine, likely_length
+from etsearch.planning.engine import (
+    CachedTree,
+    EngineCounts,
+    EnginePolicy,
+    Request,
+    SimulatedEngine,
+    likely_length,
+)
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.trace import Draws, SearchTrace
 
@@ -32,14 +39,18 @@ class Client:
         request_s: seconds for each request of a step, 0 to 3,600.
         draw_s: seconds for each continuation that comes.
         select_s: seconds of a selection; that of the trace by default.
+        score_s: seconds for each continuation that the reward model reads.
+        search_s: seconds for each search, at its end: votes and answers.
     """
 
     request_s: float = 0.0
     draw_s: float = 0.0
     select_s: float | None = None
+    score_s: float = 0.0
+    search_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("request_s", "draw_s", "select_s"):
+        for name in ("request_s", "draw_s", "select_s", "score_s", "search_s"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0, 3600)
 
@@ -55,8 +66,9 @@ class Machine:
         prm: what a step of the reward model takes; None for one that takes no time.
         reading: how the reward model reads trajectories.
         client: what the search loop takes.
-        together: the pace of each of two that share a device while both are at work, against its pace alone, 0.5 to 1;
-            1 where the reward model has a device of its own.
+        together: the pace of each of two that share a device while both are at work, against its pace alone, 0.1 to 1;
+            0.5 where they take turns, less where they are in each other's way, 1 where the reward model has a device of
+            its own.
         client_shares: whether the client is at work on that device too, as on a CPU.
     """
 
@@ -70,7 +82,7 @@ class Machine:
     client_shares: bool = False
 
     def __post_init__(self) -> None:
-        check_number("together", self.together, 0.5, 1)
+        check_number("together", self.together, 0.1, 1)
 
 
 @dataclass
@@ -221,9 +233,13 @@ class _Simulation:
             worker.finish()
 
     def _end_step(self) -> None:
-        client = self.machine.client
         for request in self.engine.end():
-            self.asked.append((client.request_s + client.draw_s * len(request.lengths), request))
+            self.asked.append((self._client_seconds(request), request))
+
+    def _client_seconds(self, request: Request) -> float:
+        client = self.machine.client
+        num_scores = len(_asked(request)[1].scored) if self.machine.prm is not None else 0
+        return client.request_s + client.draw_s * len(request.lengths) + client.score_s * num_scores
 
     def _end_scores(self) -> None:
         for score in self.scorer.end():
@@ -306,8 +322,11 @@ class _Simulation:
     def _one_less(self, search: _Search) -> None:
         search.num_open -= 1
         if search.num_open == 0:
-            select_s = self.machine.client.select_s
-            self.asked.append((search.tree.trace.select_s if select_s is None else select_s, search))
+            client, trace = self.machine.client, search.tree.trace
+            seconds = trace.select_s if client.select_s is None else client.select_s
+            if search.depth == len(trace.depths) - 1:
+                seconds += client.search_s
+            self.asked.append((seconds, search))
 
 
 def _search_of(tag: object) -> _Search:

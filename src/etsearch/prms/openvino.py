@@ -30,6 +30,8 @@ ROW_TOKENS: Final = 512
 """Tokens of packed trajectories in a row; attention grows with its square."""
 MAX_ROWS: Final = 4
 """Packed rows that are read at once at most."""
+LENGTH_STEP: Final = 16
+"""Packed rows are padded to a multiple of this: the network prepares itself for every shape that it has not kept."""
 
 _TREE_MASK_RANK: Final = 4
 
@@ -69,7 +71,7 @@ class OpenVinoNetwork:
         packed = pack(sequences, ROW_TOKENS)
         for batch in batches([len(row.ids) for row in packed.rows], MAX_ROWS):
             rows = [packed.rows[i] for i in batch]
-            shape = len(rows), max(len(row.ids) for row in rows)
+            shape = len(rows), _round_up(max(len(row.ids) for row in rows))
             ids, positions = np.zeros(shape, dtype=np.int64), np.zeros(shape, dtype=np.int64)
             for number, row in enumerate(rows):
                 ids[number, : len(row.ids)], positions[number, : len(row.ids)] = row.ids, row.positions
@@ -149,6 +151,10 @@ class OpenVinoRewardModel(InProcessRewardModel):
         import openvino as ov  # noqa: PLC0415
 
         return identify(self._path, f"openvino {ov.__version__}, f32")
+
+
+def _round_up(length: int) -> int:
+    return -(-length // LENGTH_STEP) * LENGTH_STEP
 
 
 def _codec(folder: Path) -> Codec:
