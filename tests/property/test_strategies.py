@@ -1,5 +1,7 @@
 """What holds of every strategy on any frontier."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -33,6 +35,7 @@ def frontiers(draw):
         )[1],
         completed=np.array(completed, dtype=np.int64),
         total_width=width,
+        embeddings=np.array([[1.0, draw(st.floats(-3, 3))] for _ in range(num_open)], dtype=np.float32),
     )
 
 
@@ -69,6 +72,27 @@ def test_select_is_a_pure_function(name, frontier):
     assert strategy.select(frontier, width).widths == strategy.select(frontier, width).widths
     assert np.array_equal(before[0], frontier.rewards)
     assert before[1] == len(frontier.tree)
+
+
+@settings(max_examples=40, deadline=None)
+@given(frontiers())
+def test_of_one_direction_dora_is_rebase(frontier):
+    width = frontier.total_width - len(frontier.completed)
+    rebase = STRATEGIES.create("rebase").select(frontier, width).widths
+    assert STRATEGIES.create("dora(similarity_temperature=inf)").select(frontier, width).widths == rebase
+    alike = replace(frontier, embeddings=np.ones_like(frontier.embeddings))
+    assert STRATEGIES.create("dora").select(alike, width).widths == rebase
+
+
+@settings(max_examples=40, deadline=None)
+@given(frontiers())
+def test_of_equal_rewards_a_direction_of_many_gets_no_more_than_one_of_few(frontier):
+    count = len(frontier.nodes)
+    lonely = np.zeros((count, 2), dtype=np.float32)
+    lonely[:, 0], lonely[0] = 1, (0, 1)  # all alike but the first
+    view = replace(frontier, rewards=np.full(count, 0.5), embeddings=lonely)
+    widths = STRATEGIES.create("dora").select(view, 1000).widths
+    assert count == 1 or abs(widths[0] - 500) <= 1
 
 
 @settings(max_examples=40, deadline=None)

@@ -1,13 +1,13 @@
 """What each strategy selects on small frontiers worked out by hand."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from etsearch.errors import ConfigError
-from etsearch.strategies import DVTS, ETS, ETSKV, STRATEGIES, BeamSearch, BestOfN, Rebase
+from etsearch.strategies import DVTS, ETS, ETSKV, STRATEGIES, BeamSearch, BestOfN, Dora, Rebase
 from etsearch.strategies.base import Frontier, KeepsToWidth, Selection, SharesByReward, completes_at_most_width
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, FinishReason
@@ -98,6 +98,30 @@ def test_rebase_follows_the_rewards():
     assert Rebase(balance_temperature=1 / math.log(4)).select(view, 7).widths == (4, 2, 1)
 
 
+def test_dora_gives_a_width_to_directions():
+    # Three of one reward: two say the same (a share of 1/2 each in their direction), the third what nobody else says.
+    view = frontier(grow({ROOT: 3}), [1, 2, 3], [0.5] * 3)
+    apart = replace(view, embeddings=np.array([[1, 0], [2, 0], [0, 1]], dtype=np.float32))
+    selection = Dora().select(apart, 8)
+    assert selection.widths == (2, 2, 4)
+    assert selection.figures["directions"] == pytest.approx(2)
+    # At T_S = 1 / ln 2 the third looks half as much like the others as like itself: shares 1 / (1 + 1 + 1/2) twice and
+    # 1 / (1 + 1/2 + 1/2), that is 0.4, 0.4 and 0.5 of 1.3.
+    near = Dora(similarity_temperature=1 / math.log(2)).select(apart, 13)
+    assert near.widths == (4, 4, 5)
+    # With rewards of 1, 1 and 0 at T_R = 1 / ln 4 masses are 4 · 1/2, 4 · 1/2 and 1 · 1.
+    rewarded = replace(apart, rewards=np.array([1.0, 1.0, 0.0]))
+    assert Dora(balance_temperature=1 / math.log(4)).select(rewarded, 5).widths == (2, 2, 1)
+
+
+@pytest.mark.parametrize("embeddings", [None, [[1.0, 0.0]], [[1.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [math.nan, 0.0]]])
+def test_dora_refuses_what_has_no_direction(embeddings):
+    view = frontier(grow({ROOT: 2}), [1, 2], [0.5] * 2)
+    placed = None if embeddings is None else np.array(embeddings, dtype=np.float32)
+    with pytest.raises(ConfigError, match="embeddings"):
+        Dora().select(replace(view, embeddings=placed), 8)
+
+
 def test_ets_kv_prunes_what_costs_more_than_it_brings():
     # Equal rewards: every weight is 2 of 8. Nodes 3-5 share their parent 1, node 6 stands alone under 2.
     # V_A = root, 1, 2, 3, 4, 5, 6 = 7 nodes. Keeping 6 as well as 3-5 brings 2/8 and costs 2/7 · lambda_b:
@@ -146,7 +170,7 @@ def test_ets_without_clusters_says_what_is_missing():
         ("ets(lambda_d=inf)", "lambda_d is inf"),
         ("ets(node_cost=bytes)", "node_cost"),
         ("ets_kv(lambda_d=1)", "has no setting 'lambda_d'"),
-        ("astar", "no strategy called 'astar'; choose one of beam, best_of_n, dvts, ets, ets_kv, rebase"),
+        ("astar", "no strategy called 'astar'; choose one of beam, best_of_n, dora, dvts, ets, ets_kv, rebase"),
         ("ets(lambda_b)", "'lambda_b' in 'ets"),
         ("ets(", "is no specification"),
     ],

@@ -71,7 +71,7 @@ async def replay_tree(
         stored: the tree.
         strategy: what is asked.
         settings: those of the search.
-        embedder: places steps, for a strategy that needs clusters.
+        embedder: places steps, for a strategy that compares them.
         cache_tokens: what the engine's KV cache could hold, as the search's record says; None where it does not.
 
     Raises:

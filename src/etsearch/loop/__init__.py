@@ -38,7 +38,7 @@ async def run_search(
         reward_model: scores them; may be None for a strategy that needs no rewards under a majority vote.
         strategy: chooses the branches.
         settings: width, seed, limits and the like.
-        embedder: embeds last steps for a strategy that needs clusters.
+        embedder: embeds last steps for a strategy that compares them.
         on_event: called with every event, in the loop's own thread; it must return at once.
         resume: a state of this very search, as ``Selected`` gave it, to go on from; it is changed in place.
         watch: what watches the engine, where several searches run on it; by default one of this search's own.

@@ -12,6 +12,7 @@ from etsearch.loop.clock import PhaseClock
 from etsearch.loop.retry import retry
 from etsearch.loop.settings import SearchSettings
 from etsearch.strategies import Frontier, Strategy
+from etsearch.strategies.base import needs_embedder, needs_embeddings
 from etsearch.tree import SearchTree
 
 
@@ -32,7 +33,7 @@ async def build_frontier(
         tree: the tree so far.
         nodes: ``[n]`` the open nodes.
         completed: the nodes at which trajectories have ended so far.
-        strategy: says whether it needs clusters.
+        strategy: says whether it needs clusters or embeddings.
         embedder: places steps for them.
         settings: of the search.
         cache_tokens: what the engine's KV cache can hold; None where it does not tell.
@@ -40,12 +41,17 @@ async def build_frontier(
 
     Raises:
         EmbedderError: steps cannot be placed.
-        ConfigError: the strategy needs clusters, and there is no embedder.
+        ConfigError: the strategy needs clusters or embeddings, and there is no embedder.
     """
-    clusters = None
-    if strategy.needs_clusters:
+    clusters = embeddings = None
+    if needs_embedder(strategy):
+        clock = clock or PhaseClock()
         texts = [tree.continuation(node).text.strip() for node in nodes]
-        clusters = await _clusters(texts, check_embedder(embedder), settings.cluster_threshold, clock or PhaseClock())
+        placed = await _embed(texts, check_embedder(embedder), clock)
+        embeddings = placed if needs_embeddings(strategy) else None
+        if strategy.needs_clusters:
+            with clock.phase("cluster"):
+                clusters = cluster_texts(texts, placed, settings.cluster_threshold)
     ids = np.array(nodes, dtype=np.int64)
     return Frontier(
         tree=tree,
@@ -55,18 +61,17 @@ async def build_frontier(
         completed=np.array(completed, dtype=np.int64),
         total_width=settings.width,
         cache_tokens=cache_tokens,
+        embeddings=embeddings,
     )
 
 
 def check_embedder(embedder: Embedder | None) -> Embedder:
-    """The embedder of a strategy that needs clusters. Raises ConfigError if there is none."""
+    """The embedder of a strategy that needs one. Raises ConfigError if there is none."""
     if embedder is None:
-        raise ConfigError("this strategy needs clusters; give an embedder, or lambda_d = 0")
+        raise ConfigError("this strategy compares steps; give an embedder, or of ets lambda_d = 0")
     return embedder
 
 
-async def _clusters(texts: Sequence[str], embedder: Embedder, threshold: float, clock: PhaseClock) -> NDArray[np.int64]:
+async def _embed(texts: Sequence[str], embedder: Embedder, clock: PhaseClock) -> NDArray[np.float32]:
     with clock.phase("embed"):
-        embeddings = await retry(lambda: embedder.embed(texts))
-    with clock.phase("cluster"):
-        return cluster_texts(texts, embeddings, threshold)
+        return await retry(lambda: embedder.embed(texts))

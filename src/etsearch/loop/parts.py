@@ -12,6 +12,7 @@ from etsearch.loop.frontier import check_embedder
 from etsearch.loop.settings import SearchSettings
 from etsearch.prms import RewardModel
 from etsearch.strategies import Strategy
+from etsearch.strategies.base import needs_embedder
 
 _NEEDED: Final = {
     "generator": ("encode_prompt", "generate", "format", "stats"),
@@ -30,7 +31,7 @@ class Parts:
         generator: writes the steps.
         reward_model: scores them; may be None for a strategy that needs no rewards under a majority vote.
         strategy: chooses the branches.
-        embedder: embeds last steps for a strategy that needs clusters.
+        embedder: embeds last steps for a strategy that compares them.
     """
 
     generator: Generator
@@ -54,7 +55,7 @@ class Parts:
             raise ConfigError(
                 "this search needs a reward model; only best-of-N with aggregation 'majority' goes without"
             )
-        if self.strategy.needs_clusters:
+        if needs_embedder(self.strategy):
             check_embedder(self.embedder)
 
 

@@ -4,11 +4,24 @@ from etsearch.registry import Registry
 from etsearch.strategies.base import Frontier, Selection, Strategy
 from etsearch.strategies.beam import BeamSearch
 from etsearch.strategies.best_of_n import BestOfN
+from etsearch.strategies.dora import Dora
 from etsearch.strategies.dvts import DVTS
 from etsearch.strategies.ets import ETS, ETSKV
 from etsearch.strategies.rebase import Rebase
 
-__all__ = ["DVTS", "ETS", "ETSKV", "STRATEGIES", "BeamSearch", "BestOfN", "Frontier", "Rebase", "Selection", "Strategy"]
+__all__ = [
+    "DVTS",
+    "ETS",
+    "ETSKV",
+    "STRATEGIES",
+    "BeamSearch",
+    "BestOfN",
+    "Dora",
+    "Frontier",
+    "Rebase",
+    "Selection",
+    "Strategy",
+]
 
 STRATEGIES: Registry[Strategy] = Registry("strategy", "etsearch.strategies", Strategy)
 """All strategies by name: those that packages declare as entry points, ours among them."""

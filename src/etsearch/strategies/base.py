@@ -21,6 +21,7 @@ class Frontier:
         nodes: ``[n]`` ids of the open nodes at this depth (the set A of the ETS paper), n at least 1.
         rewards: ``[n]`` their rewards in [0, 1]; NaN throughout for a strategy that needs none.
         clusters: ``[n]`` labels 0 … k-1 of their last steps; None unless the strategy asks for them.
+        embeddings: ``[n, d]`` of their last steps, no row of zeros; None unless the strategy asks for them.
         completed: ids of the nodes at which trajectories have ended so far, at any depth.
         total_width: the width N that the search began with.
         cache_tokens: what the engine's KV cache can hold; None where it does not tell.
@@ -38,6 +39,7 @@ class Frontier:
     cache_tokens: int | None = None
     price: float = 0.0
     block_tokens: int = 1
+    embeddings: NDArray[np.float32] | None = None
 
     def check_rewards(self) -> NDArray[np.float64]:
         """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""
@@ -95,6 +97,16 @@ class SharesByReward(Protocol):
 
 
 @runtime_checkable
+class ReadsEmbeddings(Protocol):
+    """What a strategy may say beside: it looks at ``Frontier.embeddings`` itself."""
+
+    @property
+    def needs_embeddings(self) -> bool:
+        """Whether they must be given."""
+        ...
+
+
+@runtime_checkable
 class KeepsToWidth(Protocol):
     """What a strategy may say beside: whether its widths at a depth never add up to more than the width that is left.
 
@@ -123,6 +135,16 @@ class BuysWidth(Protocol):
             width: the total width that the search was asked for.
         """
         ...
+
+
+def needs_embedder(strategy: Strategy) -> bool:
+    """Whether a strategy looks at clusters or embeddings of steps."""
+    return strategy.needs_clusters or needs_embeddings(strategy)
+
+
+def needs_embeddings(strategy: Strategy) -> bool:
+    """Whether a strategy looks at the embeddings of steps themselves."""
+    return isinstance(strategy, ReadsEmbeddings) and bool(strategy.needs_embeddings)
 
 
 def completes_at_most_width(strategy: Strategy) -> bool:
