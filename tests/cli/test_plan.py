@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 
 import pytest
 from tests.cli.process import ets
@@ -101,3 +102,13 @@ def test_a_run_that_has_no_trees_and_assumptions_for_one_that_has(run, tmp_path)
     asked = ["plan", str(run), "--model", "Qwen/Qwen2.5-Math-1.5B-Instruct", "--assume", "steps=3"]
     assert "--assume is for trees that are drawn" in str(CliRunner().invoke(app, asked).exception)
     assert "the number of trees is 0" in str(CliRunner().invoke(app, [*asked[:4], "--trees", "0"]).exception)
+
+
+def test_a_run_of_another_version_is_told(run, tmp_path):
+    copy = tmp_path / "run"
+    shutil.copytree(run, copy)
+    manifest = json.loads((copy / "run.json").read_text())
+    (copy / "run.json").write_text(json.dumps({**manifest, "version": 99}))
+    found = CliRunner().invoke(app, ["plan", str(copy), "--model", "Qwen/Qwen2.5-Math-1.5B-Instruct"])
+    assert isinstance(found.exception, RecordError)
+    assert "is a run of version 99; this etsearch reads versions" in str(found.exception)

@@ -64,6 +64,7 @@ def ets(*arguments):
     return subprocess.run(command, capture_output=True, text=True, timeout=100, check=False)
 
 
+@pytest.mark.slow
 def test_up_eval_status_and_down(home):
     assert "ets up RECIPE" in ets("eval", "own.yaml").stderr
     up = ets("up", "own.yaml")
@@ -105,6 +106,7 @@ def test_up_eval_status_and_down(home):
     assert "nothing is up" in ets("up", "--status", "own.yaml").stdout
 
 
+@pytest.mark.slow
 def test_a_server_that_dies_within_a_run_is_named(home):
     up = ets("up", "own.yaml", "serve.prm.environment.FAKE=dies within a run")
     assert up.returncode == 0, up.stderr

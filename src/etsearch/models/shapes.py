@@ -4,9 +4,5 @@ from typing import Final
 
 KEPT_SHAPES: Final = 2000
 """Things prepared for a shape that a network keeps. By itself it keeps 5,000: over a gigabyte, in a service."""
-SHAPES: Final = 2000
-"""Things prepared for a shape that a network keeps. By itself it keeps 5,000: over a gigabyte, in a service."""
-THINGS_PER_SHAPE: Final = 5
-"""Of these, about so many are prepared for a step of the miniature model with a number of rows that is new to it."""
 SHAPES: Final = {"CPU_RUNTIME_CACHE_CAPACITY": KEPT_SHAPES}
 """The property that says so."""

@@ -11,8 +11,9 @@ import math
 import random
 import statistics
 import time
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -38,7 +39,7 @@ from etsearch.prms import RewardModel
 from etsearch.prms.openvino import LENGTH_STEP, MAX_ROWS, ROW_TOKENS
 from etsearch.strategies import STRATEGIES
 from etsearch.tree import NO_PARENT, ROOT
-from etsearch.types import Continuation, GenerateRequest, Problem, Scores, Trajectory
+from etsearch.types import Continuation, GenerateRequest, Problem, Scores, Step, Trajectory
 
 _R = TypeVar("_R")
 _CLIENT: Final = ("request_s", "draw_s", "score_s", "search_s")
@@ -118,6 +119,7 @@ class EngineTable:
         engine: whose scheduling it is, a name of ``POLICIES``.
         generator, prm: the timed batches of both.
         client: what the search loop takes.
+        reading: how the reward model reads.
         together, client_shares: how the three are in each other's way; see ``Machine``.
         about: what was timed, on what machine, when.
     """
@@ -126,6 +128,7 @@ class EngineTable:
     generator: Timed
     prm: Timed
     client: Client
+    reading: Reading
     together: float
     client_shares: bool
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -137,7 +140,7 @@ class EngineTable:
             policy or POLICIES[self.engine],
             cache_tokens,
             self.prm.cost,
-            READINGS[self.engine],
+            self.reading,
             self.client,
             together=self.together,
             client_shares=self.client_shares,
@@ -149,6 +152,7 @@ class EngineTable:
             "format": _FORMAT,
             "engine": self.engine,
             "about": dict(self.about),
+            "reading": asdict(self.reading),
             "together": self.together,
             "client_shares": self.client_shares,
             "client": {name: getattr(self.client, name) for name in _CLIENT},
@@ -171,6 +175,7 @@ class EngineTable:
                 Timed.of(values["generator"]),
                 Timed.of(values["prm"]),
                 Client(**values["client"]),
+                Reading(**values["reading"]),
                 float(values["together"]),
                 bool(values["client_shares"]),
                 values["about"],
@@ -217,7 +222,9 @@ async def time_engine(
     chance = random.Random(0)
     written = await _time_writing(generator, POLICIES[engine], pool, chance, rounds, most_s, say)
     states = [await _some_trajectories(generator, prm, problem) for problem in problems[:4]]
-    read = await _time_reading(prm, READINGS[engine], states, chance, rounds, say)
+    route = getattr(prm, "route", None)
+    reading = Reading("cache") if route is not None and route.is_cached else READINGS[engine]
+    read = await _time_reading(prm, reading, states, chance, rounds, say)
     client = _and_own(await _time_client(states), written, read)
     each = ", ".join(f"{1e6 * getattr(client, name):.0f} µs a {name.removesuffix('_s')}" for name in _CLIENT)
     say(f"client: {each}")
@@ -225,7 +232,7 @@ async def time_engine(
     shares = await _slows_down(generator, pool, chance)
     slows = "slows" if shares else "does not slow"
     say(f"together: each at {together:.2f} of its pace; a busy client {slows} the engine")
-    return EngineTable(engine, Timed.of(written), Timed.of(read), client, together, shares, about or {})
+    return EngineTable(engine, Timed.of(written), Timed.of(read), client, reading, together, shares, about or {})
 
 
 def _requests(pool: Sequence[int], batch: tuple[int, int, int, int], chance: random.Random) -> list[GenerateRequest]:
@@ -351,7 +358,8 @@ async def _time_reading(
     for number in range(rounds + 1):
         for count in _READ_AT_ONCE:
             for spread in (False, True):
-                row = await _time_one_reading(prm, reading, states, _to_read(states, count, chance, spread=spread))
+                asked = _to_read(states, count, chance, spread=spread)
+                row = await _time_one_reading(prm, reading, states, asked, chance)
                 if number:
                     rows.append(row)
         say(f"reading, round {number}: {sum(row['seconds'] for row in rows[-2 * len(_READ_AT_ONCE) :]):.1f} s")
@@ -359,14 +367,32 @@ async def _time_reading(
 
 
 async def _time_one_reading(
-    prm: RewardModel, reading: Reading, states: Sequence[SearchState], asked: Sequence[tuple[int, int]]
+    prm: RewardModel,
+    reading: Reading,
+    states: Sequence[SearchState],
+    asked: Sequence[tuple[int, int]],
+    chance: random.Random,
 ) -> dict[str, float]:
-    """These steps, each the number of its state and of its node."""
-    seconds, own_s, _ = await _timed(_read(prm, [states[s].tree.trajectory(node) for s, node in asked]))
+    """Trajectories as long as those of these steps, each the number of its state and of its node."""
+    seconds, own_s, _ = await _timed(_read(prm, _unread(states, asked, chance)))
     scorer, traces = SimulatedScorer(reading), {s: SearchTrace.of(states[s]) for s, _ in asked}
     for s, node in asked:
         scorer.submit(Score(traces[s], node, None))
     return {**_summed(scorer), "draws": float(len(asked)), **_apart(seconds, own_s)}
+
+
+def _unread(states: Sequence[SearchState], asked: Sequence[tuple[int, int]], chance: random.Random) -> list[Trajectory]:
+    """Their trajectories, each with a last step of another that has as many tokens: a reward that was given is kept."""
+    by_tokens: dict[int, list[Step]] = defaultdict(list)
+    for state in states:
+        for node in _originals(state):
+            by_tokens[int(state.tree.tokens[node])].append(state.tree.trajectory(node).steps[-1])
+    found = []
+    for s, node in asked:
+        trajectory = states[s].tree.trajectory(node)
+        last = chance.choice(by_tokens[int(states[s].tree.tokens[node])])
+        found.append(replace(trajectory, steps=(*trajectory.steps[:-1], last)))
+    return found
 
 
 def _to_read(
@@ -455,7 +481,6 @@ async def _time_together(
 ) -> float:
     """The pace of each of the two while both are at work."""
     places = _to_read(states, 64, chance, spread=True)
-    trajectories = [states[s].tree.trajectory(node) for s, node in places]
 
     async def write(times: int) -> None:
         for _ in range(times):
@@ -463,7 +488,7 @@ async def _time_together(
 
     async def read(times: int) -> None:
         for _ in range(times):
-            await _read(prm, trajectories)
+            await _read(prm, _unread(states, places, chance))
 
     async def both(writes: int, reads: int) -> None:
         await asyncio.gather(write(writes), read(reads))
