@@ -21,6 +21,8 @@ CONFIGURATIONS = [
     {"strategy": "rebase", "width": 8, "seed": 4},
     {"strategy": "rebase(rounding=round)", "width": 8, "seed": 4},
     {"strategy": "dora", "width": 8, "seed": 4},
+    {"strategy": "particle_filter", "width": 8, "seed": 4},
+    {"strategy": "entropic_particle_filter(resampling=systematic)", "width": 8, "seed": 4},
     {"strategy": "ets_kv", "width": 8, "seed": 5},
     {"strategy": "ets", "width": 8, "seed": 6},
     {"strategy": "ets(lambda_b=1, lambda_d=1.5, balance_temperature=0.2)", "width": 16, "seed": 6},

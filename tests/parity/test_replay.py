@@ -13,7 +13,17 @@ from etsearch.evaluation.run.folder import read_run, read_tree
 from etsearch.strategies import STRATEGIES
 from etsearch.types import Continuation, FinishReason
 
-GROWN = ["rebase", "dora", "ets", "ets_kv", "beam(keep=2)", "beam(keep=2, shrink=true)", "dvts(keep=2)", "best_of_n"]
+GROWN = [
+    "rebase",
+    "dora",
+    "particle_filter",
+    "ets",
+    "ets_kv",
+    "beam(keep=2)",
+    "beam(keep=2, shrink=true)",
+    "dvts(keep=2)",
+    "best_of_n",
+]
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from etsearch.strategies import STRATEGIES
 from etsearch.strategies.base import Frontier
+from etsearch.strategies.particle_filter import odds
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, FinishReason
 
@@ -35,6 +36,7 @@ def frontiers(draw):
         )[1],
         completed=np.array(completed, dtype=np.int64),
         total_width=width,
+        seed=draw(st.integers(0, 2**32 - 1)),
         embeddings=np.array([[1.0, draw(st.floats(-3, 3))] for _ in range(num_open)], dtype=np.float32),
     )
 
@@ -72,6 +74,24 @@ def test_select_is_a_pure_function(name, frontier):
     assert strategy.select(frontier, width).widths == strategy.select(frontier, width).widths
     assert np.array_equal(before[0], frontier.rewards)
     assert before[1] == len(frontier.tree)
+
+
+@settings(max_examples=40, deadline=None)
+@given(frontiers())
+def test_systematic_draws_are_what_is_expected_rounded(frontier):
+    selection = STRATEGIES.create("particle_filter(resampling=systematic)").select(frontier, 100)
+    expected = 100 * odds(frontier.rewards)
+    assert all(abs(width - share) < 1 + 1e-6 for width, share in zip(selection.widths, expected, strict=True))
+
+
+@pytest.mark.parametrize("name", ["particle_filter", "entropic_particle_filter"])
+@settings(max_examples=20, deadline=None)
+@given(frontiers())
+def test_draws_are_those_of_the_seed(name, frontier):
+    one = replace(frontier, rewards=np.full(len(frontier.nodes), 0.5))
+    drawn = {STRATEGIES.create(name).select(replace(one, seed=seed), 8).widths for seed in range(20)}
+    assert len(drawn) > 1 or len(frontier.nodes) == 1
+    assert STRATEGIES.create(name).select(one, 8) == STRATEGIES.create(name).select(one, 8)
 
 
 @settings(max_examples=40, deadline=None)

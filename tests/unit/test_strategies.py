@@ -1,13 +1,25 @@
 """What each strategy selects on small frontiers worked out by hand."""
 
 import math
+import re
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
 
 from etsearch.errors import ConfigError
-from etsearch.strategies import DVTS, ETS, ETSKV, STRATEGIES, BeamSearch, BestOfN, Dora, Rebase
+from etsearch.strategies import (
+    DVTS,
+    ETS,
+    ETSKV,
+    STRATEGIES,
+    BeamSearch,
+    BestOfN,
+    Dora,
+    EntropicParticleFilter,
+    ParticleFilter,
+    Rebase,
+)
 from etsearch.strategies.base import Frontier, KeepsToWidth, Selection, SharesByReward, completes_at_most_width
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, FinishReason
@@ -122,6 +134,51 @@ def test_dora_refuses_what_has_no_direction(embeddings):
         Dora().select(replace(view, embeddings=placed), 8)
 
 
+def test_particles_are_drawn_by_their_odds():
+    # Rewards 0.9, 0.75 and 0.5: odds 9, 3 and 1 of 13. Of 13 systematic draws each is drawn as often; of 13,000 single
+    # ones in proportion, with a standard deviation below 60 each.
+    view = frontier(grow({ROOT: 3}), [1, 2, 3], [0.9, 0.75, 0.5])
+    assert ParticleFilter("systematic").select(view, 13).widths == (9, 3, 1)
+    widths = ParticleFilter().select(view, 13_000).widths
+    assert widths == pytest.approx((9000, 3000, 1000), abs=240)
+    assert sum(widths) == 13_000
+    size = ParticleFilter().select(view, 1).figures["effective_size"]
+    assert size == pytest.approx(13**2 / (9**2 + 3**2 + 1))
+    sure = frontier(grow({ROOT: 2}), [1, 2], [1.0, 0.0])
+    assert ParticleFilter().select(sure, 8).widths == (8, 0)
+
+
+def test_entropic_particles_are_undecided_at_first():
+    # One of eight has odds of 999 to 1 each: an effective size of 1.01 of 8, so at depth 1 of 10 a temperature of
+    # 0.9 · 8 / 1.01. At depth 5, half of the horizon, it is 1.
+    tree = grow({ROOT: 8, 1: 1, 9: 1, 10: 1, 11: 1})
+    rewards = [0.999] + [0.5] * 7
+    strategy = EntropicParticleFilter(resampling="systematic")
+    early = strategy.select(frontier(tree, range(1, 9), rewards), 100)
+    size = 1006**2 / (999**2 + 7)
+    assert early.figures["temperature"] == pytest.approx(0.9 * 8 / size)
+    mass = 999 ** (1 / early.figures["temperature"])
+    assert early.widths[0] == pytest.approx(100 * mass / (mass + 7), abs=1)
+    late = strategy.select(frontier(tree, [12, *range(2, 9)], rewards), 1000)
+    assert int(tree.depth[12]) == 5
+    assert late.figures["temperature"] == 1
+    assert late.widths[0] == pytest.approx(1000 * 999 / 1006, abs=1)
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("particle_filter(resampling=residual)", "'resampling' of the strategy 'particle_filter' is 'residual'"),
+        ("entropic_particle_filter(horizon=0)", "horizon is 0; it must be a whole number from 1"),
+        ("entropic_particle_filter(threshold=2)", "threshold is 2.0; it must be from 0 to 1"),
+        ("entropic_particle_filter(early=-1)", "early is -1.0; it must be from 0 to 1"),
+    ],
+)
+def test_particles_that_cannot_be(name, told):
+    with pytest.raises(ConfigError, match=re.escape(told)):
+        STRATEGIES.create(name)
+
+
 def test_ets_kv_prunes_what_costs_more_than_it_brings():
     # Equal rewards: every weight is 2 of 8. Nodes 3-5 share their parent 1, node 6 stands alone under 2.
     # V_A = root, 1, 2, 3, 4, 5, 6 = 7 nodes. Keeping 6 as well as 3-5 brings 2/8 and costs 2/7 · lambda_b:
@@ -170,7 +227,10 @@ def test_ets_without_clusters_says_what_is_missing():
         ("ets(lambda_d=inf)", "lambda_d is inf"),
         ("ets(node_cost=bytes)", "node_cost"),
         ("ets_kv(lambda_d=1)", "has no setting 'lambda_d'"),
-        ("astar", "no strategy called 'astar'; choose one of beam, best_of_n, dora, dvts, ets, ets_kv, rebase"),
+        (
+            "astar",
+            "no strategy called 'astar'; choose one of beam, best_of_n, dora, dvts, entropic_particle_filter, ets, ",
+        ),
         ("ets(lambda_b)", "'lambda_b' in 'ets"),
         ("ets(", "is no specification"),
     ],

@@ -245,6 +245,6 @@ def num_tokens(continuations: Iterable[Continuation]) -> int:
 
 
 def derive_seed(seed: int, what: str) -> int:
-    """A seed for a request: the same for the same search seed and purpose, else unrelated."""
+    """A seed for a request or a selection: the same for the same search seed and purpose, else unrelated."""
     digest = hashlib.blake2b(f"{seed}/{what}".encode(), digest_size=4).digest()
     return int.from_bytes(digest, "big") >> 1

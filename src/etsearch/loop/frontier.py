@@ -9,6 +9,7 @@ from etsearch.diversity import cluster_texts
 from etsearch.embedders import Embedder
 from etsearch.errors import ConfigError
 from etsearch.loop.clock import PhaseClock
+from etsearch.loop.expansion import derive_seed
 from etsearch.loop.retry import retry
 from etsearch.loop.settings import SearchSettings
 from etsearch.strategies import Frontier, Strategy
@@ -62,6 +63,7 @@ async def build_frontier(
         total_width=settings.width,
         cache_tokens=cache_tokens,
         embeddings=embeddings,
+        seed=derive_seed(settings.seed, f"select at depth {int(tree.depth[ids[0]])}"),
     )
 
 

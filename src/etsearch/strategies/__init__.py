@@ -6,7 +6,9 @@ from etsearch.strategies.beam import BeamSearch
 from etsearch.strategies.best_of_n import BestOfN
 from etsearch.strategies.dora import Dora
 from etsearch.strategies.dvts import DVTS
+from etsearch.strategies.entropic_particle_filter import EntropicParticleFilter
 from etsearch.strategies.ets import ETS, ETSKV
+from etsearch.strategies.particle_filter import ParticleFilter
 from etsearch.strategies.rebase import Rebase
 
 __all__ = [
@@ -17,7 +19,9 @@ __all__ = [
     "BeamSearch",
     "BestOfN",
     "Dora",
+    "EntropicParticleFilter",
     "Frontier",
+    "ParticleFilter",
     "Rebase",
     "Selection",
     "Strategy",

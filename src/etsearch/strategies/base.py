@@ -22,6 +22,7 @@ class Frontier:
         rewards: ``[n]`` their rewards in [0, 1]; NaN throughout for a strategy that needs none.
         clusters: ``[n]`` labels 0 … k-1 of their last steps; None unless the strategy asks for them.
         embeddings: ``[n, d]`` of their last steps, no row of zeros; None unless the strategy asks for them.
+        seed: of this depth of this search, at least 0; a strategy that draws at random draws by it alone.
         completed: ids of the nodes at which trajectories have ended so far, at any depth.
         total_width: the width N that the search began with.
         cache_tokens: what the engine's KV cache can hold; None where it does not tell.
@@ -40,6 +41,7 @@ class Frontier:
     price: float = 0.0
     block_tokens: int = 1
     embeddings: NDArray[np.float32] | None = None
+    seed: int = 0
 
     def check_rewards(self) -> NDArray[np.float64]:
         """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""

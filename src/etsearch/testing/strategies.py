@@ -45,6 +45,7 @@ def frontiers() -> Iterator[tuple[Frontier, int]]:
                 completed=np.array([], dtype=np.int64),
                 total_width=width + rng.randint(0, 4),
                 cache_tokens=rng.choice((None, 4096)),
+                seed=number,
                 embeddings=np.array([[rng.gauss(0, 1) for _ in range(4)] for _ in level], dtype=np.float32),
             ),
             width,
