@@ -24,7 +24,17 @@ PUBLIC = {
         *("changes", "needs", "parse", "reason_of", "sources", "split"),
     ],
     "etsearch.strategies": [
-        *("DVTS", "ETS", "ETSKV", "STRATEGIES", "BeamSearch", "BestOfN"),
+        *(
+            "DVTS",
+            "ETS",
+            "ETSKV",
+            "STRATEGIES",
+            "BeamSearch",
+            "BestOfN",
+            "Dora",
+            "EntropicParticleFilter",
+            "ParticleFilter",
+        ),
         *("Frontier", "Rebase", "Selection", "Strategy"),
     ],
     "etsearch.testing": [
