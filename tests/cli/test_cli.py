@@ -1,6 +1,8 @@
 """What a user types and what comes back."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from tests.cli.process import ets
@@ -147,3 +149,14 @@ def test_settings_that_are_lists_or_in_a_group():
     ):
         done = ets(*asked, option, value)
         assert (done.returncode, message in done.stderr) == (2, True), done.stderr
+
+
+def test_a_command_waits_for_nothing_that_it_does_not_need():
+    code = (
+        "import sys; sys.argv = ['ets', '--help'];"
+        "import atexit; heavy = {'scipy', 'openvino', 'torch', 'sympy'};"
+        "atexit.register(lambda: print(sorted(heavy & set(sys.modules))));"
+        "import runpy; runpy.run_module('etsearch', run_name='__main__')"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"

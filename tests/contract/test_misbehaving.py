@@ -11,6 +11,7 @@ from etsearch.boundary.texts import is_readable
 from etsearch.errors import ConfigError, EtsearchError
 from etsearch.generators import GENERATORS
 from etsearch.prms import REWARD_MODELS
+from etsearch.registry import Registry
 from etsearch.types import Continuation, Scores, Step, Trajectory
 from tests.contract.conftest import SERVED_GENERATORS, SERVED_PRMS
 from tests.contract.serving import PROBLEM, make_request
@@ -127,7 +128,7 @@ async def test_a_prm_whose_server_misbehaves(choice, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("registry", "choice"),
     [*((GENERATORS, choice) for choice in SERVED_GENERATORS), *((REWARD_MODELS, choice) for choice in SERVED_PRMS)],
-    ids=str,
+    ids=lambda one: one.kind if isinstance(one, Registry) else str(one),
 )
 def test_what_a_server_says_of_itself_may_be_anything(registry, choice, tmp_path):
     home = world.folder(tmp_path / "model")

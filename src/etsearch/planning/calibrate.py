@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from scipy.optimize import nnls
+from numpy.typing import NDArray
 
 from etsearch.boundary.files import to_path
 from etsearch.boundary.plain import read_json
@@ -103,7 +103,7 @@ def _fit(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
     matrix = np.array([[row[name] for name in names] for row in rows]) * weights[:, None]
     scale = np.abs(matrix).max(axis=0)
     scale[scale == 0] = 1.0
-    found, _ = nnls(matrix / scale, np.ones(len(rows)))
+    found = _non_negative(matrix / scale)
     return {name: float(rate) for name, rate in zip(names, found / scale, strict=True)}
 
 
@@ -472,8 +472,15 @@ def _and_own(client: Client, written: Sequence[Mapping[str, float]], read: Seque
 def _rates(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
     """Rates that are not negative, by relative errors."""
     weights = 1 / np.maximum(seconds, 1e-6)
-    found, _ = nnls(np.array(rows, dtype=float) * weights[:, None], np.ones(len(rows)))
-    return [float(rate) for rate in found]
+    return [float(rate) for rate in _non_negative(np.array(rows, dtype=float) * weights[:, None])]
+
+
+def _non_negative(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Factors of the columns, none negative, with which the rows come nearest to 1 in sum."""
+    from scipy.optimize import nnls  # noqa: PLC0415 - half a second, which no other command should wait for
+
+    found: NDArray[np.float64] = nnls(matrix, np.ones(len(matrix)))[0]
+    return found
 
 
 async def _time_together(

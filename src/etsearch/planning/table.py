@@ -7,7 +7,7 @@ card of the table.
 """
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from importlib import resources
@@ -16,7 +16,6 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import least_squares
 
 from etsearch.boundary.files import to_path
 from etsearch.boundary.plain import read_json
@@ -192,7 +191,7 @@ def _fit_linear(rows: Iterable[LinearRow]) -> tuple[float, float, float, float]:
         constants = [float(value) for value in np.exp(logs)]
         return np.array([np.log(_linear_seconds(constants, row) / row.seconds) for row in taken])
 
-    found = np.exp(least_squares(errors, begin, loss="soft_l1", f_scale=0.1).x)
+    found = _fitted(errors, begin)
     return float(found[0]), float(found[1]), float(found[2]), float(found[3])
 
 
@@ -204,5 +203,15 @@ def _fit_attention(rows: Iterable[AttentionRow]) -> tuple[float, float, float]:
         constants = [float(value) for value in np.exp(logs)]
         return np.array([np.log(_attention_seconds(constants, row) / row.seconds) for row in taken])
 
-    found = np.exp(least_squares(errors, begin, loss="soft_l1", f_scale=0.1).x)
+    found = _fitted(errors, begin)
     return float(found[0]), float(found[1]), float(found[2])
+
+
+def _fitted(
+    errors: Callable[[NDArray[np.float64]], NDArray[np.float64]], begin: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The constants whose logarithms make the errors least, a single large one counting for little."""
+    from scipy.optimize import least_squares  # noqa: PLC0415 - half a second, which no other command should wait for
+
+    found: NDArray[np.float64] = np.exp(least_squares(errors, begin, loss="soft_l1", f_scale=0.1).x)
+    return found
