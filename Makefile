@@ -87,10 +87,7 @@ check: lint types imports test  ## all that must pass before a commit
 results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records in docs/results
 	$(BIN)/python tools/make_results.py
 
-planner: $(VENV)/.dev vllm-up  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; an hour
-	$(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --cells 16x4,16x16,64x4 \
-		--searches 8 --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101
-	$(MAKE) vllm-down
+planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; an hour
 	$(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json
 	$(BIN)/python benchmarks/planner_paper.py --json benchmarks/records/planner-paper.json
 	$(BIN)/python tools/make_planner.py

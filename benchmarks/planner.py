@@ -1,8 +1,8 @@
 """The planner against what is measured here: an engine timed on single batches, then whole runs predicted.
 
     python benchmarks/planner.py --json benchmarks/records/planner.json
-    python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --cells 16x4,16x16,64x4 \\
-        --searches 8 --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101
+    python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --cells 16x4,16x16,64x8 \\
+        --searches 8 --rounds 2 --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101
 
 An engine and a reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search). Then
 searches run, and their own trees are simulated with what was calibrated. Nothing else may run beside it. The embedded
@@ -108,10 +108,16 @@ async def measure(table, generator, prm, cells, problems, searches):
     return rows
 
 
-async def calibrate(generator, prm, engine, problems):
+async def calibrate(generator, prm, engine, problems, rounds):
     async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
         return await time_engine(
-            parts.generator, parts.reward_model, problems[:12], engine=engine, about=machine(), say=print
+            parts.generator,
+            parts.reward_model,
+            problems[:12],
+            engine=engine,
+            rounds=rounds,
+            about=machine(),
+            say=print,
         )
 
 
@@ -141,6 +147,7 @@ def main():
     parser.add_argument("--json", type=Path)
     parser.add_argument("--table", type=Path, help="a calibration that was made before")
     parser.add_argument("--searches", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=3, help="of the calibration")
     parser.add_argument("--engine", default="embedded")
     parser.add_argument("--generator", help="of another engine than the embedded one")
     parser.add_argument("--prm", default="minimath")
@@ -148,7 +155,7 @@ def main():
     args = parser.parse_args()
     problems = minimath_problems("test").problems[: args.searches]
     generator = args.generator or embedded(ENOUGH)
-    calibrated = calibrate(generator, args.prm, args.engine, problems)
+    calibrated = calibrate(generator, args.prm, args.engine, problems, args.rounds)
     table = EngineTable.read(args.table) if args.table else asyncio.run(calibrated)
     for name in ("generator", "prm"):
         timed = getattr(table, name)
