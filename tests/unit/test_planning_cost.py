@@ -7,7 +7,7 @@ import pytest
 from etsearch.planning.cost import LINK_LATENCY_S, Batch, CardCost, StepTime, TimedCost
 from etsearch.planning.hardware import cards, find_card
 from etsearch.planning.shapes import ModelShape, Precision
-from etsearch.planning.table import CardConstants, constants_of
+from etsearch.planning.table import CardConstants, blended, constants_of
 
 SHAPE = ModelShape("toy", 2, 8, 100, 4, 2, 2, layer_parameters=1000, head_parameters=200)
 ROUND = CardConstants(1e3, 1e6, 1.0, 0.5, 0.25, 100.0, 1000.0)  # a blend of 1 is the sum
@@ -63,3 +63,12 @@ def test_a_constant_that_is_replaced_is_taken():
     before = first.step(batch)
     faster = replace(first, constants=replace(ROUND, weight_bandwidth=2e3))
     assert faster.step(batch).weights == pytest.approx(before.weights / 2)
+
+
+@pytest.mark.parametrize(
+    ("blend", "seconds"), [(1.0, 7), (2.0, 5), (1e300, 4), (1e-300, 4 * (1 + 0.75**0.1) ** 10), (100.0, 4)]
+)
+def test_the_blend_of_two_times_is_a_number_whatever_the_power(blend, seconds):
+    assert blended(3.0, 4.0, blend) == blended(4.0, 3.0, blend) == pytest.approx(seconds)
+    assert blended(0.0, 4.0, blend) == 4.0
+    assert blended(3e-9, 4e-9, blend) == pytest.approx(seconds * 1e-9)

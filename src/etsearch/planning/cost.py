@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Final, NamedTuple, Protocol
 
 from etsearch.planning.shapes import Precision, Share
-from etsearch.planning.table import CardConstants
+from etsearch.planning.table import CardConstants, blended
 
 LINK_LATENCY_S: Final = 10e-6
 """Of one sum over the cards of a tensor-parallel group; two a layer."""
@@ -116,7 +116,7 @@ class CardCost:
         read = self._read_seconds(batch.rows)
         operations = 2 * (batch.rows * known.row_parameters + (batch.decoding + batch.requests) * known.head_parameters)
         compute = operations / k.flops
-        matrices = (read**k.blend + compute**k.blend) ** (1 / k.blend)
+        matrices = blended(read, compute, k.blend)
         kv = known.attention_s + self._kv_seconds(batch, known.kv_bytes)
         pairs = known.pair_flops * batch.pairs / k.flops
         return StepTime(read, kv, matrices - read + pairs, known.step_s + self._link_seconds(batch.rows))

@@ -172,10 +172,19 @@ _ATTENTION_BYTES: Final = 4096
 """Bytes of K and V a token and layer in the table that ships: 8 heads of 128, in 16 bits."""
 
 
+def blended(read: float, compute: float, blend: float) -> float:
+    """``(read^p + compute^p)^(1/p)``: the sum for p = 1, the larger for a large p, which is cut at 0.1 and 100."""
+    larger, smaller = max(read, compute), min(read, compute)
+    if not smaller:
+        return larger
+    power = min(100.0, max(0.1, blend))
+    return float(larger * (1 + (smaller / larger) ** power) ** (1 / power))
+
+
 def _linear_seconds(constants: Sequence[float], row: LinearRow) -> float:
     bandwidth, flops, blend, layer_s = constants
     read, compute = row.weight_bytes / bandwidth, row.rows * row.weight_bytes / flops  # 2 bytes, 2 operations a weight
-    return float(layer_s + (read**blend + compute**blend) ** (1 / blend))
+    return layer_s + blended(read, compute, blend)
 
 
 def _attention_seconds(constants: Sequence[float], row: AttentionRow) -> float:
