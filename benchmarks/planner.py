@@ -155,8 +155,10 @@ def main():
     args = parser.parse_args()
     problems = minimath_problems("test").problems[: args.searches]
     generator = args.generator or embedded(ENOUGH)
-    calibrated = calibrate(generator, args.prm, args.engine, problems, args.rounds)
-    table = EngineTable.read(args.table) if args.table else asyncio.run(calibrated)
+    if args.table:
+        table = EngineTable.read(args.table)
+    else:
+        table = asyncio.run(calibrate(generator, args.prm, args.engine, problems, args.rounds))
     for name in ("generator", "prm"):
         timed = getattr(table, name)
         rates = {feature: rate for feature, rate in timed.rates.items() if rate}

@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from etsearch.boundary.files import to_path
 from etsearch.boundary.plain import read_json
@@ -97,14 +96,10 @@ def _names(rows: Sequence[Mapping[str, float]]) -> list[str]:
 
 
 def _fit(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Rates that are not negative, by relative errors."""
+    """The rate of each feature."""
     names = _names(rows)
-    weights = np.array([1 / row["seconds"] for row in rows])
-    matrix = np.array([[row[name] for name in names] for row in rows]) * weights[:, None]
-    scale = np.abs(matrix).max(axis=0)
-    scale[scale == 0] = 1.0
-    found = _non_negative(matrix / scale)
-    return {name: float(rate) for name, rate in zip(names, found / scale, strict=True)}
+    rates = _rates([[row[name] for name in names] for row in rows], [row["seconds"] for row in rows])
+    return dict(zip(names, rates, strict=True))
 
 
 def _predict(rates: Mapping[str, float], row: Mapping[str, float]) -> float:
@@ -470,17 +465,14 @@ def _and_own(client: Client, written: Sequence[Mapping[str, float]], read: Seque
 
 
 def _rates(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
-    """Rates that are not negative, by relative errors."""
-    weights = 1 / np.maximum(seconds, 1e-6)
-    return [float(rate) for rate in _non_negative(np.array(rows, dtype=float) * weights[:, None])]
-
-
-def _non_negative(matrix: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Factors of the columns, none negative, with which the rows come nearest to 1 in sum."""
+    """Rates of the columns, none negative, by relative errors."""
     from scipy.optimize import nnls  # noqa: PLC0415 - half a second, which no other command should wait for
 
-    found: NDArray[np.float64] = nnls(matrix, np.ones(len(matrix)))[0]
-    return found
+    matrix = np.array(rows, dtype=float) / np.maximum(seconds, 1e-6)[:, None]
+    scale = np.abs(matrix).max(axis=0)
+    scale[scale == 0] = 1.0
+    found, _ = nnls(matrix / scale, np.ones(len(matrix)))
+    return [float(rate) for rate in found / scale]
 
 
 async def _time_together(
@@ -489,37 +481,39 @@ async def _time_together(
     """The pace of each of the two while both are at work."""
     places = _to_read(states, 64, chance, spread=True)
 
-    async def write(times: int) -> None:
-        for _ in range(times):
-            await _write(generator, _requests(pool, (8, 8, 120, 16), chance))
+    def unread(times: int) -> list[list[Trajectory]]:
+        return [_unread(states, places, chance) for _ in range(times)]
 
-    async def read(times: int) -> None:
-        for _ in range(times):
-            await _read(prm, _unread(states, places, chance))
+    def write(times: int) -> Awaitable[None]:
+        return _write_often(generator, pool, chance, times)
 
-    async def both(writes: int, reads: int) -> None:
-        await asyncio.gather(write(writes), read(reads))
+    async def read(batches: list[list[Trajectory]]) -> None:
+        for trajectories in batches:
+            await _read(prm, trajectories)
 
-    once_written, once_read = (await _timed(write(1)))[0], (await _timed(read(1)))[0]
+    async def both(writes: int, batches: list[list[Trajectory]]) -> None:
+        await asyncio.gather(write(writes), read(batches))
+
+    once_written, once_read = (await _timed(write(1)))[0], (await _timed(read(unread(1))))[0]
     writes, reads = max(1, round(1.0 / once_written)), max(1, round(1.0 / once_read))
     found = []
     for _ in range(5):
-        alone = (await _timed(write(writes)))[0] + (await _timed(read(reads)))[0]
-        found.append(alone / (2 * (await _timed(both(writes, reads)))[0]))
+        alone = (await _timed(write(writes)))[0] + (await _timed(read(unread(reads))))[0]
+        found.append(alone / (2 * (await _timed(both(writes, unread(reads))))[0]))
     return min(1.0, max(0.1, statistics.median(found)))
+
+
+async def _write_often(generator: Generator, pool: Sequence[int], chance: random.Random, times: int) -> None:
+    for _ in range(times):
+        await _write(generator, _requests(pool, (8, 8, 120, 16), chance))
 
 
 async def _slows_down(generator: Generator, pool: Sequence[int], chance: random.Random) -> bool:
     """Whether a busy client slows the engine, as where they share a CPU."""
-
-    async def write() -> None:
-        for _ in range(3):
-            await _write(generator, _requests(pool, (8, 8, 120, 16), chance))
-
     paces = []
     for _ in range(3):
-        alone, began = (await _timed(write()))[0], time.perf_counter()
-        task = asyncio.ensure_future(write())
+        alone = (await _timed(_write_often(generator, pool, chance, 3)))[0]
+        began, task = time.perf_counter(), asyncio.ensure_future(_write_often(generator, pool, chance, 3))
         while not task.done():
             sum(range(2000))
             await asyncio.sleep(0)
