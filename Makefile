@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results planner lint types imports check cli-help bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results planner lint types imports check cli-help docs dist bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the default suite, on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 -m "slow and not live and not vllm and not sglang and not recipes and not cluster"
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 10 -m "slow and not live and not vllm and not sglang and not recipes and not cluster"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
@@ -84,13 +84,26 @@ imports: $(VENV)/.dev  ## which room may import which
 
 check: lint types imports test  ## all that must pass before a commit
 
-results: $(VENV)/.dev  ## docs/results.md and its plots again, from the records in docs/results
+results: $(VENV)/.dev  ## docs/results.md, its plots and docs/thrift.md again, from the records in docs/results
 	$(BIN)/python tools/make_results.py
+	$(BIN)/python tools/make_thrift.py
 
 planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; an hour
 	$(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json
 	$(BIN)/python benchmarks/planner_paper.py --json benchmarks/records/planner-paper.json
 	$(BIN)/python tools/make_planner.py
+
+docs: $(VENV)/.dev  ## the documentation as a site, in build/site; its links are checked
+	$(BIN)/python -m pip install --quiet --group docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+dist: $(VENV)/.dev  ## wheel and sdist in dist/; the wheel in a fresh environment, and a search with it
+	$(BIN)/python -m pip install --quiet --group dist
+	rm -rf dist && $(BIN)/python -m build --quiet --outdir dist
+	$(PYTHON) -m venv --clear build/fresh
+	build/fresh/bin/python -m pip install --quiet --disable-pip-version-check dist/*.whl
+	cd build && fresh/bin/ets --version && fresh/bin/ets solve --example --generator scripted --prm scripted
+	rm -rf build/fresh
 
 cli-help: $(VENV)/.dev  ## docs/cli.md again, from the commands
 	$(BIN)/python tools/make_cli_help.py

@@ -35,6 +35,7 @@ from etsearch.strategies import STRATEGIES
 
 STRATEGIES_HERE = ("rebase", "ets", "beam", "best_of_n")
 NAMES = {"embedded": "The embedded engine", "vllm": "vLLM on this CPU", "sglang": "SGLang on this CPU"}
+"""By the engine; where the reward model is not on one of its kind, that is said."""
 ENOUGH, SMALL = 4096, 160
 """Blocks of 32 tokens: more than any cell needs, and fewer than most do."""
 CELLS = (
@@ -45,13 +46,16 @@ CELLS = (
 )
 
 
-async def run(parts, problems, width, in_flight):
-    """All searches, so many at once: seconds, and their traces."""
+async def run(parts, problems, width, in_flight, first_seed=0):
+    """All searches, so many at once: seconds, and their traces.
+
+    Seeds differ from row to row: a server's client keeps the rewards of what it has read.
+    """
     gate = asyncio.Semaphore(in_flight)
 
     async def one(number, problem):
         async with gate:
-            return await search(problem, parts, SearchSettings(width=width, seed=number, early_stop=False))
+            return await search(problem, parts, SearchSettings(width=width, seed=first_seed + number, early_stop=False))
 
     began = time.perf_counter()
     results = await asyncio.gather(*(one(number, problem) for number, problem in enumerate(problems)))
@@ -59,9 +63,7 @@ async def run(parts, problems, width, in_flight):
 
 
 def trace_of(result, strategy):
-    state = SearchState(result.tree, depths=list(result.depths), seconds=dict(result.usage.seconds))
-    state.ended = {trajectory.node: trajectory.end_reason for trajectory in result.trajectories}
-    return SearchTrace.of(state, scores_steps=strategy.needs_rewards)
+    return SearchTrace.of(SearchState.of(result), scores_steps=strategy.needs_rewards)
 
 
 async def measure(table, generator, prm, cells, problems, searches):
@@ -73,7 +75,7 @@ async def measure(table, generator, prm, cells, problems, searches):
             count = searches if width < 256 else searches // 2
             for name in STRATEGIES_HERE:
                 one = parts.with_strategy(STRATEGIES.create(name))
-                seconds, traces = await run(one, problems[:count], width, in_flight)
+                seconds, traces = await run(one, problems[:count], width, in_flight, 1000 * (1 + len(rows)))
                 found = simulate(traces, table.machine(cache), in_flight)
                 rows.append(
                     {
@@ -180,7 +182,9 @@ def main():
         note = (
             f"{args.searches} searches a cell{'' if args.generator else ' (half at width 256)'}. {in_words(machine())}."
         )
-        made = {"name": NAMES[args.engine], "note": note, "cells": cells, "calibrated": table.plain()}
+        is_apart = bool(args.generator) and not args.prm.startswith(args.engine)
+        name = NAMES[args.engine] + (f", rewards by {args.prm}" if is_apart else "")
+        made = {"name": name, "note": note, "cells": cells, "calibrated": table.plain()}
         record["engines"] = [one for one in record["engines"] if one["name"] != made["name"]] + [made]
         if not args.generator:
             record["speed"] = speed()

@@ -53,7 +53,7 @@ HEADLINE = {
     "plain": "REBASE, as its paper has it",
     "paper": "ETS, as its paper has it",
     "both": "REBASE, as etsearch runs it",
-    "together": "ETS over steps, cost in tokens, shares inherited",
+    "together": "`thrift`: ETS over steps, cost in tokens, shares inherited",
 }
 
 

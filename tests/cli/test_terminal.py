@@ -212,8 +212,9 @@ def test_a_full_disk_is_one_message_and_leaves_what_was_there(tmp_path):
             [*command, *arguments], capture_output=True, text=True, preexec_fn=fill, timeout=60, check=False
         )
         assert done.returncode == 2
-        assert done.stderr.startswith("ets: ")
-        assert "File too large" in done.stderr
+        last = done.stderr.splitlines()[-1]  # a library may say before that it could not keep a cache of its own
+        assert last.startswith("ets: ")
+        assert "File too large" in last
     assert page.read_bytes() == before
     assert not list(path.rglob("*.part"))
     assert len(searches(path)) == 1

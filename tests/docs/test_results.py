@@ -37,3 +37,10 @@ def test_the_records_are_whole(maker):
         assert {record.status for record in run.records} == {"done"}
         sizes = Counter((r.strategy, r.width, r.seed, r.in_flight) for r in run.records)
         assert name == "minimath-sweep" or len(set(sizes.values())) == 1, "a strategy lacks problems"
+
+
+def test_the_page_on_thrift_is_that_of_its_records():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(ROOT / "tools")
+        made = importlib.import_module("make_thrift").document()
+    assert made == (DOCS / "thrift.md").read_text(encoding="utf-8")

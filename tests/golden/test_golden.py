@@ -21,6 +21,7 @@ CONFIGURATIONS = [
     {"strategy": "rebase", "width": 8, "seed": 4},
     {"strategy": "rebase(rounding=round)", "width": 8, "seed": 4},
     {"strategy": "dora", "width": 8, "seed": 4},
+    {"strategy": "thrift", "width": 16, "seed": 6},
     {"strategy": "particle_filter", "width": 8, "seed": 4},
     {"strategy": "entropic_particle_filter(resampling=systematic)", "width": 8, "seed": 4},
     {"strategy": "ets_kv", "width": 8, "seed": 5},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from etsearch.strategies import STRATEGIES
 from etsearch.strategies.base import Frontier
 from etsearch.strategies.particle_filter import odds
+from etsearch.strategies.thrift import price_of_width
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, FinishReason
 
@@ -82,6 +83,16 @@ def test_systematic_draws_are_what_is_expected_rounded(frontier):
     selection = STRATEGIES.create("particle_filter(resampling=systematic)").select(frontier, 100)
     expected = 100 * odds(frontier.rewards)
     assert all(abs(width - share) < 1 + 1e-6 for width, share in zip(selection.widths, expected, strict=True))
+
+
+@settings(max_examples=40, deadline=None)
+@given(frontiers(), st.floats(0, 4))
+def test_thrift_is_ets_at_the_price_of_its_width(frontier, price):
+    lambda_b = price * price_of_width(frontier.total_width)
+    same = f"ets(lambda_b={lambda_b!r}, leaves=steps, node_cost=tokens, inherit=true)"
+    width = frontier.total_width - len(frontier.completed)
+    widths = STRATEGIES.create(f"thrift(price={price!r})").select(frontier, width).widths
+    assert widths == STRATEGIES.create(same).select(frontier, width).widths
 
 
 @pytest.mark.parametrize("name", ["particle_filter", "entropic_particle_filter"])

@@ -26,6 +26,31 @@ def test_minimath_splits_differ_and_are_the_same_every_time():
     assert (first.id, first.level) == ("minimath/test/7", "2")
 
 
+def test_minimath_beyond_what_its_models_were_trained_on():
+    hard = DATASETS.create("minimath(easiest=5, hardest=7, distractors=2):test")
+    assert [p.level for p in hard.problems[:4]] == ["5", "6", "7", "5"]
+    assert hard.problems[0].id == "minimath/test-5-7-2/0"
+    for problem in hard.problems[:30]:
+        read = world.parse(problem.question)
+        names = {operand for fact in read.needed for operand in fact.operands} | {read.target}
+        assert len(read.facts) == len(names) + 2
+        assert (str(read.answer), str(read.level), read.split) == (problem.answer, problem.level, "test")
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ("easiest=0", "easiest is 0"),
+        ("easiest=5, hardest=4", "hardest is 4"),
+        ("hardest=11", "hardest is 11"),
+        ("distractors=7", "distractors is 7"),
+    ],
+)
+def test_minimath_that_cannot_be(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        DATASETS.create(f"minimath({settings}):test")
+
+
 def test_gsm8k_takes_what_follows_the_mark(tmp_path):
     path = write(tmp_path / "a.jsonl", {"question": "How many?", "answer": "so 1,200\n#### 1,200"})
     assert DATASETS.create(f"gsm8k:{path}").problems[0].answer == "1200"

@@ -170,6 +170,23 @@ def test_two_that_share_a_device_are_slower_while_both_are_at_work(together, sec
     assert found.seconds == pytest.approx(seconds)
 
 
+@pytest.mark.parametrize(
+    ("lingers_s", "pace", "seconds"),
+    [
+        (0, 0.25, 3),  # two steps, one after the other's score
+        (10, 0.5, 2 + 2),  # the engine has become idle, and the score takes twice as long
+        (1, 0.25, 2 + 1 + 0.75),  # after a second the engine sleeps, and three quarters of the score are left
+    ],
+)
+def test_an_engine_that_looks_for_work_slows_the_reward_model(lingers_s, pace, seconds):
+    trace = SearchTrace("one", (NO_PARENT, 0), (10, 2), (10, 12), ((Draws(0, (1,), (2,), (1,)),),), 0)
+    step = TimedCost({"step": 1.0})
+    machine = Machine(
+        step, EnginePolicy(block_tokens=4), 1000, step, lingers_s=lingers_s, beside_lingering=pace, together=0.5
+    )
+    assert simulate([trace], machine, 1).seconds == pytest.approx(seconds)
+
+
 def test_an_engine_that_reserves_takes_in_so_many_requests_and_all_of_each():
     tree, one = CachedTree.of(TREE, 4), engine(max_sequences=1, reserves=True)
     for _ in range(2):
@@ -198,8 +215,7 @@ async def scripted(strategy, **settings):
 @pytest.mark.parametrize("strategy", ["rebase", "beam", "best_of_n"])
 def test_a_trace_has_the_tokens_and_the_kv_of_its_search(strategy, merge):
     result = asyncio.run(scripted(strategy, width=8, merge=merge, early_stop=False))
-    state = SearchState(result.tree, depths=list(result.depths))
-    state.ended = {t.node: t.end_reason for t in result.trajectories}
+    state = SearchState.of(result)
     trace = SearchTrace.of(state, scores_steps=strategy != "best_of_n")
     assert trace.generated_tokens == result.usage.generated_tokens
     assert trace.kv_tokens == result.usage.kv_tokens
@@ -262,8 +278,7 @@ def test_the_same_seed_draws_the_same_tree():
 
 def test_a_recorded_tree_is_drawn_from_again_with_its_rewards():
     result = asyncio.run(scripted("rebase", width=16, early_stop=False))
-    state = SearchState(result.tree, depths=list(result.depths))
-    state.ended = {t.node: t.end_reason for t in result.trajectories}
+    state = SearchState.of(result)
     world = RecordedWorld(state)
     again = asyncio.run(
         search(minimath_problems("test").problems[0], Parts(world, world, STRATEGIES.create("beam")), SearchSettings())
@@ -323,6 +338,7 @@ def test_an_engine_is_timed_and_read_again(tmp_path):
         return await time_engine(world, world, problems, engine="vllm", rounds=1, about={"cpu": "here"})
 
     table = asyncio.run(timed())
+    assert (table.lingers_s, table.beside_lingering) == (0.0, 1.0)
     table.write(tmp_path / "here.json")
     again = EngineTable.read(tmp_path / "here.json")
     assert again.plain() == table.plain()

@@ -24,9 +24,7 @@ def searched(world, strategy="rebase", **settings):
 
 
 def recorded(result):
-    state = SearchState(result.tree, depths=list(result.depths))
-    state.ended = {t.node: t.end_reason for t in result.trajectories}
-    return state
+    return SearchState.of(result)
 
 
 def steps_of(assumed, seeds=range(12)):

@@ -35,7 +35,7 @@ PUBLIC = {
             "EntropicParticleFilter",
             "ParticleFilter",
         ),
-        *("Frontier", "Rebase", "Selection", "Strategy"),
+        *("Frontier", "Rebase", "Selection", "Strategy", "Thrift"),
     ],
     "etsearch.testing": [
         *("CASE", "DATASET_CHECKS", "EMBEDDER_CHECKS", "GENERATOR_CHECKS", "REWARD_MODEL_CHECKS", "STRATEGY_CHECKS"),

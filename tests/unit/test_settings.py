@@ -33,6 +33,7 @@ OTHERS = {
     "limits": {"max_depth": 3, "max_step_tokens": 20, "max_tokens": 60},
     "patterns": ["boxed", {"name": "ergo", "hint": "ergo", "cue": r"ergo:\s*", "reading": "line"}],
     "cut_votes": False,
+    "vote_share": 0.5,
     "merge": False,
     "early_stop": False,
     "speculate": True,
@@ -105,6 +106,8 @@ ALL_PARTS = [
     for registry in (STRATEGIES, GENERATORS, REWARD_MODELS, EMBEDDERS, DATASETS)
     for entry in registry.entries()
 ]
+ARGUMENTS = {"noisy": "scripted", "minimath": "test"}
+"""What stands behind the colon, where it is no address."""
 RANGE = re.compile(r"\d( \(\w+\))? to \S*\d|at most|at least|above|within")
 
 
@@ -116,7 +119,7 @@ def is_number(hint):
 @pytest.mark.parametrize(("registry", "name"), ALL_PARTS, ids=lambda part: getattr(part, "kind", part))
 def test_every_number_of_a_part_has_a_range_that_is_told_and_kept(registry, name):
     entry = registry.entry(name)
-    argument = ":http://127.0.0.1:9" if entry.argument else ""
+    argument = f":{ARGUMENTS.get(name, 'http://127.0.0.1:9')}" if entry.argument else ""
     for setting in entry.settings.values():
         if not is_number(setting.type):
             continue

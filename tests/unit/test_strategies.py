@@ -21,6 +21,7 @@ from etsearch.strategies import (
     Rebase,
 )
 from etsearch.strategies.base import Frontier, KeepsToWidth, Selection, SharesByReward, completes_at_most_width
+from etsearch.strategies.thrift import price_of_width
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, FinishReason
 
@@ -132,6 +133,11 @@ def test_dora_refuses_what_has_no_direction(embeddings):
     placed = None if embeddings is None else np.array(embeddings, dtype=np.float32)
     with pytest.raises(ConfigError, match="embeddings"):
         Dora().select(replace(view, embeddings=placed), 8)
+
+
+@pytest.mark.parametrize(("width", "price"), [(1, 0), (2, 0), (16, 0.75), (64, 1.25), (256, 1.75), (8192, 3)])
+def test_the_price_of_thrift_follows_the_width(width, price):
+    assert price_of_width(width) == pytest.approx(price)
 
 
 def test_particles_are_drawn_by_their_odds():

@@ -13,7 +13,7 @@ from etsearch.cli.show import cost_table
 from etsearch.generators.scripted import ScriptedGenerator
 from etsearch.loop import run_search
 from etsearch.loop.settings import SearchSettings
-from etsearch.loop.watch import SAMPLING_S, EngineWatch
+from etsearch.loop.watch import SAMPLING_S, EngineWatch, watch_together
 from etsearch.prms.scripted import ScriptedRewardModel
 from etsearch.servers.figures import read_figures, total
 from etsearch.servers.vllm import vllm_stats, vllm_totals
@@ -66,6 +66,22 @@ async def test_an_engine_that_sees_its_steps_tells_the_peak_of_the_shortest_sear
         engine.step(0.0625)
     assert first.figures.peak_cache_tokens == 500.0
     assert second.figures.peak_cache_tokens == 62.5
+
+
+async def test_searches_side_by_side_share_their_looks():
+    alone, shared = Engine(), Engine()
+
+    async def one(engine):
+        async with watch_together(engine) as watched:
+            await asyncio.sleep(0.3)
+        return watched.figures
+
+    await one(alone)
+    figures = await asyncio.gather(*(one(shared) for _ in range(10)))
+    assert shared.num_looks < alone.num_looks + 30  # one before and one after each of the ten, and no more meanwhile
+    assert max(f.mean_in_flight for f in figures) > 5
+    again = await one(shared)
+    assert again.mean_in_flight == 1
 
 
 async def test_searches_side_by_side_each_see_the_whole_engine_while_they_run():

@@ -5,6 +5,7 @@ import sys
 import typer
 
 from etsearch import __version__
+from etsearch.cli.calibrate import calibrate
 from etsearch.cli.check import check
 from etsearch.cli.eval import evaluation
 from etsearch.cli.lists import datasets, embedders, generators, prms, strategies
@@ -41,6 +42,7 @@ app.command()(grade)
 app.command()(sweep)
 app.command()(view)
 app.command()(replay)
+app.command()(calibrate)
 app.command()(strategies)
 app.command()(generators)
 app.command()(prms)

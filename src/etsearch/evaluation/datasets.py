@@ -24,7 +24,7 @@ from etsearch.registry import Registry, needs
 from etsearch.types import Problem
 
 MINIMATH_PROBLEMS: Final = 600
-"""Problems of a split of the miniature world, a hundred of each level."""
+"""Problems of a split of the miniature world, as many of each level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,18 +88,39 @@ def open_dataset(text: str) -> Dataset:
     return made if isinstance(made, Dataset) else Dataset.of(made, DATASETS.parse(text).name.rpartition(":")[2])
 
 
-def minimath_problems(split: Literal["test", "validation", "train"]) -> Dataset:
-    """The miniature world."""
-    return _minimath(split)
+def minimath_problems(
+    split: Literal["test", "validation", "train"],
+    easiest: int = 1,
+    hardest: int = minimath.world.MAX_LEVEL,
+    distractors: int | None = None,
+) -> Dataset:
+    """The miniature world, these levels in turn.
+
+    Args:
+        split: of the world.
+        easiest: operations that a problem needs at least, 1 to 10.
+        hardest: operations that a problem needs at most, ``easiest`` to 10; the shipped models were trained up to 6.
+        distractors: facts of each problem that its answer does not need, 0 to 6; by default none or one, as the shipped
+            models were trained.
+    """
+    check_whole("easiest", easiest, 1, minimath.world.HIGHEST_LEVEL)
+    check_whole("hardest", hardest, easiest, minimath.world.HIGHEST_LEVEL)
+    if distractors is not None:
+        check_whole("distractors", distractors, 0, minimath.world.MOST_DISTRACTORS)
+    return _minimath(split, easiest, hardest, distractors)
 
 
-@lru_cache(maxsize=3)
-def _minimath(split: Literal["test", "validation", "train"]) -> Dataset:
+@lru_cache(maxsize=8)
+def _minimath(
+    split: Literal["test", "validation", "train"], easiest: int, hardest: int, distractors: int | None
+) -> Dataset:
     """Making the problems takes a second."""
-    problems = [
-        Problem(w.question, str(w.answer), f"minimath/{split}/{number}", str(w.level))
-        for number, w in enumerate(minimath.world.problems(split, MINIMATH_PROBLEMS))
-    ]
+    counts = minimath.world.DISTRACTORS if distractors is None else (distractors,)
+    levels = range(easiest, hardest + 1)
+    made = minimath.world.problems(split, MINIMATH_PROBLEMS, levels=levels, distractors=counts)
+    is_standard = (easiest, hardest, distractors) == (1, minimath.world.MAX_LEVEL, None)
+    name = split if is_standard else f"{split}-{easiest}-{hardest}" + ("" if distractors is None else f"-{distractors}")
+    problems = [Problem(w.question, str(w.answer), f"minimath/{name}/{n}", str(w.level)) for n, w in enumerate(made)]
     return Dataset.of(problems, "minimath")
 
 

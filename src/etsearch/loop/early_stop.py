@@ -69,7 +69,7 @@ class EarlyStop:
 
     Args:
         state: the search.
-        settings: of the search; where ``early_stop`` is false it is never decided.
+        settings: of the search; where ``early_stop`` is false, or not all trajectories vote, it is never decided.
         strategy: of the search, which may say how many trajectories it can still complete.
     """
 
@@ -90,7 +90,8 @@ class EarlyStop:
 
     def look(self, growth: Growth) -> None:
         """Takes note of the steps that have settled, in the order of the draws; ends the depth if one decides."""
-        while self._settings.early_stop and not self.is_decided and (step := next(self._settled, None)):
+        may_stop = self._settings.early_stop and self._settings.vote_share == 1
+        while may_stop and not self.is_decided and (step := next(self._settled, None)):
             expansion, draw = step
             self._num_missing -= draw.count
             if draw.end is not None:

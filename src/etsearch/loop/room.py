@@ -7,6 +7,7 @@ from typing import Protocol, runtime_checkable
 from etsearch.errors import QuestionError
 from etsearch.loop.parts import Parts
 from etsearch.loop.settings import SearchSettings
+from etsearch.prms.base import TellsRoom
 
 
 @runtime_checkable
@@ -16,15 +17,6 @@ class TellsContext(Protocol):
     @property
     def context_tokens(self) -> int | None:
         """Tokens of prompt and trajectory together; None where nobody tells."""
-        ...
-
-
-@runtime_checkable
-class TellsRoom(Protocol):
-    """A reward model that knows how much it holds."""
-
-    async def room(self, question: str, num_steps: int) -> int | None:
-        """Tokens that the steps of a trajectory, so many at most, may have together; None where nobody tells."""
         ...
 
 

@@ -27,7 +27,7 @@ from etsearch.loop.settings import SearchSettings
 from etsearch.loop.speculation import Speculation
 from etsearch.loop.state import SearchState
 from etsearch.loop.voting import vote
-from etsearch.loop.watch import EngineWatch, SearchWatch
+from etsearch.loop.watch import EngineWatch, SearchWatch, watch_together
 from etsearch.sharing import Share
 from etsearch.strategies import Frontier, Selection
 from etsearch.strategies.base import select
@@ -61,8 +61,9 @@ async def search(
     if state.tree.merges != settings.merge:
         raise ConfigError(f"the state to resume was begun with merge={state.tree.merges}; give the same setting")
     emit: Callable[[Event], None] = on_event or (lambda _: None)
-    own_watch = EngineWatch(parts.generator, share.observe) if share else EngineWatch(parts.generator)
-    async with (watch or own_watch).search() as watched:
+    if watch is None and share is not None:
+        watch = EngineWatch(parts.generator, share.observe)
+    async with watch.search() if watch else watch_together(parts.generator) as watched:
         stop_reason = await _Search(state, parts, settings, emit, watched, share).run()
     result = vote(state, settings, stop_reason, watched.figures, notes)
     emit(Finished(result))

@@ -81,6 +81,9 @@ class SearchSettings:
         patterns: how answers are stated: patterns, or names of those in ``etsearch.answers``.
         cut_votes: whether a trajectory that a limit cut votes, if it states an answer. In the released code of ETS it
             never does.
+        vote_share: the share of the trajectories that votes, those with the largest weights, above 0 and at most 1.
+            Less than 1 is the filter of DeepConf (arXiv:2508.15260, which takes 0.1 or 0.9); then a search does not
+            stop early, for every vote may still change who votes.
         merge: whether draws of one step are one step to the engine and the reward model. Changes no distribution:
             continuations of one prefix are independent of one another, so that one request for a + b of them is worth
             two for a and b, and a reward is a function of its trajectory. Every draw keeps its own share of the width,
@@ -105,6 +108,7 @@ class SearchSettings:
         default_factory=lambda: DEFAULT_PATTERNS
     )
     cut_votes: bool = True
+    vote_share: float = 1.0
     merge: bool = True
     early_stop: bool = True
     speculate: bool = False
@@ -115,6 +119,7 @@ class SearchSettings:
         check_whole("width", self.width, 1, MOST_WIDTH)
         check_whole("seed", self.seed, -LARGEST_SEED, LARGEST_SEED)
         check_threshold(self.cluster_threshold)
+        check_number("vote_share", self.vote_share, 0, 1, above=True)
         object.__setattr__(self, "aggregation", to_aggregation(self.aggregation))
         for name, kind in (("sampling", Sampling), ("limits", Limits)):
             if not isinstance(getattr(self, name), kind):

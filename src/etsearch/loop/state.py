@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
 from etsearch.errors import RecordError
-from etsearch.loop.result import DepthSummary, Failure, KvFigures, Spent, Usage, plain_number
+from etsearch.loop.result import DepthSummary, Failure, KvFigures, SearchResult, Spent, Usage, plain_number
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import Continuation, EndReason, FinishReason
 
@@ -38,6 +38,17 @@ class SearchState:
     depths: list[DepthSummary] = field(default_factory=list)
     counts: dict[str, int] = field(default_factory=lambda: asdict(Spent()))
     seconds: dict[str, float] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, result: SearchResult) -> Self:
+        """The state in which a search ended, as far as its result tells: tree, ends, depths and seconds."""
+        return cls(
+            tree=result.tree,
+            ended={trajectory.node: trajectory.end_reason for trajectory in result.trajectories},
+            failures=list(result.failures),
+            depths=list(result.depths),
+            seconds=dict(result.usage.seconds),
+        )
 
     @property
     def expansions(self) -> dict[int, int]:

@@ -77,6 +77,11 @@ def stated(result: SearchResult, settings: SearchSettings) -> tuple[Vote, ...]:
 
 def _votes(trajectories: Sequence[EndedTrajectory], settings: SearchSettings) -> tuple[Vote, ...]:
     voters = [t.answer if _may_vote(t.end_reason, settings) else None for t in trajectories]
+    if settings.vote_share < 1:
+        having = [i for i, answer in enumerate(voters) if answer is not None]
+        having.sort(key=lambda i: -trajectories[i].weight)
+        for i in having[math.ceil(settings.vote_share * len(having)) :]:
+            voters[i] = None
     return tuple(answers.vote(voters, [t.weight for t in trajectories]))
 
 

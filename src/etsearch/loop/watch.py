@@ -124,6 +124,11 @@ class EngineWatch:
         self._regular_s = SAMPLING_S
         self._sampler: asyncio.Task[None] | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether a search is watched."""
+        return bool(self._open)
+
     @asynccontextmanager
     async def search(self) -> AsyncIterator[SearchWatch]:
         """Watches a search; its figures are there when the block is left."""
@@ -195,3 +200,20 @@ class EngineWatch:
             more = 0 if last is None else total - last if total >= last else total
             for watch in self._open:
                 watch.count(name, more)
+
+
+_TOGETHER: Final[dict[tuple[int, int], EngineWatch]] = {}
+"""By event loop and engine, as long as a search is under way."""
+
+
+@asynccontextmanager
+async def watch_together(generator: Generator) -> AsyncIterator[SearchWatch]:
+    """Watches a search; all that run side by side on an engine share its looks, for which a server takes long."""
+    key = id(asyncio.get_running_loop()), id(generator)
+    watch = _TOGETHER.setdefault(key, EngineWatch(generator))
+    try:
+        async with watch.search() as watched:
+            yield watched
+    finally:
+        if not watch.is_open:
+            _TOGETHER.pop(key, None)

@@ -2,13 +2,14 @@
 
 A problem of level ``n`` needs ``n`` arithmetic operations. Its facts form a dependency graph: some
 quantities are given, the others follow from one or two others; facts that the answer does not need are
-mixed in. Values are whole numbers from 1 to 50.
+mixed in. Values are whole numbers from 1 to 50. The shipped models were trained on levels 1 to 6 with one such
+fact at most; higher levels and more facts are there to be hard.
 """
 
 import hashlib
 import random
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Final, Literal
@@ -17,6 +18,12 @@ from etsearch.errors import QuestionError
 from etsearch.minimath import language
 
 MAX_LEVEL: Final = 6
+"""The highest level of the problems that the shipped models were trained on, and of the standard splits."""
+HIGHEST_LEVEL: Final = 10
+"""The highest level there is."""
+MOST_DISTRACTORS: Final = 6
+DISTRACTORS: Final = (0, 1, 1)
+"""How many facts that the answer does not need; one of these."""
 MAX_VALUE: Final = language.MAX_NUMBER
 Split = Literal["train", "validation", "test"]
 SPLITS: Final[tuple[Split, ...]] = ("train", "validation", "test")
@@ -125,15 +132,15 @@ class WordProblem:
         return "test" if self.digest[0] < 16 else "validation" if self.digest[0] < 32 else "train"
 
 
-def generate(rng: random.Random, level: int) -> WordProblem:
-    """A random problem that needs ``level`` operations, 1 to 6."""
-    if not 1 <= level <= MAX_LEVEL:
-        raise ValueError(f"level is {level}; choose one from 1 to {MAX_LEVEL}")
+def generate(rng: random.Random, level: int, distractors: Sequence[int] = DISTRACTORS) -> WordProblem:
+    """A random problem that needs ``level`` operations, 1 to 10, and as many distractors as one of these numbers."""
+    if not 1 <= level <= HIGHEST_LEVEL:
+        raise ValueError(f"level is {level}; choose one from 1 to {HIGHEST_LEVEL}")
     facts = None
     while facts is None:
         facts = _needed_facts(rng, level)
     target = facts[-1].name
-    facts += _distractors(rng, facts, rng.choice((0, 1, 1)))
+    facts += _distractors(rng, facts, rng.choice(distractors))
     rng.shuffle(facts)
     sentences = [f.text(rng.randrange(len(language.fact_templates(f.kind)))) for f in facts]
     sentences.append(language.fill(rng.choice(language.QUESTIONS), x=target))
@@ -184,12 +191,18 @@ def _distractors(rng: random.Random, facts: list[Fact], count: int) -> list[Fact
     return extra
 
 
-def problems(split: Split, count: int, seed: int = 0) -> Iterator[WordProblem]:
-    """``count`` distinct problems of a split, levels 1 to 6 in turn; the same seed gives the same problems."""
+def problems(
+    split: Split,
+    count: int,
+    seed: int = 0,
+    levels: Sequence[int] = range(1, MAX_LEVEL + 1),
+    distractors: Sequence[int] = DISTRACTORS,
+) -> Iterator[WordProblem]:
+    """``count`` distinct problems of a split, these levels in turn; the same seed gives the same problems."""
     rng = random.Random(f"minimath {split} {seed}")
     seen: set[bytes] = set()
     while len(seen) < count:
-        problem = generate(rng, len(seen) % MAX_LEVEL + 1)
+        problem = generate(rng, levels[len(seen) % len(levels)], distractors)
         if problem.split == split and problem.digest not in seen:
             seen.add(problem.digest)
             yield problem

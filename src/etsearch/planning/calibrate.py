@@ -11,7 +11,7 @@ import math
 import random
 import statistics
 import time
-from collections import defaultdict
+from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -35,20 +35,21 @@ from etsearch.planning.simulate import Client, Machine
 from etsearch.planning.trace import SearchTrace
 from etsearch.planning.world import RecordedWorld
 from etsearch.prms import RewardModel
-from etsearch.prms.openvino import LENGTH_STEP, MAX_ROWS, ROW_TOKENS
+from etsearch.prms.openvino import LENGTH_STEP, MAX_ROWS, ROW_TOKENS, OpenVinoRewardModel
+from etsearch.prms.remote import RemoteRewardModel
 from etsearch.strategies import STRATEGIES
 from etsearch.tree import NO_PARENT, ROOT
-from etsearch.types import Continuation, GenerateRequest, Problem, Scores, Step, Trajectory
+from etsearch.types import Continuation, GenerateRequest, Identity, Problem, Scores, Step, Trajectory
 
 _R = TypeVar("_R")
 _CLIENT: Final = ("request_s", "draw_s", "score_s", "search_s")
-_FORMAT: Final = 2
-READINGS: Final = {
-    "embedded": Reading("packed", MAX_ROWS * ROW_TOKENS, ROW_TOKENS, LENGTH_STEP),
-    "vllm": Reading("none"),
-    "sglang": Reading("cache"),
-}
-"""How the reward model of each kind of engine reads."""
+_FORMAT: Final = 3
+_VLLM_LINGERS_S: Final = 1.0
+"""Seconds for which the worker processes of vLLM look for work without sleep, by its source (0.32)."""
+_LINGERINGS: Final = 8
+_SHORT: Final = (8, 8, 60, 4)
+_SHORT_READ: Final = 32
+"""What takes less than that, alone."""
 _AT_ONCE: Final = ((1, 1), (1, 4), (4, 1), (1, 16), (4, 4), (16, 1), (1, 64), (8, 8), (32, 2), (4, 32), (64, 2))
 _MANY_AT_ONCE: Final = ((256, 1), (16, 16), (4, 128), (128, 4), (32, 32))
 """What many searches ask for together."""
@@ -59,6 +60,10 @@ _BATCHES: Final = (
 """Requests at once, continuations of each, tokens of its prefix, and the most tokens of a continuation."""
 _FEWEST: Final = 10
 """Batches without which nothing is fitted."""
+_NO_TIME_S: Final = 0.005
+"""A reward model that reads 64 trajectories in less is in nobody's way; engine and client take turns then."""
+_TRIES: Final = 64
+"""Ways of each kind in which something is sought that was not read."""
 _READ_AT_ONCE: Final = (1, 2, 4, 8, 16, 32, 64, 96, 192, 384)
 
 
@@ -115,7 +120,8 @@ class EngineTable:
         generator, prm: the timed batches of both.
         client: what the search loop takes.
         reading: how the reward model reads.
-        together, client_shares: how the three are in each other's way; see ``Machine``.
+        together, client_shares, lingers_s, prm_lingers_s, beside_lingering: how the three are in each other's way; see
+            ``Machine``.
         about: what was timed, on what machine, when.
     """
 
@@ -126,6 +132,9 @@ class EngineTable:
     reading: Reading
     together: float
     client_shares: bool
+    lingers_s: float = 0.0
+    prm_lingers_s: float = 0.0
+    beside_lingering: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def machine(self, cache_tokens: int, policy: EnginePolicy | None = None) -> Machine:
@@ -139,6 +148,9 @@ class EngineTable:
             self.client,
             together=self.together,
             client_shares=self.client_shares,
+            lingers_s=self.lingers_s,
+            prm_lingers_s=self.prm_lingers_s,
+            beside_lingering=self.beside_lingering,
         )
 
     def plain(self) -> dict[str, Any]:
@@ -150,6 +162,9 @@ class EngineTable:
             "reading": asdict(self.reading),
             "together": self.together,
             "client_shares": self.client_shares,
+            "lingers_s": self.lingers_s,
+            "prm_lingers_s": self.prm_lingers_s,
+            "beside_lingering": self.beside_lingering,
             "client": {name: getattr(self.client, name) for name in _CLIENT},
             "generator": [dict(row) for row in self.generator.rows],
             "prm": [dict(row) for row in self.prm.rows],
@@ -173,6 +188,9 @@ class EngineTable:
                 Reading(**values["reading"]),
                 float(values["together"]),
                 bool(values["client_shares"]),
+                float(values["lingers_s"]),
+                float(values["prm_lingers_s"]),
+                float(values["beside_lingering"]),
                 values["about"],
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
@@ -216,18 +234,34 @@ async def time_engine(
     pool = [i for problem in problems for i in await generator.encode_prompt(problem.question)]
     chance = random.Random(0)
     written = await _time_writing(generator, POLICIES[engine], pool, chance, rounds, most_s, say)
-    states = [await _some_trajectories(generator, prm, problem) for problem in problems[:4]]
-    route = getattr(prm, "route", None)
-    reading = Reading("cache") if route is not None and route.is_cached else READINGS[engine]
-    read = await _time_reading(prm, reading, states, chance, rounds, say)
+    states = [await _some_trajectories(generator, prm, problem) for problem in problems[:8]]
+    reading = _reading_of(prm)
+    unread = _Unread(states)
+    read = await _time_reading(prm, reading, states, unread, chance, rounds, say)
     client = _and_own(await _time_client(states), written, read)
     each = ", ".join(f"{1e6 * getattr(client, name):.0f} µs a {name.removesuffix('_s')}" for name in _CLIENT)
     say(f"client: {each}")
-    together = await _time_together(generator, prm, pool, states, chance)
+    together = await _time_together(generator, prm, pool, states, unread, chance)
     shares = await _slows_down(generator, pool, chance)
     slows = "slows" if shares else "does not slow"
     say(f"together: each at {together:.2f} of its pace; a busy client {slows} the engine")
-    return EngineTable(engine, Timed.of(written), Timed.of(read), client, reading, together, shares, about or {})
+    lingers = _lingers_s(generator.identity), _lingers_s(prm.identity)
+    beside = await _time_beside_lingering(generator, prm, lingers, pool, unread, chance)
+    say(f"an engine that has just become idle leaves the other {beside:.2f} of its pace")
+    of = Timed.of(written), Timed.of(read)
+    return EngineTable(engine, *of, client, reading, together, shares, *lingers, beside, about or {})
+
+
+def _reading_of(prm: RewardModel) -> Reading:
+    """How a reward model reads."""
+    if isinstance(prm, OpenVinoRewardModel):
+        return Reading("packed", MAX_ROWS * ROW_TOKENS, ROW_TOKENS, LENGTH_STEP)
+    is_cached = isinstance(prm, RemoteRewardModel) and prm.route.is_cached
+    return Reading("cache" if is_cached else "none")
+
+
+def _lingers_s(identity: Identity) -> float:
+    return _VLLM_LINGERS_S if (identity.engine or "").lower().startswith("vllm") else 0.0
 
 
 def _requests(pool: Sequence[int], batch: tuple[int, int, int, int], chance: random.Random) -> list[GenerateRequest]:
@@ -336,15 +370,68 @@ async def _some_trajectories(generator: Generator, prm: RewardModel, problem: Pr
     """A small tree of real steps, for the reward model to read."""
     settings = SearchSettings(width=32, early_stop=False)
     result = await search(problem, Parts(generator, prm, STRATEGIES.create("rebase")), settings)
-    state = SearchState(result.tree, depths=list(result.depths))
-    state.ended = {trajectory.node: trajectory.end_reason for trajectory in result.trajectories}
-    return state
+    return SearchState.of(result)
+
+
+class _Unread:
+    """Trajectories that no reward model has read: a reward that was given is kept, and costs nothing again.
+
+    Each is that of a step of a tree with another last step of as many tokens, or nearly; where all of those were read,
+    with other steps above it too, and in the end with more than one in the last one's place.
+    """
+
+    def __init__(self, states: Sequence[SearchState]) -> None:
+        self._states = states
+        places = self._places = [(s, node) for s, state in enumerate(states) for node in _originals(state)]
+        last = {}
+        for s, node in places:
+            step = states[s].tree.trajectory(node).steps[-1]
+            last[step.text] = (int(states[s].tree.tokens[node]), step)
+        pool = sorted(last.values(), key=lambda pair: pair[0])
+        self._tokens, self._pool = [tokens for tokens, _ in pool], [step for _, step in pool]
+        self._given: set[tuple[str, ...]] = set()
+        for s, node in places:
+            trajectory = states[s].tree.trajectory(node)
+            self._given.add((trajectory.question, *(step.text for step in trajectory.steps)))
+
+    def any(self, count: int, chance: random.Random) -> list[tuple[int, int]]:
+        """Places to ask for."""
+        return chance.sample(self._places, count)
+
+    def give(self, asked: Sequence[tuple[int, int]], chance: random.Random) -> list[Trajectory]:
+        """As many as these, each the number of its state and of its node."""
+        return [self._one(*place, chance) for place in asked]
+
+    def _one(self, s: int, node: int, chance: random.Random) -> Trajectory:
+        tree = self._states[s].tree
+        question, path = tree.question, tree.path(node)
+        steps = tree.trajectory(node).steps
+        lengths = [int(tree.tokens[step]) for step in path]
+        for number in range(_TRIES * (len(steps) + 1)):
+            swapped, spread = min(len(steps), 1 + number // _TRIES), number % _TRIES
+            new = [*steps[:-swapped], *(self._like(length, spread, chance) for length in lengths[-swapped:])]
+            if number >= _TRIES * len(steps):
+                more = self._like(0, spread, chance)
+                new[-1] = replace(new[-1], text=new[-1].text + more.text, token_ids=new[-1].token_ids + more.token_ids)
+            key = (question, *(step.text for step in new))
+            if key not in self._given:
+                self._given.add(key)
+                return Trajectory(question, tuple(new))
+        raise ConfigError(
+            "the trees are too small to time the reward model on; give more problems, or ones that take more steps"
+        )
+
+    def _like(self, tokens: int, spread: int, chance: random.Random) -> Step:
+        """Any step of so many tokens, or of a few that are next to them."""
+        left, right = bisect_left(self._tokens, tokens), bisect_right(self._tokens, tokens)
+        return chance.choice(self._pool[max(0, left - spread) : right + spread + (left == right)] or self._pool[-1:])
 
 
 async def _time_reading(
     prm: RewardModel,
     reading: Reading,
     states: Sequence[SearchState],
+    unread: _Unread,
     chance: random.Random,
     rounds: int,
     say: Callable[[str], None],
@@ -354,7 +441,7 @@ async def _time_reading(
         for count in _READ_AT_ONCE:
             for spread in (False, True):
                 asked = _to_read(states, count, chance, spread=spread)
-                row = await _time_one_reading(prm, reading, states, asked, chance)
+                row = await _time_one_reading(prm, reading, states, unread.give(asked, chance), asked)
                 if number:
                     rows.append(row)
         say(f"reading, round {number}: {sum(row['seconds'] for row in rows[-2 * len(_READ_AT_ONCE) :]):.1f} s")
@@ -365,29 +452,15 @@ async def _time_one_reading(
     prm: RewardModel,
     reading: Reading,
     states: Sequence[SearchState],
+    trajectories: Sequence[Trajectory],
     asked: Sequence[tuple[int, int]],
-    chance: random.Random,
 ) -> dict[str, float]:
     """Trajectories as long as those of these steps, each the number of its state and of its node."""
-    seconds, own_s, _ = await _timed(_read(prm, _unread(states, asked, chance)))
+    seconds, own_s, _ = await _timed(_read(prm, trajectories))
     scorer, traces = SimulatedScorer(reading), {s: SearchTrace.of(states[s]) for s, _ in asked}
     for s, node in asked:
         scorer.submit(Score(traces[s], node, None))
     return {**_summed(scorer), "draws": float(len(asked)), **_apart(seconds, own_s)}
-
-
-def _unread(states: Sequence[SearchState], asked: Sequence[tuple[int, int]], chance: random.Random) -> list[Trajectory]:
-    """Their trajectories, each with a last step of another that has as many tokens: a reward that was given is kept."""
-    by_tokens: dict[int, list[Step]] = defaultdict(list)
-    for state in states:
-        for node in _originals(state):
-            by_tokens[int(state.tree.tokens[node])].append(state.tree.trajectory(node).steps[-1])
-    found = []
-    for s, node in asked:
-        trajectory = states[s].tree.trajectory(node)
-        last = chance.choice(by_tokens[int(states[s].tree.tokens[node])])
-        found.append(replace(trajectory, steps=(*trajectory.steps[:-1], last)))
-    return found
 
 
 def _to_read(
@@ -476,13 +549,18 @@ def _rates(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[fl
 
 
 async def _time_together(
-    generator: Generator, prm: RewardModel, pool: Sequence[int], states: Sequence[SearchState], chance: random.Random
+    generator: Generator,
+    prm: RewardModel,
+    pool: Sequence[int],
+    states: Sequence[SearchState],
+    unread: _Unread,
+    chance: random.Random,
 ) -> float:
     """The pace of each of the two while both are at work."""
     places = _to_read(states, 64, chance, spread=True)
 
-    def unread(times: int) -> list[list[Trajectory]]:
-        return [_unread(states, places, chance) for _ in range(times)]
+    def to_read(times: int) -> list[list[Trajectory]]:
+        return [unread.give(places, chance) for _ in range(times)]
 
     def write(times: int) -> Awaitable[None]:
         return _write_often(generator, pool, chance, times)
@@ -494,13 +572,46 @@ async def _time_together(
     async def both(writes: int, batches: list[list[Trajectory]]) -> None:
         await asyncio.gather(write(writes), read(batches))
 
-    once_written, once_read = (await _timed(write(1)))[0], (await _timed(read(unread(1))))[0]
+    once_written, once_read = (await _timed(write(1)))[0], (await _timed(read(to_read(1))))[0]
+    if once_read < _NO_TIME_S:
+        return 0.5
     writes, reads = max(1, round(1.0 / once_written)), max(1, round(1.0 / once_read))
     found = []
     for _ in range(5):
-        alone = (await _timed(write(writes)))[0] + (await _timed(read(unread(reads))))[0]
-        found.append(alone / (2 * (await _timed(both(writes, unread(reads))))[0]))
+        alone = (await _timed(write(writes)))[0] + (await _timed(read(to_read(reads))))[0]
+        found.append(alone / (2 * (await _timed(both(writes, to_read(reads))))[0]))
     return min(1.0, max(0.1, statistics.median(found)))
+
+
+async def _time_beside_lingering(
+    generator: Generator,
+    prm: RewardModel,
+    lingers: tuple[float, float],
+    pool: Sequence[int],
+    unread: _Unread,
+    chance: random.Random,
+) -> float:
+    """The pace of the engine while the reward model looks for work; the other way round if only the engine does so."""
+    longest = max(lingers)
+    if not longest:
+        return 1.0
+
+    async def write(batch: tuple[int, int, int, int]) -> float:
+        return (await _timed(_write(generator, _requests(pool, batch, chance))))[0]
+
+    async def read(count: int) -> float:
+        return (await _timed(_read(prm, unread.give(unread.any(count, chance), chance))))[0]
+
+    paces = []
+    for _ in range(_LINGERINGS):
+        await asyncio.sleep(1.5 * longest)
+        alone = await (write(_SHORT) if lingers[1] else read(_SHORT_READ))
+        await asyncio.sleep(1.5 * longest)
+        await (read(4) if lingers[1] else write((1, 1, 60, 2)))
+        beside = await (write(_SHORT) if lingers[1] else read(_SHORT_READ))
+        # What is left when the other falls asleep goes on at its pace alone.
+        paces.append(alone / beside if beside < longest else 1 - (beside - alone) / longest)
+    return min(1.0, max(0.1, statistics.median(paces)))
 
 
 async def _write_often(generator: Generator, pool: Sequence[int], chance: random.Random, times: int) -> None:

@@ -70,6 +70,10 @@ class Machine:
             0.5 where they take turns, less where they are in each other's way, 1 where the reward model has a device of
             its own.
         client_shares: whether the client is at work on that device too, as on a CPU.
+        lingers_s: seconds for which the engine, once it has nothing to do, still looks for work without sleep, and so
+            takes of that device; 0 to 3,600.
+        prm_lingers_s: the same of the reward model.
+        beside_lingering: the pace of whoever is at work meanwhile, 0.1 to 1.
     """
 
     generator: StepCost
@@ -80,9 +84,15 @@ class Machine:
     client: Client = field(default_factory=Client)
     together: float = 0.5
     client_shares: bool = False
+    lingers_s: float = 0.0
+    prm_lingers_s: float = 0.0
+    beside_lingering: float = 1.0
 
     def __post_init__(self) -> None:
-        check_number("together", self.together, 0.1, 1)
+        for name in ("together", "beside_lingering"):
+            check_number(name, getattr(self, name), 0.1, 1)
+        for name in ("lingers_s", "prm_lingers_s"):
+            check_number(name, getattr(self, name), 0, 3600)
 
 
 @dataclass
@@ -167,10 +177,13 @@ class _Worker:
     finish: Callable[[], None]
     shares: bool
     """Whether it is on the device that the others share."""
+    lingers_s: float = 0.0
     is_busy: bool = False
     left: float = 0.0
     """Seconds of its task that are left, at its pace alone."""
     pace: float = 1.0
+    lingers_to: float = 0.0
+    """The moment up to which it looks for work."""
 
 
 class _Simulation:
@@ -185,11 +198,12 @@ class _Simulation:
         self.in_flight = in_flight
         self.asked: deque[tuple[float, object]] = deque()
         """What the client has to do."""
-        self.generator = _Worker(self._end_step, shares=True)
-        self.prm = _Worker(self._end_scores, shares=True)
+        self.generator = _Worker(self._end_step, True, machine.lingers_s)
+        self.prm = _Worker(self._end_scores, True, machine.prm_lingers_s)
         self.client = _Worker(self._end_asked, shares=machine.client_shares)
         self.busy: list[_Worker] = []
         self.is_apart = machine.together == 1 and not machine.client_shares
+        self.lingers = max(machine.lingers_s, machine.prm_lingers_s) > 0
         self.parts = [0.0, 0.0, 0.0, 0.0]
 
     def run(self) -> SimulatedRun:
@@ -207,8 +221,14 @@ class _Simulation:
         """How fast each goes on."""
         num_sharing = sum(worker.shares for worker in self.busy)
         pace = min(1.0, 2 * self.machine.together / num_sharing) if num_sharing > 1 else 1.0
+        if self.lingers and any(worker.lingers_to > self.now for worker in self._idle()):
+            pace = min(pace, self.machine.beside_lingering)
         for worker in self.busy:
             worker.pace = pace if worker.shares else 1.0
+
+    def _idle(self) -> list[_Worker]:
+        """Engine and reward model, where they have nothing to do."""
+        return [worker for worker in (self.generator, self.prm) if not worker.is_busy]
 
     def _advance(self) -> None:
         """Goes on to the moment at which the first of them is done."""
@@ -216,6 +236,8 @@ class _Simulation:
             self._set_paces()
         result, engine = self.result, self.engine
         seconds = min([worker.left / worker.pace for worker in self.busy])
+        if self.lingers:
+            seconds = min([seconds, *(w.lingers_to - self.now for w in self._idle() if w.lingers_to > self.now)])
         self.now += seconds
         result.kv_seconds += seconds * engine.kv_tokens
         result.waiting_seconds += seconds * engine.num_waiting
@@ -228,6 +250,7 @@ class _Simulation:
                 done.append(worker)
         for worker in done:
             worker.is_busy = False
+            worker.lingers_to = self.now + worker.lingers_s
             self.busy.remove(worker)
         for worker in done:
             worker.finish()

@@ -303,6 +303,4 @@ async def grow(
     if embedder is None and isinstance(world, DrawnWorld):
         embedder = world
     result = await search(Problem(name, id=name), Parts(world, world, strategy, embedder), settings)
-    state = SearchState(result.tree, depths=list(result.depths), seconds=dict(result.usage.seconds))
-    state.ended = {trajectory.node: trajectory.end_reason for trajectory in result.trajectories}
-    return SearchTrace.of(state, name, scores_steps=strategy.needs_rewards)
+    return SearchTrace.of(SearchState.of(result), name, scores_steps=strategy.needs_rewards)

@@ -1,6 +1,6 @@
 """What a process reward model is: the protocol that every one meets."""
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from etsearch.types import Identity, Scores, Trajectory
 
@@ -23,4 +23,13 @@ class RewardModel(Protocol):
 
     async def aclose(self) -> None:
         """Stops the model. A second call does nothing."""
+        ...
+
+
+@runtime_checkable
+class TellsRoom(Protocol):
+    """A reward model that knows how much it holds."""
+
+    async def room(self, question: str, num_steps: int) -> int | None:
+        """Tokens that the steps of a trajectory, so many at most, may have together; None where nobody tells."""
         ...

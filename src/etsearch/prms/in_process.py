@@ -149,7 +149,7 @@ class InProcessRewardModel(ABC):
         return Scores(tuple(r for part in rewards for r in part), sum(len(reading.ids) for reading in readings))
 
     async def room(self, question: str, num_steps: int) -> int | None:
-        """See ``etsearch.loop.room.TellsRoom``."""
+        """See ``etsearch.prms.base.TellsRoom``."""
         known = self._context_tokens
         return None if known is None else await self._reader.room(question, num_steps, known)
 

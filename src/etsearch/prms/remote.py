@@ -177,7 +177,7 @@ class RemoteRewardModel:
         return Scores(tuple(r for part in parts for r in part), sum(len(reading.ids) for reading in readings))
 
     async def room(self, question: str, num_steps: int) -> int | None:
-        """See ``etsearch.loop.room.TellsRoom``."""
+        """See ``etsearch.prms.base.TellsRoom``."""
         if self._context_tokens is None:
             return None
         try:

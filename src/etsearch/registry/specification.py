@@ -68,12 +68,12 @@ def _specification(match: re.Match[str], text: str) -> Specification:
     return Specification(name, match["argument"], settings)
 
 
-def split(text: str) -> list[str]:
+def split(text: str, at: str = ",") -> list[str]:
     """The specifications of a list: it is cut at the commas outside parentheses (``beam(keep=4, shrink=true),ets``)."""
     parts, depth = [""], 0
     for character in text:
         depth += (character == "(") - (character == ")")
-        if character == "," and depth == 0:
+        if character == at and depth == 0:
             parts.append("")
         else:
             parts[-1] += character

@@ -4,10 +4,13 @@ import asyncio
 import logging
 import math
 import re
+import ssl
 import weakref
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from enum import Enum
+from functools import cached_property, partial
 from typing import Any, Final, TypeVar
 
 import httpx
@@ -111,6 +114,38 @@ def _tell_replaced(where: str) -> None:
         _logger.warning("%s answers text that is no Unicode; what is none of it is replaced by %s", where, REPLACEMENT)
 
 
+class _Clients:
+    """Clients of one event loop, each with one connection and one request at a time.
+
+    The pool of the library looks through all its connections whenever a request begins or ends: with 64 at once that
+    took more of this process than all else that a search does.
+    """
+
+    def __init__(self, make: Callable[[], httpx.AsyncClient], max_in_flight: int) -> None:
+        self._make = make
+        self.slots = asyncio.Semaphore(max_in_flight)
+        self._all: list[httpx.AsyncClient] = []
+        self._free: list[httpx.AsyncClient] = []
+
+    @contextmanager
+    def one(self) -> Iterator[httpx.AsyncClient]:
+        """One that is free, the last one used first, whose connection is still open; or a new one."""
+        if self._free:
+            client = self._free.pop()
+        else:
+            client = self._make()
+            self._all.append(client)
+        try:
+            yield client
+        finally:
+            self._free.append(client)
+
+    async def aclose(self) -> None:
+        """Closes all connections."""
+        for client in self._all:
+            await client.aclose()
+
+
 class Server:
     """One server. Callers may live on any event loop; each has connections of its own."""
 
@@ -119,9 +154,7 @@ class Server:
     ) -> None:
         self.address, self.num_in_flight = address, 0
         self._conditions, self._transport = conditions, transport
-        self._loops: weakref.WeakKeyDictionary[
-            asyncio.AbstractEventLoop, tuple[httpx.AsyncClient, asyncio.Semaphore]
-        ] = weakref.WeakKeyDictionary()
+        self._loops: weakref.WeakKeyDictionary[asyncio.AbstractEventLoop, _Clients] = weakref.WeakKeyDictionary()
 
     def __repr__(self) -> str:
         return f"Server({self.address.base!r})"
@@ -135,18 +168,20 @@ class Server:
             TroubleError: the same request may be answered later.
             RefusedError, SlowError, ConfigError: it will not.
         """
-        client, slots = self._own()
-        async with slots:
+        clients = self._own()
+        async with clients.slots:
             self.num_in_flight += 1
             try:
-                return await self._ask(client, "POST", path, body, self._conditions.read_timeout_s, "read_timeout_s")
+                with clients.one() as client:
+                    longest_s = self._conditions.read_timeout_s
+                    return await self._ask(client, "POST", path, body, longest_s, "read_timeout_s")
             finally:
                 self.num_in_flight -= 1
 
     async def look(self, path: str) -> str:
         """The text of a GET, such as the server's figures: beside the requests in flight, and not waited for long."""
-        client, _ = self._own()
-        return (await self._ask(client, "GET", path, None, LOOK_TIMEOUT_S, "for figures")).text
+        with self._own().one() as client:
+            return (await self._ask(client, "GET", path, None, LOOK_TIMEOUT_S, "for figures")).text
 
     def send_now(self, path: str, body: Any = None) -> Reply:
         """The same for callers without an event loop, such as a constructor: a GET, or a POST of ``body``."""
@@ -202,25 +237,28 @@ class Server:
         """Closes the connections of this event loop; what is in flight raises."""
         own = self._loops.pop(asyncio.get_running_loop(), None)
         if own:
-            await own[0].aclose()
+            await own.aclose()
 
-    def _own(self) -> tuple[httpx.AsyncClient, asyncio.Semaphore]:
+    def _own(self) -> _Clients:
         loop = asyncio.get_running_loop()
         if loop not in self._loops:
-            client = self._make_client(self._conditions.read_timeout_s)
-            self._loops[loop] = client, asyncio.Semaphore(self._conditions.max_in_flight)
+            make = partial(self._make_client, self._conditions.read_timeout_s)
+            self._loops[loop] = _Clients(make, self._conditions.max_in_flight)
         return self._loops[loop]
 
     def _make_client(self, longest_s: float) -> httpx.AsyncClient:
-        limits = httpx.Limits(max_connections=None, max_keepalive_connections=self._conditions.max_in_flight)
         return httpx.AsyncClient(
             base_url=self.address.base,
             headers=self._conditions.headers,
             timeout=self._timeout(longest_s),
-            limits=limits,
-            verify=self.address.base.startswith("https"),  # certificates take long to read, and are of no use without
+            verify=self._certificates,
             transport=self._transport,
         )
+
+    @cached_property
+    def _certificates(self) -> ssl.SSLContext | bool:
+        """Read once, since that takes long, and only where they are of use."""
+        return httpx.create_ssl_context() if self.address.base.startswith("https") else False
 
     def _timeout(self, longest_s: float) -> httpx.Timeout:
         return httpx.Timeout(longest_s, connect=self._conditions.connect_timeout_s, pool=None)

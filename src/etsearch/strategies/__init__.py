@@ -10,6 +10,7 @@ from etsearch.strategies.entropic_particle_filter import EntropicParticleFilter
 from etsearch.strategies.ets import ETS, ETSKV
 from etsearch.strategies.particle_filter import ParticleFilter
 from etsearch.strategies.rebase import Rebase
+from etsearch.strategies.thrift import Thrift
 
 __all__ = [
     "DVTS",
@@ -25,6 +26,7 @@ __all__ = [
     "Rebase",
     "Selection",
     "Strategy",
+    "Thrift",
 ]
 
 STRATEGIES: Registry[Strategy] = Registry("strategy", "etsearch.strategies", Strategy)

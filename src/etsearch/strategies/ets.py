@@ -184,10 +184,15 @@ class ETS:
             weight=share(rewards, width, self.balance_temperature, self.weights, leaves.count.tolist()),  # W_i
             node_cost=node_cost,
             cluster=clusters[leaves.first],
-            lambda_b=form.lambda_b,
+            lambda_b=self._lambda_b(frontier),
             lambda_d=self.lambda_d,
         )
         return programme.with_price(tree.tokens, frontier.price) if frontier.price > 0 else programme
+
+    def _lambda_b(self, frontier: Frontier) -> float:
+        """The weight of the KV-budget term at a frontier."""
+        del frontier
+        return self.form.lambda_b
 
     def _reallocate(self, frontier: Frontier, survivors: NDArray[np.intp], width: int) -> tuple[int, ...]:
         """``W'_i`` of the survivors, 0 of all others."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+from etsearch.answers import equivalent
 from etsearch.loop.result import SearchResult, plain_number
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
@@ -102,6 +103,19 @@ def _unvoted(result: SearchResult) -> int | None:
     """The node of the trajectory that is the answer for its reward alone; None where there was a vote, or it failed."""
     best = None if result.votes else result.best
     return None if best is None or best.end_reason is EndReason.FAILED else best.node
+
+
+def view_result(title: str, result: SearchResult, settings: SearchSettings, gold: str | None = None) -> ViewedSearch:
+    """The same of a search's result.
+
+    Args:
+        title: what it is called.
+        result: of the search.
+        settings: those it was run with, for the vote.
+        gold: the reference answer, where there is one.
+    """
+    is_right = None if gold is None or result.answer is None else equivalent(result.answer, gold)
+    return to_view(title, SearchState.of(result), settings, str(result.stop_reason), gold, is_right)
 
 
 def make_page(searches: Sequence[ViewedSearch]) -> str:
