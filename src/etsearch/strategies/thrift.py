@@ -12,11 +12,11 @@ from etsearch.strategies.leaves import Leaves
 
 
 def price_of_width(width: int) -> float:
-    """The weight of the KV-budget term for a width of ``N``: ``(log2 N - 1) / 4``, and 0 below 2.
+    """The weight of the KV-budget term for a width of ``N``: ``(6 + log2 N) / 8``.
 
-    It was found on validation problems (``docs/thrift.md``): 0.75 at 16, 1.25 at 64, 1.75 at 256.
+    It was found on validation problems (``docs/thrift.md``): 1.25 at 16, 1.5 at 64, 1.75 at 256.
     """
-    return max(0.0, (math.log2(width) - 1) / 4)
+    return (6 + math.log2(width)) / 8
 
 
 @final
@@ -29,7 +29,7 @@ class Thrift(ETS):
     - *steps* for leaves: equal draws of one step are kept or pruned together;
     - *tokens* for nodes: a branch costs the KV tokens that it holds, not the number of its steps;
     - *inheritance*: who survives of a cluster takes over the share of those that were pruned of it;
-    - a price that follows the width: ``lambda_b = price (log2 N - 1) / 4`` for a search of width N.
+    - a price that follows the width: ``lambda_b = price (6 + log2 N) / 8`` for a search of width N.
 
     Why, and what each is worth: ``docs/thrift.md``.
 
