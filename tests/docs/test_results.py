@@ -18,6 +18,7 @@ def maker():
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(400)
 def test_the_document_is_that_of_the_records(maker, tmp_path, monkeypatch):
     pytest.importorskip("matplotlib", reason="needs the extra 'report'")
     monkeypatch.setattr(maker, "PLOTS", tmp_path)
