@@ -29,7 +29,7 @@ test: $(VENV)/.dev  ## the default suite, on two cores
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 test-slow: $(VENV)/.dev  ## what takes longer than the default suite should
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal --durations 10 -m "slow and not live and not vllm and not sglang and not recipes and not cluster"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --durations 10 -m "slow and not live and not vllm and not sglang and not recipes and not cluster"
 
 test-browser: $(VENV)/.dev  ## the page of a search in headless Chromium (Debian: apt-get install chromium)
 	$(BIN)/python -m pip install --quiet --group browser
