@@ -109,6 +109,7 @@ def test_each_file_cut(stopped, straight, tmp_path):
         resume(stopped, tmp_path / str(number), [cut], straight)
 
 
+@pytest.mark.timeout(400)
 @pytest.mark.slow
 def test_pairs_of_files_cut(stopped, straight, tmp_path):
     pairs = [pair for pair in itertools.combinations(cuts(stopped), 2) if pair[0][0] != pair[1][0]]
