@@ -13,6 +13,7 @@ import itertools
 import json
 import shutil
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 import beyond_the_paper
@@ -41,7 +42,7 @@ def main() -> None:
     parser.add_argument("--pack", action="store_true")
     options = parser.parse_args()
     if options.pack:
-        pack()
+        pack(RUNS)
     if options.table:
         sys.stdout.write(beyond_the_paper.headline(Results.read([RECORDS / "gains-256"])) + "\n\n")
         sys.stdout.write(readme_table(Results.read(RECORDS / name for name in SEEDS)) + "\n")
@@ -50,9 +51,9 @@ def main() -> None:
     (DOCS / "results.md").write_text(text, encoding="utf-8")
 
 
-def pack() -> None:
+def pack(names: Iterable[str]) -> None:
     """Copies the records of the finished runs that are there, without their trees, which are large."""
-    for name in (name for name in RUNS if Path(f"runs/{name}").is_dir()):
+    for name in (name for name in names if Path(f"runs/{name}").is_dir()):
         (RECORDS / name).mkdir(parents=True, exist_ok=True)
         shutil.copy(f"runs/{name}/run.json", RECORDS / name)
         lines = _whole(Path(f"runs/{name}"))

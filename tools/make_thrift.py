@@ -5,22 +5,16 @@ python tools/make_thrift.py --pack      # takes the records over from runs/
 """
 
 import argparse
-import gzip
-import shutil
-from pathlib import Path
+
+from make_results import DOCS, RECORDS, pack
 
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.report.statistics import mean
 from etsearch.evaluation.report.tables import points, times
-from etsearch.evaluation.run.folder import read_run
 
-ROOT = Path(__file__).parents[1]
-RECORDS = ROOT / "docs" / "results"
 RUNS = {
     "thrift-sweep": "Validation problems: the price at each width",
     "thrift-test": "Test problems",
-    "thrift-hard": "Hard problems",
-    "thrift-noise": "A poor PRM",
 }
 
 
@@ -28,32 +22,21 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", action="store_true")
     if parser.parse_args().pack:
-        pack()
-    (ROOT / "docs" / "thrift.md").write_text(document(), encoding="utf-8")
+        pack(RUNS)
+    (DOCS / "thrift.md").write_text(document(), encoding="utf-8")
 
 
 def document():
     """The page."""
-    found = [section(name, title) for name, title in RUNS.items() if (RECORDS / name).is_dir()]
-    template = (ROOT / "docs" / "thrift.template.md").read_text(encoding="utf-8")
+    found = [section(name, title) for name, title in RUNS.items()]
+    template = (DOCS / "thrift.template.md").read_text(encoding="utf-8")
     return template.replace("{tables}", "\n\n".join(found)).rstrip() + "\n"
-
-
-def pack():
-    """Copies the records of runs that are there, without their trees."""
-    for name in RUNS:
-        run = ROOT / "runs" / name
-        if (run / "searches.jsonl").exists():
-            (RECORDS / name).mkdir(parents=True, exist_ok=True)
-            shutil.copy(run / "run.json", RECORDS / name)
-            lines = (run / "searches.jsonl").read_bytes()
-            (RECORDS / name / "searches.jsonl.gz").write_bytes(gzip.compress(lines, mtime=0))
 
 
 def section(name, title):
     """The table of a run: every strategy against REBASE at its width, on the same problems."""
     results = Results.read([RECORDS / name])
-    run = read_run(RECORDS / name)
+    (run,) = results.runs
     lines = ["| width | strategy | problems | right, % | points | KV tokens | KV reduction | while written |"]
     lines.append("|--:|---|--:|--:|--:|--:|--:|--:|")
     for cell in results.plain():

@@ -1,5 +1,6 @@
 """How often a reward was right: the steps of a run's trajectories, each with whether its trajectory came to be."""
 
+from collections.abc import Collection
 from datetime import UTC, datetime
 from typing import Literal, NamedTuple
 
@@ -76,10 +77,10 @@ def labelled_rewards(run: Run, steps: Steps = "all") -> dict[str, Labelled]:
     return {problem: Labelled(tuple(rewards), tuple(right)) for problem, (rewards, right) in found.items()}
 
 
-def together(parts: dict[str, Labelled]) -> Labelled:
-    """All problems' as one."""
-    rewards = tuple(reward for part in parts.values() for reward in part.rewards)
-    return Labelled(rewards, tuple(is_right for part in parts.values() for is_right in part.right))
+def together(parts: Collection[Labelled]) -> Labelled:
+    """All of them as one."""
+    rewards = tuple(reward for part in parts for reward in part.rewards)
+    return Labelled(rewards, tuple(is_right for part in parts for is_right in part.right))
 
 
 def fit_curve(run: Run, steps: Steps = "all", folds: int = 5) -> tuple[Curve, Labelled, Labelled]:
@@ -90,21 +91,19 @@ def fit_curve(run: Run, steps: Steps = "all", folds: int = 5) -> tuple[Curve, La
         ConfigError: too few, see ``Curve.fit``.
     """
     by_problem = labelled_rewards(run, steps)
-    raw = together(by_problem)
-    prm = run.manifest.recipe.prm
+    raw = together(by_problem.values())
     about = {
-        "prm": prm,
+        "prm": run.recipe.prm,
         "data": run.recipe.data,
         "steps": steps,
         "problems": len(by_problem),
         "rewards": len(raw.rewards),
         "made": datetime.now(UTC).date().isoformat(),
     }
-    unseen = {}
-    names = list(by_problem)
+    unseen, parts = [], list(by_problem.values())
     for fold in range(folds):
-        left_out = {name: by_problem[name] for name in names[fold::folds]}
-        seen = together({name: by_problem[name] for name in names if name not in left_out})
+        left_out = parts[fold::folds]
+        seen = together([part for number, part in enumerate(parts) if number % folds != fold])
         if left_out and len(set(seen.right)) == 2:
-            unseen[str(fold)] = together(left_out).through(Curve.fit(seen.rewards, seen.right, {}))
+            unseen.append(together(left_out).through(Curve.fit(seen.rewards, seen.right, {})))
     return Curve.fit(raw.rewards, raw.right, about), raw, together(unseen)

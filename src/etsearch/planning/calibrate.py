@@ -14,6 +14,7 @@ import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -43,6 +44,7 @@ from etsearch.types import Continuation, GenerateRequest, Identity, Problem, Sco
 
 _R = TypeVar("_R")
 _CLIENT: Final = ("request_s", "draw_s", "score_s", "search_s")
+_PACES: Final = ("together", "lingers_s", "prm_lingers_s", "beside_lingering")
 _FORMAT: Final = 3
 _VLLM_LINGERS_S: Final = 1.0
 """Seconds for which the worker processes of vLLM look for work without sleep, by its source (0.32)."""
@@ -137,6 +139,10 @@ class EngineTable:
     beside_lingering: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
 
+    @property
+    def _paces(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in _PACES}
+
     def machine(self, cache_tokens: int, policy: EnginePolicy | None = None) -> Machine:
         """The same for the simulation."""
         return Machine(
@@ -146,11 +152,8 @@ class EngineTable:
             self.prm.cost,
             self.reading,
             self.client,
-            together=self.together,
             client_shares=self.client_shares,
-            lingers_s=self.lingers_s,
-            prm_lingers_s=self.prm_lingers_s,
-            beside_lingering=self.beside_lingering,
+            **self._paces,
         )
 
     def plain(self) -> dict[str, Any]:
@@ -160,11 +163,8 @@ class EngineTable:
             "engine": self.engine,
             "about": dict(self.about),
             "reading": asdict(self.reading),
-            "together": self.together,
             "client_shares": self.client_shares,
-            "lingers_s": self.lingers_s,
-            "prm_lingers_s": self.prm_lingers_s,
-            "beside_lingering": self.beside_lingering,
+            **self._paces,
             "client": {name: getattr(self.client, name) for name in _CLIENT},
             "generator": [dict(row) for row in self.generator.rows],
             "prm": [dict(row) for row in self.prm.rows],
@@ -186,12 +186,9 @@ class EngineTable:
                 Timed.of(values["prm"]),
                 Client(**values["client"]),
                 Reading(**values["reading"]),
-                float(values["together"]),
-                bool(values["client_shares"]),
-                float(values["lingers_s"]),
-                float(values["prm_lingers_s"]),
-                float(values["beside_lingering"]),
-                values["about"],
+                client_shares=bool(values["client_shares"]),
+                **{name: float(values[name]) for name in _PACES},
+                about=values["about"],
             )
         except (OSError, ValueError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
             raise ConfigError(
@@ -580,6 +577,11 @@ async def _time_together(
     for _ in range(5):
         alone = (await _timed(write(writes)))[0] + (await _timed(read(to_read(reads))))[0]
         found.append(alone / (2 * (await _timed(both(writes, to_read(reads))))[0]))
+    return _pace(found)
+
+
+def _pace(found: Sequence[float]) -> float:
+    """What ``Machine`` takes of them."""
     return min(1.0, max(0.1, statistics.median(found)))
 
 
@@ -602,16 +604,20 @@ async def _time_beside_lingering(
     async def read(count: int) -> float:
         return (await _timed(_read(prm, unread.give(unread.any(count, chance), chance))))[0]
 
+    if lingers[1]:
+        slowed, wakes = partial(write, _SHORT), partial(read, 4)
+    else:
+        slowed, wakes = partial(read, _SHORT_READ), partial(write, (1, 1, 60, 2))
     paces = []
     for _ in range(_LINGERINGS):
         await asyncio.sleep(1.5 * longest)
-        alone = await (write(_SHORT) if lingers[1] else read(_SHORT_READ))
+        alone = await slowed()
         await asyncio.sleep(1.5 * longest)
-        await (read(4) if lingers[1] else write((1, 1, 60, 2)))
-        beside = await (write(_SHORT) if lingers[1] else read(_SHORT_READ))
+        await wakes()
+        beside = await slowed()
         # What is left when the other falls asleep goes on at its pace alone.
         paces.append(alone / beside if beside < longest else 1 - (beside - alone) / longest)
-    return min(1.0, max(0.1, statistics.median(paces)))
+    return _pace(paces)
 
 
 async def _write_often(generator: Generator, pool: Sequence[int], chance: random.Random, times: int) -> None:

@@ -9,6 +9,7 @@ from typing import Final, final
 from etsearch.boundary.numbers import LARGEST_SEED, check_number, check_whole
 from etsearch.prms.around import Around
 from etsearch.prms.base import RewardModel
+from etsearch.prms.rewards import sigmoid
 from etsearch.types import Identity, Scores, Trajectory
 
 _NEAREST: Final = 1e-9
@@ -55,4 +56,4 @@ class NoisyRewardModel(Around):
     def _with_noise(self, reward: float, digest: bytes) -> float:
         z = _NORMAL.inv_cdf((int.from_bytes(digest[:6], "big") + 0.5) / 2**48)
         kept = min(1 - _NEAREST, max(_NEAREST, reward))
-        return 1 / (1 + math.exp(-(math.log(kept / (1 - kept)) + self._sd * z)))
+        return float(sigmoid(math.log(kept / (1 - kept)) + self._sd * z))
