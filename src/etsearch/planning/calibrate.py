@@ -64,8 +64,12 @@ _FEWEST: Final = 10
 """Batches without which nothing is fitted."""
 _NO_TIME_S: Final = 0.005
 """A reward model that reads 64 trajectories in less is in nobody's way; engine and client take turns then."""
+_MOST_TIMES: Final = 20
+"""How often the same is done in a row."""
 _TRIES: Final = 64
 """Ways of each kind in which something is sought that was not read."""
+_MOST_MORE: Final = 8
+"""Steps that take the place of a last one at most."""
 _READ_AT_ONCE: Final = (1, 2, 4, 8, 16, 32, 64, 96, 192, 384)
 
 
@@ -404,10 +408,10 @@ class _Unread:
         question, path = tree.question, tree.path(node)
         steps = tree.trajectory(node).steps
         lengths = [int(tree.tokens[step]) for step in path]
-        for number in range(_TRIES * (len(steps) + 1)):
+        for number in range(_TRIES * (len(steps) + _MOST_MORE)):
             swapped, spread = min(len(steps), 1 + number // _TRIES), number % _TRIES
             new = [*steps[:-swapped], *(self._like(length, spread, chance) for length in lengths[-swapped:])]
-            if number >= _TRIES * len(steps):
+            for _ in range(number // _TRIES - len(steps) + 1):
                 more = self._like(0, spread, chance)
                 new[-1] = replace(new[-1], text=new[-1].text + more.text, token_ids=new[-1].token_ids + more.token_ids)
             key = (question, *(step.text for step in new))
@@ -572,7 +576,7 @@ async def _time_together(
     once_written, once_read = (await _timed(write(1)))[0], (await _timed(read(to_read(1))))[0]
     if once_read < _NO_TIME_S:
         return 0.5
-    writes, reads = max(1, round(1.0 / once_written)), max(1, round(1.0 / once_read))
+    writes, reads = (min(_MOST_TIMES, max(1, round(1.0 / once))) for once in (once_written, once_read))
     found = []
     for _ in range(5):
         alone = (await _timed(write(writes)))[0] + (await _timed(read(to_read(reads))))[0]
