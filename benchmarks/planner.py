@@ -24,7 +24,8 @@ from etsearch.evaluation.datasets import minimath_problems
 from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.planning.calibrate import EngineTable, time_engine
+from etsearch.planning.calibrate import time_engine
+from etsearch.planning.engine_table import EngineTable
 from etsearch.planning.hardware import find_card
 from etsearch.planning.models import find_shape
 from etsearch.planning.plan import Setup

@@ -117,7 +117,7 @@ class TestCurve:
     @pytest.mark.parametrize(
         ("content", "said"),
         [
-            ("{}", "no curve of rewards of this version"),
+            ("{}", "is not the curve of rewards of this version"),
             ("[", "cannot be read"),
             (json.dumps({"format": 1, "about": {}, "points": [[0.5]]}), "cannot be read"),
             (json.dumps({"format": 1, "about": {}, "points": []}), "numbers from 0 to 1"),

@@ -13,9 +13,10 @@ from etsearch.loop import Parts
 from etsearch.loop.search import search
 from etsearch.loop.settings import Limits, SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.planning.calibrate import EngineTable, Timed, time_engine
+from etsearch.planning.calibrate import time_engine
 from etsearch.planning.cost import Batch, TimedCost, features
 from etsearch.planning.engine import CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.engine_table import EngineTable, Timed
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.simulate import Client, Machine, simulate
 from etsearch.planning.table import read_table, shipped_table

@@ -4,7 +4,7 @@ import json
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import yaml
 from pydantic_core import from_json
@@ -12,6 +12,8 @@ from pydantic_core import from_json
 from etsearch.boundary.files import to_path
 from etsearch.boundary.texts import is_readable, show_controls
 from etsearch.errors import ConfigError
+
+_T = TypeVar("_T")
 
 MOST_DEPTH: Final = 64
 """How deep values may be nested in each other."""
@@ -103,6 +105,34 @@ def load_mapping(path: Path, what: str, example: str) -> dict[Any, Any]:
     if not isinstance(values, dict):
         raise ConfigError(f"{what} {path} holds no keys; write {example}")
     return values
+
+
+def load_made(path: str | Path, what: str, version: int, maker: str, build: Callable[[dict[str, Any]], _T]) -> _T:
+    """What is built of a JSON file that a command of ours made.
+
+    Args:
+        path: of the file.
+        what: it is, for the message, such as ``the curve of rewards``.
+        version: its ``format`` must be this.
+        maker: the command that makes one.
+        build: makes it of the file's keys.
+
+    Raises:
+        ConfigError: no such file, no JSON, of another version, or nothing that can be built of it.
+    """
+    path = to_path(path, what)
+    try:
+        values = read_json(path.read_bytes())
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{what} {path} cannot be read: {error}") from error
+    if not isinstance(values, dict) or values.get("format") != version:
+        raise ConfigError(f"{path} is not {what} of this version; '{maker}' makes one")
+    try:
+        return build(values)
+    except ConfigError:
+        raise
+    except (ValueError, LookupError, TypeError, ArithmeticError) as error:
+        raise ConfigError(f"{what} {path} cannot be read: {type(error).__name__}: {error}") from error
 
 
 def _measure(node: yaml.Node, sizes: dict[int, int | None], depth: int) -> int:

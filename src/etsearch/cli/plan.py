@@ -23,8 +23,9 @@ from etsearch.evaluation.run.environment import environment
 from etsearch.evaluation.run.folder import Run, read_run
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import dataset_of
-from etsearch.planning.calibrate import EngineTable, time_engine
+from etsearch.planning.calibrate import time_engine
 from etsearch.planning.engine import POLICIES
+from etsearch.planning.engine_table import EngineTable
 from etsearch.planning.hardware import cards
 from etsearch.planning.page import best_table, write_page
 from etsearch.planning.plan import Plan, RunsOn, Setup, TimedSetup, Trees, drawn_trees, plan, recorded_trees, setup_of

@@ -2,26 +2,20 @@
 
 Any generator and reward model can be timed, through their protocols: so many continuations of so many prefixes at once,
 and so many trajectories at once. The same batches are put to the simulated engine, which says what each of its steps
-computed; the rates of ``TimedCost`` are the non-negative ones that explain the seconds best.
+computed; see ``engine_table`` for what is made of them.
 """
 
 import asyncio
-import json
 import math
 import random
 import statistics
 import time
 from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from pathlib import Path
 from typing import Any, Final, TypeVar
 
-import numpy as np
-
-from etsearch.boundary.files import to_path
-from etsearch.boundary.plain import read_json
 from etsearch.errors import ConfigError
 from etsearch.generators import Generator
 from etsearch.loop.parts import Parts
@@ -29,10 +23,11 @@ from etsearch.loop.result import Usage
 from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
-from etsearch.planning.cost import Batch, TimedCost, features
+from etsearch.planning.cost import Batch, features
 from etsearch.planning.engine import POLICIES, CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.engine_table import CLIENT_RATES, EngineTable, Timed, rates_of
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
-from etsearch.planning.simulate import Client, Machine
+from etsearch.planning.simulate import Client
 from etsearch.planning.trace import SearchTrace
 from etsearch.planning.world import RecordedWorld
 from etsearch.prms import RewardModel
@@ -43,9 +38,6 @@ from etsearch.tree import NO_PARENT, ROOT
 from etsearch.types import Continuation, GenerateRequest, Identity, Problem, Scores, Step, Trajectory
 
 _R = TypeVar("_R")
-_CLIENT: Final = ("request_s", "draw_s", "score_s", "search_s")
-_PACES: Final = ("together", "lingers_s", "prm_lingers_s", "beside_lingering")
-_FORMAT: Final = 3
 _VLLM_LINGERS_S: Final = 1.0
 """Seconds for which the worker processes of vLLM look for work without sleep, by its source (0.32)."""
 _LINGERINGS: Final = 8
@@ -71,137 +63,6 @@ _TRIES: Final = 64
 _MOST_MORE: Final = 8
 """Steps that take the place of a last one at most."""
 _READ_AT_ONCE: Final = (1, 2, 4, 8, 16, 32, 64, 96, 192, 384)
-
-
-@dataclass(frozen=True)
-class Timed:
-    """Batches that were timed: what they computed, and their seconds; and what was fitted to them.
-
-    Attributes:
-        rows: of every batch the sums of ``features`` over its steps, its ``seconds`` without the caller's, and
-            ``own_s``, what the thread of whoever asked took of them.
-        rates: of each feature.
-        error: the median relative error of batches that a fit did not see.
-    """
-
-    rows: tuple[Mapping[str, float], ...]
-    rates: Mapping[str, float]
-    error: float
-
-    @classmethod
-    def of(cls, rows: Sequence[Mapping[str, float]], folds: int = 5) -> "Timed":
-        """Fits the rates."""
-        errors = []
-        for fold in range(folds):
-            rates = _fit([row for place, row in enumerate(rows) if place % folds != fold])
-            errors += [abs(_predict(rates, row) / row["seconds"] - 1) for row in rows[fold::folds]]
-        return cls(tuple(rows), _fit(rows), float(np.median(errors)))
-
-    @property
-    def cost(self) -> TimedCost:
-        return TimedCost(self.rates)
-
-
-def _names(rows: Sequence[Mapping[str, float]]) -> list[str]:
-    return [name for name in rows[0] if name in features(Batch())]
-
-
-def _fit(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """The rate of each feature."""
-    names = _names(rows)
-    rates = _rates([[row[name] for name in names] for row in rows], [row["seconds"] for row in rows])
-    return dict(zip(names, rates, strict=True))
-
-
-def _predict(rates: Mapping[str, float], row: Mapping[str, float]) -> float:
-    return sum(rates[name] * row[name] for name in rates)
-
-
-@dataclass(frozen=True)
-class EngineTable:
-    """A generator and a reward model, timed where they run.
-
-    Attributes:
-        engine: whose scheduling it is, a name of ``POLICIES``.
-        generator, prm: the timed batches of both.
-        client: what the search loop takes.
-        reading: how the reward model reads.
-        together, client_shares, lingers_s, prm_lingers_s, beside_lingering: how the three are in each other's way; see
-            ``Machine``.
-        about: what was timed, on what machine, when.
-    """
-
-    engine: str
-    generator: Timed
-    prm: Timed
-    client: Client
-    reading: Reading
-    together: float
-    client_shares: bool
-    lingers_s: float = 0.0
-    prm_lingers_s: float = 0.0
-    beside_lingering: float = 1.0
-    about: Mapping[str, Any] = field(default_factory=dict)
-
-    @property
-    def _paces(self) -> dict[str, float]:
-        return {name: getattr(self, name) for name in _PACES}
-
-    def machine(self, cache_tokens: int, policy: EnginePolicy | None = None) -> Machine:
-        """The same for the simulation."""
-        return Machine(
-            self.generator.cost,
-            policy or POLICIES[self.engine],
-            cache_tokens,
-            self.prm.cost,
-            self.reading,
-            self.client,
-            client_shares=self.client_shares,
-            **self._paces,
-        )
-
-    def plain(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        return {
-            "format": _FORMAT,
-            "engine": self.engine,
-            "about": dict(self.about),
-            "reading": asdict(self.reading),
-            "client_shares": self.client_shares,
-            **self._paces,
-            "client": {name: getattr(self.client, name) for name in _CLIENT},
-            "generator": [dict(row) for row in self.generator.rows],
-            "prm": [dict(row) for row in self.prm.rows],
-        }
-
-    @classmethod
-    def read(cls, path: str | Path) -> "EngineTable":
-        """The table in a file. Raises ConfigError if it is none."""
-        path = to_path(path, "the calibrated engine")
-        try:
-            values = read_json(path.read_bytes())
-            if not isinstance(values, dict) or values.get("format") != _FORMAT:
-                raise ConfigError(f"{path} is no calibrated engine of this version; see 'ets plan calibrate'")
-            if values["engine"] not in POLICIES:
-                raise ConfigError(f"{path} is of the engine {values['engine']!r}; known are {', '.join(POLICIES)}")
-            return cls(
-                values["engine"],
-                Timed.of(values["generator"]),
-                Timed.of(values["prm"]),
-                Client(**values["client"]),
-                Reading(**values["reading"]),
-                client_shares=bool(values["client_shares"]),
-                **{name: float(values[name]) for name in _PACES},
-                about=values["about"],
-            )
-        except (OSError, ValueError, KeyError, TypeError, IndexError, ZeroDivisionError) as error:
-            raise ConfigError(
-                f"the calibrated engine {path} cannot be read: {type(error).__name__}: {error}"
-            ) from error
-
-    def write(self, path: Path) -> None:
-        """Writes the file that ``read`` reads."""
-        path.write_text(json.dumps(self.plain(), indent=1) + "\n", encoding="utf-8")
 
 
 async def time_engine(
@@ -240,7 +101,7 @@ async def time_engine(
     unread = _Unread(states)
     read = await _time_reading(prm, reading, states, unread, chance, rounds, say)
     client = _and_own(await _time_client(states), written, read)
-    each = ", ".join(f"{1e6 * getattr(client, name):.0f} µs a {name.removesuffix('_s')}" for name in _CLIENT)
+    each = ", ".join(f"{1e6 * getattr(client, name):.0f} µs a {name.removesuffix('_s')}" for name in CLIENT_RATES)
     say(f"client: {each}")
     together = await _time_together(generator, prm, pool, states, unread, chance)
     shares = await _slows_down(generator, pool, chance)
@@ -518,7 +379,7 @@ async def _time_client(states: Sequence[SearchState]) -> Client:
             spent, usage = await _loop_seconds(state, width, number)
             rows.append((usage.num_requests, usage.num_calls, 1))
             seconds.append(spent)
-    request_s, draw_s, search_s = _rates(rows, seconds)
+    request_s, draw_s, search_s = rates_of(rows, seconds)
     return Client(request_s, draw_s, search_s=search_s)
 
 
@@ -533,20 +394,9 @@ async def _loop_seconds(state: SearchState, width: int, seed: int) -> tuple[floa
 
 def _and_own(client: Client, written: Sequence[Mapping[str, float]], read: Sequence[Mapping[str, float]]) -> Client:
     """The loop's rates, and what the parts take of its thread: texts, ids, and messages to their own threads."""
-    request_s, draw_s = _rates([(row["asked"], row["draws"]) for row in written], [row["own_s"] for row in written])
-    (score_s,) = _rates([(row["draws"],) for row in read], [row["own_s"] for row in read])
+    request_s, draw_s = rates_of([(row["asked"], row["draws"]) for row in written], [row["own_s"] for row in written])
+    (score_s,) = rates_of([(row["draws"],) for row in read], [row["own_s"] for row in read])
     return Client(client.request_s + request_s, client.draw_s + draw_s, None, score_s, client.search_s)
-
-
-def _rates(rows: Sequence[Sequence[float]], seconds: Sequence[float]) -> list[float]:
-    """Rates of the columns, none negative, by relative errors."""
-    from scipy.optimize import nnls  # noqa: PLC0415 - half a second, which no other command should wait for
-
-    matrix = np.array(rows, dtype=float) / np.maximum(seconds, 1e-6)[:, None]
-    scale = np.abs(matrix).max(axis=0)
-    scale[scale == 0] = 1.0
-    found, _ = nnls(matrix / scale, np.ones(len(matrix)))
-    return [float(rate) for rate in found / scale]
 
 
 async def _time_together(

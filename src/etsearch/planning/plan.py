@@ -13,9 +13,9 @@ from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.run.folder import Run, read_tree
 from etsearch.evaluation.run.recipe import Arm, Recipe
 from etsearch.loop.settings import SearchSettings
-from etsearch.planning.calibrate import EngineTable
 from etsearch.planning.cost import CardCost
 from etsearch.planning.engine import POLICIES, EnginePolicy
+from etsearch.planning.engine_table import EngineTable
 from etsearch.planning.hardware import Card, find_card
 from etsearch.planning.models import find_shape
 from etsearch.planning.scorer import Reading

@@ -14,8 +14,7 @@ from typing import Any, Final, final
 
 import numpy as np
 
-from etsearch.boundary.files import to_path
-from etsearch.boundary.plain import read_json
+from etsearch.boundary.plain import load_made
 from etsearch.errors import ConfigError
 from etsearch.prms.around import Around
 from etsearch.prms.base import RewardModel
@@ -83,17 +82,14 @@ class Curve:
     @classmethod
     def read(cls, path: str | Path) -> "Curve":
         """The curve in a file. Raises ConfigError if it is none."""
-        path = to_path(path, "the curve of rewards")
-        try:
-            values = read_json(path.read_bytes())
-            if not isinstance(values, dict) or values.get("format") != _FORMAT:
-                raise ConfigError(f"{path} is no curve of rewards of this version; see 'ets calibrate'")
+
+        def build(values: dict[str, Any]) -> Curve:
             points = [(float(x), float(y)) for x, y in values["points"]]
             curve = cls(tuple(x for x, _ in points), tuple(y for _, y in points), dict(values["about"]))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"the curve of rewards {path} cannot be read: {type(error).__name__}: {error}") from error
-        curve._check(str(path))
-        return curve
+            curve._check(str(path))
+            return curve
+
+        return load_made(path, "the curve of rewards", _FORMAT, "ets calibrate", build)
 
     def _check(self, where: str) -> None:
         values = (*self.rewards, *self.probabilities)
