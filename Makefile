@@ -51,7 +51,7 @@ vllm-down:  ## stops them
 	[ ! -x $(BIN)/ets ] || $(BIN)/ets down vllm-cpu
 
 test-vllm: $(VENV)-vllm/.ready  ## real vLLM servers, every PRM family by every route, real sentence embedders
-	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest -m vllm
+	HF_HUB_OFFLINE=1 $(VENV)-vllm/bin/python -m pytest --numprocesses 2 --dist loadfile --durations 10 -m vllm
 
 $(VENV)-sglang/.ready: tools/cpu_server.py pyproject.toml  ## SGLang without its kernels, PyTorch and transformers: 2 GB
 	$(PYTHON) tools/cpu_server.py install sglang $(VENV)-sglang

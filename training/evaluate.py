@@ -11,42 +11,19 @@ from pathlib import Path
 from statistics import mean
 
 import tokenizer
+from chosen import Problem, checker, language, world
 from etsearch import answers
-from etsearch.minimath import language, world
-from etsearch.minimath.checker import read_step, right_steps
 from sampler import load, sample_all
 
-MAX_TOKENS = 130
 
-
-def is_right(problem: world.WordProblem, solution: str) -> bool:
+def is_right(problem: Problem, solution: str) -> bool:
     return answers.extract(solution) == str(problem.answer)
 
 
-def first_mistake(problem: world.WordProblem, solution: str) -> str | None:
-    """What is wrong with the first step that is; None if no step is."""
-    steps = [line for line in solution.split("\n") if line]
-    verdicts = right_steps(problem, steps)
-    if all(verdicts):
-        return None if is_right(problem, solution) else "no answer"
-    number = verdicts.index(False)
-    said = read_step(steps[number])
-    if said is None:
-        return "wrong answer" if answers.extract(steps[number]) else "no step of this world"
-    known = {f.name for f in problem.facts if not f.operands}
-    known |= {right.fact.name for step in steps[:number] if (right := read_step(step))}
-    fact = {f.name: f for f in problem.facts if f.operands}.get(said.fact.name)
-    if fact is None or (fact.kind, fact.amount, set(fact.operands)) != (
-        said.fact.kind,
-        said.fact.amount,
-        set(said.fact.operands),
-    ):
-        return "another fact"
-    if not known.issuperset(fact.operands):
-        return "a quantity that is not known yet"
-    computed = {"+": said.left + said.right, "-": said.left - said.right, "*": said.left * said.right}
-    is_exact = said.left == said.result * said.right if said.op == "/" else computed[said.op] == said.result
-    return "another value" if is_exact else "arithmetic"
+def first_mistake(problem: Problem, solution: str) -> str | None:
+    """What is wrong with the first step that is; None if nothing is."""
+    found = checker.first_mistake(problem, [line for line in solution.split("\n") if line])
+    return found or (None if is_right(problem, solution) else "no answer")
 
 
 def main() -> None:
@@ -59,7 +36,7 @@ def main() -> None:
     args = parser.parse_args()
     problems = list(world.problems(args.split, args.problems))
     prompts = [tokenizer.encode(language.PROMPT.format(question=p.question)) for p in problems]
-    samples = sample_all(load(args.checkpoint), prompts, args.samples, MAX_TOKENS, args.seed)
+    samples = sample_all(load(args.checkpoint), prompts, args.samples, language.MAX_TOKENS, args.seed)
     right = [[is_right(p, tokenizer.decode(ids)) for ids in some] for p, some in zip(problems, samples, strict=True)]
     levels = defaultdict(list)
     for problem, verdicts in zip(problems, right, strict=True):

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 import tokenizer as tokens
-from etsearch.minimath import language, world
+from chosen import language, world
 from model import Llama, Shape
 from packing import with_tree_inputs
 

@@ -1,4 +1,4 @@
-"""Trains the policy of the miniature world from nothing: ``python training/policy.py``.
+"""Trains the policy of a miniature world from nothing: ``python training/policy.py``.
 
 With several cores, one worker each is faster than one with several threads:
 ``OMP_NUM_THREADS=1 torchrun --nproc-per-node 2 training/policy.py``.
@@ -23,7 +23,7 @@ from torch.nn import functional as F
 
 import lookup
 import tokenizer
-from etsearch.minimath import language, world
+from chosen import language, world
 from model import Llama, Shape
 
 BUFFER = 24
@@ -45,7 +45,7 @@ def example(rng: random.Random, level: int) -> tuple[list[int], int]:
 def level_weights(progress: float) -> list[float]:
     """The curriculum: levels come in one after the other over the first 40 %, then all count alike."""
     reach = 2 + 10 * progress
-    return [min(1.0, max(0.0, reach - level)) for level in range(world.MAX_LEVEL)]
+    return [min(1.0, max(0.0, reach - place)) for place in range(len(world.LEVELS))]
 
 
 def batches(rng: random.Random, order: random.Random, progress: float, size: int) -> list[tuple[Tensor, Tensor]]:
@@ -53,7 +53,7 @@ def batches(rng: random.Random, order: random.Random, progress: float, size: int
 
     ``order`` is the same in all workers, so that their batches are equally long at the same time: none waits.
     """
-    levels = rng.choices(range(1, world.MAX_LEVEL + 1), level_weights(progress), k=size * BUFFER)
+    levels = rng.choices(world.LEVELS, level_weights(progress), k=size * BUFFER)
     examples = sorted((example(rng, level) for level in levels), key=lambda e: len(e[0]))
     out = [pad(examples[i : i + size]) for i in range(0, len(examples), size)]
     order.shuffle(out)

@@ -22,9 +22,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 import tokenizer
-from etsearch.minimath import language, world
-from etsearch.minimath.checker import right_steps
-from evaluate import MAX_TOKENS, is_right
+from chosen import Problem, checker, language, world
+from evaluate import is_right
 from model import Llama
 from sampler import load, sample_all
 
@@ -33,7 +32,7 @@ SHARD = 50
 BATCH = 64
 
 
-def prompt_of(problem: world.WordProblem) -> list[int]:
+def prompt_of(problem: Problem) -> list[int]:
     return tokenizer.encode(language.PROMPT.format(question=problem.question))
 
 
@@ -62,14 +61,14 @@ def joined(steps: Steps) -> list[int]:
 
 
 def label_shard(
-    policy: Llama, problems: list[world.WordProblem], solutions: int, rollouts: int, seed: int
+    policy: Llama, problems: list[Problem], solutions: int, rollouts: int, seed: int
 ) -> list[dict]:
     """Solutions of problems with a label, 0 or 1, for each step."""
-    sampled = sample_all(policy, [prompt_of(p) for p in problems], solutions, MAX_TOKENS, seed)
+    sampled = sample_all(policy, [prompt_of(p) for p in problems], solutions, language.MAX_TOKENS, seed)
     paths = {(i, steps) for i, some in enumerate(sampled) for ids in some if (steps := steps_of(ids))}
     open_prefixes = sorted({(i, path[:n]) for i, path in paths for n in range(1, len(path))})
     starts = [[*prompt_of(problems[i]), *joined(steps)] for i, steps in open_prefixes]
-    completions = sample_all(policy, starts, rollouts, MAX_TOKENS, seed + 1)
+    completions = sample_all(policy, starts, rollouts, language.MAX_TOKENS, seed + 1)
     is_good = {
         prefix: any(is_right(problems[prefix[0]], tokenizer.decode(ids)) for ids in some)
         for prefix, some in zip(open_prefixes, completions, strict=True)
@@ -165,13 +164,13 @@ def shuffled_batches(rows: list[dict], rng: random.Random) -> list[list[dict]]:
 def evaluate(args: argparse.Namespace) -> None:
     policy, model = load(args.out / "policy.pt"), load(args.out / "prm.pt")
     problems = list(world.problems("validation", args.problems, seed=args.seed))
-    sampled = sample_all(policy, [prompt_of(p) for p in problems], 4, MAX_TOKENS, args.seed)
+    sampled = sample_all(policy, [prompt_of(p) for p in problems], 4, language.MAX_TOKENS, args.seed)
     scores, truths = [], []
     for problem, some in zip(problems, sampled, strict=True):
         for steps in filter(None, map(steps_of, some)):
             ids, mask, _ = batch_of([{"question": problem.question, "steps": steps, "labels": []}])
             scores += score(model, ids, mask).tolist()
-            truths += right_steps(problem, [tokenizer.decode(list(step)) for step in steps])
+            truths += checker.right_steps(problem, [tokenizer.decode(list(step)) for step in steps])
     result = {"problems": len(problems), "steps": len(truths), "right": sum(truths) / len(truths)}
     print(json.dumps(result | {"auc": auc(scores, truths)}))
 

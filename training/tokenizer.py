@@ -5,7 +5,7 @@ import re
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from etsearch.minimath import language
+from chosen import language
 
 TOKENS = language.vocabulary()
 IDS = {token: i for i, token in enumerate(TOKENS)}

@@ -1,7 +1,8 @@
 """Problems with reference answers: the miniature world, the public sets by path, any JSONL, the hub.
 
-A data set is named like every other part: ``minimath:test``, ``gsm8k:PATH``, ``math500:PATH``,
-``aime:PATH``, ``jsonl(question=FIELD, answer=FIELD):PATH``, ``hub(question=FIELD, answer=FIELD):OWNER/NAME``. The
+A data set is named like every other part: ``minimath:test``, ``expressions:test``, ``gsm8k:PATH``,
+``math500:PATH``, ``aime:PATH``, ``jsonl(question=FIELD, answer=FIELD):PATH``,
+``hub(question=FIELD, answer=FIELD):OWNER/NAME``. The
 public sets may be named by ``OWNER/NAME`` on the hub in place of a path.
 """
 
@@ -14,7 +15,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
-from etsearch import minimath
+from etsearch import expressions, minimath
 from etsearch.boundary.files import to_path
 from etsearch.boundary.hub import is_hub_name
 from etsearch.boundary.numbers import check_whole
@@ -23,8 +24,8 @@ from etsearch.errors import ConfigError, MissingDependencyError
 from etsearch.registry import Registry, needs
 from etsearch.types import Problem
 
-MINIMATH_PROBLEMS: Final = 600
-"""Problems of a split of the miniature world, as many of each level."""
+MINIATURE_PROBLEMS: Final = 600
+"""Problems of a split of a miniature world, as many of each level."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +118,36 @@ def _minimath(
     """Making the problems takes a second."""
     counts = minimath.world.DISTRACTORS if distractors is None else (distractors,)
     levels = range(easiest, hardest + 1)
-    made = minimath.world.problems(split, MINIMATH_PROBLEMS, levels=levels, distractors=counts)
+    made = minimath.world.problems(split, MINIATURE_PROBLEMS, levels=levels, distractors=counts)
     is_standard = (easiest, hardest, distractors) == (1, minimath.world.MAX_LEVEL, None)
     name = split if is_standard else f"{split}-{easiest}-{hardest}" + ("" if distractors is None else f"-{distractors}")
     problems = [Problem(w.question, str(w.answer), f"minimath/{name}/{n}", str(w.level)) for n, w in enumerate(made)]
     return Dataset.of(problems, "minimath")
+
+
+def expressions_problems(
+    split: Literal["test", "validation", "train"],
+    easiest: int = expressions.world.LEVELS[0],
+    hardest: int = expressions.world.LEVELS[-1],
+) -> Dataset:
+    """The world of expressions, these levels in turn.
+
+    Args:
+        split: of the world.
+        easiest: operations of a problem at least, 1 to 12.
+        hardest: operations of a problem at most, ``easiest`` to 12; the shipped models were trained on 3 to 8.
+    """
+    check_whole("easiest", easiest, 1, expressions.world.HIGHEST_LEVEL)
+    check_whole("hardest", hardest, easiest, expressions.world.HIGHEST_LEVEL)
+    return _expressions(split, range(easiest, hardest + 1))
+
+
+@lru_cache(maxsize=8)
+def _expressions(split: Literal["test", "validation", "train"], levels: range) -> Dataset:
+    made = expressions.world.problems(split, MINIATURE_PROBLEMS, levels=levels)
+    name = split if levels == expressions.world.LEVELS else f"{split}-{levels[0]}-{levels[-1]}"
+    problems = [Problem(p.question, str(p.answer), f"expressions/{name}/{n}", str(p.level)) for n, p in enumerate(made)]
+    return Dataset.of(problems, "expressions")
 
 
 _AIME_ANSWER = re.compile(r"[0-9]{1,3}")

@@ -65,3 +65,29 @@ def _follows(said: StatedStep, fact: Fact | None, values: dict[str, int]) -> boo
         fact = said.fact
     computed = (said.left, said.op, said.right)
     return said.fact == fact and computed == fact.terms(values) and said.result == fact.value(values)
+
+
+def first_mistake(problem: WordProblem, steps: Sequence[str]) -> str | None:
+    """What is wrong with the first step that is; None if no step is."""
+    verdicts = right_steps(problem, steps)
+    if all(verdicts):
+        return None
+    number = verdicts.index(False)
+    said = read_step(steps[number])
+    if said is None:
+        is_answer = language.pattern(language.ANSWER).fullmatch(steps[number].strip())
+        return "wrong answer" if is_answer else "no step of this world"
+    known = {f.name for f in problem.facts if not f.operands}
+    known |= {right.fact.name for step in steps[:number] if (right := read_step(step))}
+    fact = {f.name: f for f in problem.facts if f.operands}.get(said.fact.name)
+    if fact is None or (fact.kind, fact.amount, set(fact.operands)) != (
+        said.fact.kind,
+        said.fact.amount,
+        set(said.fact.operands),
+    ):
+        return "another fact"
+    if not known.issuperset(fact.operands):
+        return "a quantity that is not known yet"
+    computed = {"+": said.left + said.right, "-": said.left - said.right, "*": said.left * said.right}
+    is_exact = said.left == said.result * said.right if said.op == "/" else computed[said.op] == said.result
+    return "another value" if is_exact else "arithmetic"

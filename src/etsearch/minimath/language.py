@@ -8,7 +8,10 @@ phrase such as ``" times as many"`` costs one token.
 
 import re
 from collections.abc import Iterable
+from functools import cache
 from typing import Final
+
+from etsearch.minimath import phrases
 
 NOUNS: Final = (
     *("cups", "pens", "hats", "books", "coins", "keys", "dogs", "cats"),
@@ -21,6 +24,8 @@ NAMES: Final = NOUNS + QUALIFIED
 """The 24 names a quantity can have: 16 nouns, 5 of them also with one or two of 7 adjectives."""
 MAX_NUMBER: Final = 50
 """The largest number of the language; each from 0 is one token."""
+MAX_TOKENS: Final = 130
+"""Of a solution to a problem of a standard split at most, with some to spare."""
 
 GIVENS: Final = ("There are {v}{x}.", "We have {v}{x}.", "Somebody counted {v}{x}.")
 SUBJECTS: Final = ("The{x} number", "Of{x} there are", "The count of{x} is")
@@ -91,33 +96,18 @@ def _phrases() -> Iterable[str]:
 
 def vocabulary() -> list[str]:
     """All tokens in the order of their ids: the special ones, numbers, labels, names and phrases."""
-    phrases = {p.removesuffix(" ") if p == "Q: " else p for p in _phrases()} - {""}
+    found = {p.removesuffix(" ") if p == "Q: " else p for p in _phrases()} - {""}
     special = [PAD, UNKNOWN, END, *map(str, range(MAX_NUMBER + 1)), GOOD, BAD]
-    return [*special, *sorted(f" {n}" for n in NAMES), *sorted(phrases - set(special))]
+    return [*special, *sorted(f" {n}" for n in NAMES), *sorted(found - set(special))]
 
 
+@cache
 def token_pattern() -> str:
-    """A regular expression that finds the tokens in a text, the longest first.
-
-    A token that ends with a space stands before a number, so that " + " is not taken from "cups + pens"; a number is
-    taken whole or not at all.
-    """
-    tokens = sorted((t for t in vocabulary() if t not in (PAD, UNKNOWN, END, GOOD, BAD)), key=len, reverse=True)
-    return "|".join(_escape(token) + _lookahead(token) for token in tokens)
-
-
-def _lookahead(token: str) -> str:
-    return r"(?=\d)" if token.endswith(" ") else r"(?!\d)" if token.isdecimal() else ""
-
-
-def _escape(token: str) -> str:
-    """The token in a regular expression, in the same form for every library that reads it."""
-    return re.sub(r"([.?+*])", r"\\\1", token).replace("\n", r"\n")
+    """A regular expression that finds the tokens in a text."""
+    tokens = (token for token in vocabulary() if token not in (PAD, UNKNOWN, END, GOOD, BAD))
+    return phrases.token_pattern(tokens, numbers_follow=True)
 
 
 def unknown_words(text: str) -> list[str]:
     """The words of a question that the miniature models cannot read, each once, in order of appearance."""
-    prompt = PROMPT.format(question=text.strip())
-    gaps = re.sub(token_pattern(), lambda match: "\0" * len(match[0]), prompt)
-    words = [m[0].strip(".,:;?!") or m[0] for m in re.finditer(r"\S+", prompt) if gaps[m.start() : m.end()].strip("\0")]
-    return list(dict.fromkeys(words or (["unusual spacing"] if gaps.strip("\0") else [])))
+    return phrases.words_outside(PROMPT.format(question=text.strip()), token_pattern())

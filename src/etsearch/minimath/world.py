@@ -19,6 +19,7 @@ from etsearch.minimath import language
 
 MAX_LEVEL: Final = 6
 """The highest level of the problems that the shipped models were trained on, and of the standard splits."""
+LEVELS: Final = range(1, MAX_LEVEL + 1)
 HIGHEST_LEVEL: Final = 10
 """The highest level there is."""
 MOST_DISTRACTORS: Final = 6
@@ -195,7 +196,7 @@ def problems(
     split: Split,
     count: int,
     seed: int = 0,
-    levels: Sequence[int] = range(1, MAX_LEVEL + 1),
+    levels: Sequence[int] = LEVELS,
     distractors: Sequence[int] = DISTRACTORS,
 ) -> Iterator[WordProblem]:
     """``count`` distinct problems of a split, these levels in turn; the same seed gives the same problems."""
