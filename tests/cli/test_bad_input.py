@@ -16,7 +16,7 @@ from etsearch.cli.main import main
 
 pytestmark = pytest.mark.slow
 
-LONGEST_S = 5.0
+LONGEST_S = 60
 SCRIPTED = ("--generator", "scripted", "--prm", "scripted")
 SOLVE = ("solve", "--example", "--width", "2", "--max-depth", "2", *SCRIPTED)
 LAUGHS = "a: &a [x, x, x, x, x, x, x, x, x]\n" + "".join(
