@@ -3,14 +3,17 @@
 Hooks of MkDocs, see ``mkdocs.yml``. Links from a page to a file that is not on the site become plain text.
 """
 
+import html as html_
 import re
 from pathlib import Path
 from typing import Any
 
+from latex2mathml.converter import convert
 from mkdocs.structure.files import File, Files
 
 ROOT = Path(__file__).parents[1]
 _LINK = re.compile(r"(?<!!)\[([^\]\n]+)\]\((?!https?:|#)([^)\s]+)\)")
+_FORMULA = re.compile(r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>', re.DOTALL)
 _ROLE = re.compile(r":(?:class|func|meth|attr|mod|data):`~?([\w.]+)`")
 
 
@@ -38,5 +41,9 @@ def on_page_markdown(markdown: str, *, page: Any, config: Any, files: Files) -> 
 
 
 def on_page_content(html: str, **_: Any) -> str:
-    """References in docstrings are names."""
-    return _ROLE.sub(r"<code>\1</code>", html.replace("<code>~", "<code>"))
+    """Formulas become MathML, which browsers show without a script; references in docstrings are names."""
+
+    def formula(match: re.Match[str]) -> str:
+        return str(convert(html_.unescape(match[2]), display="block" if match[1] == "div" else "inline"))
+
+    return _ROLE.sub(r"<code>\1</code>", _FORMULA.sub(formula, html).replace("<code>~", "<code>"))

@@ -19,7 +19,7 @@ from etsearch.evaluation.run.folder import read_run, read_tree
 
 EVERY = 64
 """Bytes between two cuts."""
-NUM_PAIRS = 800
+NUM_PAIRS = 400
 SMALL = {"strategies": ["rebase", "ets"], "widths": [3], "limit": 2, "limits": {"max_depth": 4}, "concurrency": 1}
 
 
