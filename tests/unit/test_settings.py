@@ -106,7 +106,7 @@ ALL_PARTS = [
     for registry in (STRATEGIES, GENERATORS, REWARD_MODELS, EMBEDDERS, DATASETS)
     for entry in registry.entries()
 ]
-ARGUMENTS = {"noisy": "scripted", "minimath": "test"}
+ARGUMENTS = {"noisy": "scripted", "minimath": "test", "expressions": "test"}
 """What stands behind the colon, where it is no address."""
 RANGE = re.compile(r"\d( \(\w+\))? to \S*\d|at most|at least|above|within")
 
