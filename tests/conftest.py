@@ -68,5 +68,7 @@ def report(record_property):
 def pytest_terminal_summary(terminalreporter):
     # a test's properties come with its report, from other processes too
     tests = [test for outcome in ("passed", "failed") for test in terminalreporter.getreports(outcome)]
-    for route, family, worst in (value for test in tests for name, value in test.user_properties if name == _DIFFERENCE):
+    for route, family, worst in (
+        value for test in tests for name, value in test.user_properties if name == _DIFFERENCE
+    ):
         terminalreporter.write_line(f"{route:24} {family:18} {_DIFFERENCE} {worst:.1e}")

@@ -17,6 +17,7 @@ RUNS = {
     "thrift-sweep": "Validation problems: the price at each width",
     "thrift-test": "Test problems",
     "minimath-hard": "Hard problems",
+    "minimath-hard-256": "Hard problems, width 256",
     "expressions-sweep": "Another world, validation problems: other prices",
     "expressions-test": "Another world, test problems",
 }
@@ -60,14 +61,14 @@ def noise():
     title = "### A poorer reward model"
     about = (
         f"`ets eval recipes/noisy.yaml prm='noisy(sd=…):minimath' --out runs/noisy-…`: {run.recipe.data}, "
-        f"{results.problems} problems, width {width}, % right. AUC: of the last rewards of best-of-N's trajectories, right "
-        f"answers against wrong ones; begun {run.manifest.sessions[0].started_at[:10]}."
+        f"{results.problems} problems, width {width}, % right. AUC: of the last rewards of best-of-N's trajectories, "
+        f"right answers against wrong ones; begun {run.manifest.sessions[0].started_at[:10]}."
     )
     return f"{title}\n\n{about}\n\n" + "\n".join(lines)
 
 
 def auc(results, cell):
-    """Chance that a trajectory that ends right has a higher reward than one that ends wrong, of all problems together."""
+    """Chance that a trajectory that ends right has a higher reward than one that ends wrong, of any problem."""
     rights, wrongs = [], []
     for record in results.cells[cell]:
         for answer, reward, *_ in record.trajectories:

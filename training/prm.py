@@ -60,9 +60,7 @@ def joined(steps: Steps) -> list[int]:
     return [token for step in steps for token in (*step, tokenizer.NEWLINE)]
 
 
-def label_shard(
-    policy: Llama, problems: list[Problem], solutions: int, rollouts: int, seed: int
-) -> list[dict]:
+def label_shard(policy: Llama, problems: list[Problem], solutions: int, rollouts: int, seed: int) -> list[dict]:
     """Solutions of problems with a label, 0 or 1, for each step."""
     sampled = sample_all(policy, [prompt_of(p) for p in problems], solutions, language.MAX_TOKENS, seed)
     paths = {(i, steps) for i, some in enumerate(sampled) for ids in some if (steps := steps_of(ids))}

@@ -52,10 +52,17 @@ SERVED_PRMS = [
 ]
 
 
+OTHERS = {
+    "log_probability": "no text can be scored with it",
+    "expressions": "it reads problems of its own world: test_expressions.py",
+}
+"""Parts that are not tried here, and why."""
+
+
 def usable(registry):
     """The parts of a registry that can be made from their names alone."""
     for entry in registry.entries():
-        if entry.argument is None and entry.name != "log_probability":  # which no text can be scored with
+        if entry.argument is None and entry.name not in OTHERS:
             is_missing = pytest.mark.skipif(not entry.is_available, reason=f"needs the extra {entry.extra!r}")
             yield pytest.param(entry.name, marks=[is_missing, pytest.mark.model] if entry.extra else [])
 
