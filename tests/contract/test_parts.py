@@ -76,7 +76,10 @@ async def test_every_strategy_solves_a_problem(name):
         embedder=EMBEDDERS.create("lexical"),
     )
     assert result.answer == PROBLEM.answer
-    assert len(result.trajectories) == 32
+    if name == "adaptive_width":  # which gives back what it has no use for
+        assert 4 <= len(result.trajectories) < 32
+    else:
+        assert len(result.trajectories) == 32
 
 
 def test_models_in_process_say_which_files_they_are(generator):

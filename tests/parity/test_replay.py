@@ -17,6 +17,7 @@ GROWN = [
     "rebase",
     "dora",
     "particle_filter",
+    "adaptive_width",
     "ets",
     "ets_kv",
     "beam(keep=2)",

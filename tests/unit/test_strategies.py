@@ -13,6 +13,7 @@ from etsearch.strategies import (
     ETS,
     ETSKV,
     STRATEGIES,
+    AdaptiveWidth,
     BeamSearch,
     BestOfN,
     Dora,
@@ -154,6 +155,23 @@ def test_particles_are_drawn_by_their_odds():
     assert ParticleFilter().select(sure, 8).widths == (8, 0)
 
 
+def test_a_frontier_that_agrees_is_given_less():
+    tree = grow({ROOT: 4})
+    adaptive, nodes, even = AdaptiveWidth(each=4), [1, 2, 3, 4], [0.5] * 4
+    # one direction, two of equal mass, four: 4, 8 and 16 continuations, and never more than are left
+    assert adaptive.select(frontier(tree, nodes, even, clusters=[0] * 4), 100).widths == (1, 1, 1, 1)
+    assert adaptive.select(frontier(tree, nodes, even, clusters=[0, 0, 1, 1]), 100).widths == (2, 2, 2, 2)
+    assert adaptive.select(frontier(tree, nodes, even, clusters=[0, 1, 2, 3]), 100).widths == (4, 4, 4, 4)
+    assert sum(adaptive.select(frontier(tree, nodes, even, clusters=[0, 1, 2, 3]), 5).widths) == 5
+    # three clusters with shares 1/2, 1/4 and 1/4: exp(1.5 ln 2) = 2.83 directions, 12 continuations
+    found = adaptive.select(frontier(tree, nodes, even, clusters=[0, 0, 1, 2]), 100)
+    assert found.figures == {"directions": pytest.approx(2**1.5), "width": 12.0}
+    assert found.widths == (3, 3, 3, 3)
+    # one reward far above the others leaves one direction, whatever they say
+    sure = AdaptiveWidth(each=4, balance_temperature=0.01)
+    assert sure.select(frontier(tree, nodes, [1.0, 0.5, 0.5, 0.5], clusters=[0, 1, 2, 3]), 100).widths == (4, 0, 0, 0)
+
+
 def test_entropic_particles_are_undecided_at_first():
     # One of eight has odds of 999 to 1 each: an effective size of 1.01 of 8, so at depth 1 of 10 a temperature of
     # 0.9 · 8 / 1.01. At depth 5, half of the horizon, it is 1.
@@ -177,6 +195,7 @@ def test_entropic_particles_are_undecided_at_first():
         ("particle_filter(resampling=residual)", "'resampling' of the strategy 'particle_filter' is 'residual'"),
         ("entropic_particle_filter(horizon=0)", "horizon is 0; it must be a whole number from 1"),
         ("entropic_particle_filter(threshold=2)", "threshold is 2.0; it must be from 0 to 1"),
+        ("adaptive_width(each=0.5)", "each is 0.5; it must be from 1 to 65,536"),
         ("entropic_particle_filter(early=-1)", "early is -1.0; it must be from 0 to 1"),
     ],
 )
@@ -235,7 +254,7 @@ def test_ets_without_clusters_says_what_is_missing():
         ("ets_kv(lambda_d=1)", "has no setting 'lambda_d'"),
         (
             "astar",
-            "no strategy called 'astar'; choose one of beam, best_of_n, dora, dvts, entropic_particle_filter, ets, ",
+            "no strategy called 'astar'; choose one of adaptive_width, beam, best_of_n, dora, dvts, ",
         ),
         ("ets(lambda_b)", "'lambda_b' in 'ets"),
         ("ets(", "is no specification"),

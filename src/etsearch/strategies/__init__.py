@@ -1,6 +1,7 @@
 """Search strategies: pure functions from a frontier to expansion widths."""
 
 from etsearch.registry import Registry
+from etsearch.strategies.adaptive_width import AdaptiveWidth
 from etsearch.strategies.base import Frontier, Selection, Strategy
 from etsearch.strategies.beam import BeamSearch
 from etsearch.strategies.best_of_n import BestOfN
@@ -17,6 +18,7 @@ __all__ = [
     "ETS",
     "ETSKV",
     "STRATEGIES",
+    "AdaptiveWidth",
     "BeamSearch",
     "BestOfN",
     "Dora",
