@@ -18,8 +18,8 @@ RUNS = {
     "thrift-test": "Test problems",
     "minimath-hard": "Hard problems",
     "minimath-hard-256": "Hard problems, width 256",
-    "expressions-sweep": "Another world, validation problems: other prices",
-    "expressions-test": "Another world, test problems",
+    "expressions-test": "Another world",
+    "expressions-256": "Another world, width 256",
 }
 NOISY = ("noisy-0", "noisy-1", "noisy-2", "noisy-4", "noisy-8")
 """The same problems with more and more noise on the rewards."""
