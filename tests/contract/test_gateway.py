@@ -213,7 +213,8 @@ def test_keys_and_their_limits(tmp_path):
     keys = tmp_path / "keys.yaml"
     ann = add_key(keys, {"name": "ann", "most_open": 1})
     bob = add_key(keys, {"name": "bob", "requests_per_minute": 2})
-    with served(config_of(tmp_path, keys=str(keys))) as gateway, gateway.http() as http:
+    profiles = {"small": SCRIPTED, "slow": {**SLOW, "generator": "scripted(delay_s=20)"}}  # until it is cancelled
+    with served(config_of(tmp_path, keys=str(keys), profiles=profiles)) as gateway, gateway.http() as http:
         for path in ("/v1/models", "/metrics", "/live", "/v1/searches/x"):
             assert http.get(path).status_code == 401
         assert http.get("/health").status_code == http.get("/").status_code == 200

@@ -18,6 +18,7 @@ from etsearch.errors import (
 )
 from etsearch.generators import GENERATORS
 from etsearch.loop import run_search
+from etsearch.loop.events import Selected
 from etsearch.loop.settings import Limits
 from etsearch.prms import REWARD_MODELS
 from etsearch.prms.scripted import ScriptedRewardModel
@@ -239,18 +240,21 @@ async def test_a_server_that_stays_away_ends_the_search_which_can_go_on(folder, 
     with running(VllmDouble(folder), VllmDouble(folder)) as (policy, prm):
         dying = {"policy": policy, "prm": prm}[who]
 
-        def trouble(call):
-            if call.path == "/v1/completions" and len(dying.posts(call.path)) > 12:
+        def refuse(call):
+            if call.path == "/v1/completions":
                 raise RefusedError(503, "loading")
 
-        dying.trouble = trouble
+        def stay_away(event):
+            if isinstance(event, Selected):
+                dying.trouble = refuse
+
         specification = "vllm(connect_timeout_s=0.5, patience_s=0.3):{}"
         async with (
             open_part(GENERATORS, specification.format(policy.url)) as generator,
             open_part(REWARD_MODELS, specification.format(prm.url)) as reward_model,
         ):
             with pytest.raises(UnavailableError, match=r"503: loading; no answer for 0\.3 s .*patience_s") as caught:
-                await search(generator, reward_model=reward_model)
+                await search(generator, reward_model=reward_model, on_event=stay_away)
             state = caught.value.state
             assert len(state.depths) >= 1
             state.tree.check_integrity()

@@ -9,6 +9,7 @@ from rich.console import Console
 from etsearch.cli.eval import make_recipe, numbers, run
 from etsearch.cli.terminal import make_console, say
 from etsearch.errors import ConfigError
+from etsearch.evaluation.datasets import DATASETS
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.run.dryrun import describe
 from etsearch.evaluation.sweep import check_validation, grid_recipe, sweep_points, table, write_sweep
@@ -73,11 +74,13 @@ def _choose(console: Console, path: Path, chosen_for: str) -> None:
     results = Results.read([path])
     data = results.runs[0].recipe.data
     check_validation(data)
-    files = write_sweep(results, path / "sweep", chosen_for or data.replace("minimath:validation", "minimath:test"))
+    is_ours = DATASETS.parse(data).name in ("minimath", "expressions")
+    to_test = data.replace(":validation", ":test") if is_ours else data
+    files = write_sweep(results, path / "sweep", chosen_for or to_test)
     for notice in results.runs[0].notices:
         console.print(notice, highlight=False, markup=False)
     console.print(table(sweep_points(results)).markdown("#"), highlight=False, markup=False, soft_wrap=True)
-    if not chosen_for and not data.startswith("minimath"):
+    if not chosen_for and not is_ours:
         console.print("the recipe names the validation set; give the test set with --chosen-for", highlight=False)
     for file in files:
         console.print(str(file), highlight=False, markup=False)
