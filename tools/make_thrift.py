@@ -7,7 +7,6 @@ python tools/make_thrift.py --pack      # takes the records over from runs/
 import argparse
 
 from make_results import DOCS, RECORDS, pack
-from scipy.stats import mannwhitneyu
 
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.report.statistics import mean
@@ -21,15 +20,13 @@ RUNS = {
     "expressions-test": "Another world",
     "expressions-256": "Another world, width 256",
 }
-NOISY = ("noisy-0", "noisy-1", "noisy-2", "noisy-4", "noisy-8")
-"""The same problems with more and more noise on the rewards."""
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--pack", action="store_true")
     if parser.parse_args().pack:
-        pack((*RUNS, *NOISY))
+        pack(RUNS)
     (DOCS / "thrift.md").write_text(document(), encoding="utf-8")
 
 
@@ -37,44 +34,7 @@ def document():
     """The page."""
     found = [section(name, title) for name, title in RUNS.items()]
     template = (DOCS / "thrift.template.md").read_text(encoding="utf-8")
-    return template.replace("{tables}", "\n\n".join([*found, noise()])).rstrip() + "\n"
-
-
-def noise():
-    """Accuracy by how well the reward model tells right solutions from wrong ones."""
-    read = [Results.read([RECORDS / name]) for name in NOISY]
-    names = read[0].strategies()
-    lines = [
-        "| PRM | AUC | " + " | ".join(f"`{name}`" for name in names) + " | `thrift` less `rebase` | KV reduction |",
-        "|---|--:|" + "--:|" * len(names) + "--:|--:|",
-    ]
-    for results in read:
-        (run,) = results.runs
-        (width,) = results.widths()
-        cells = {cell.strategy: cell for cell in results.plain()}
-        right = " | ".join(f"{100 * mean(results.right(cells[name])).value:.1f}" for name in names)
-        pair = cells["thrift"], cells["rebase"]
-        lines.append(
-            f"| `{run.recipe.prm}` | {auc(results, cells['best_of_n']):.3f} | {right} "
-            f"| {points(results.gain(*pair))} | {times(results.reduction(*pair))} |"
-        )
-    title = "### A poorer reward model"
-    about = (
-        f"`ets eval recipes/noisy.yaml prm='noisy(sd=…):minimath' --out runs/noisy-…`: {run.recipe.data}, "
-        f"{results.problems} problems, width {width}, % right. AUC: of the last rewards of best-of-N's trajectories, "
-        f"right answers against wrong ones; begun {run.manifest.sessions[0].started_at[:10]}."
-    )
-    return f"{title}\n\n{about}\n\n" + "\n".join(lines)
-
-
-def auc(results, cell):
-    """Chance that a trajectory that ends right has a higher reward than one that ends wrong, of any problem."""
-    rights, wrongs = [], []
-    for record in results.cells[cell]:
-        for answer, reward, *_ in record.trajectories:
-            if answer is not None and reward is not None:
-                (rights if answer in record.right_answers[results.grader] else wrongs).append(reward)
-    return mannwhitneyu(rights, wrongs).statistic / (len(rights) * len(wrongs))
+    return template.replace("{tables}", "\n\n".join(found)).rstrip() + "\n"
 
 
 def section(name, title):

@@ -4,8 +4,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from etsearch.errors import QuestionError
 from etsearch.expressions import checker, language, world
+from etsearch.minimath import phrases
 from etsearch.types import PromptFormat
 
 __all__ = ["FORMAT", "checker", "language", "model_path", "read_question", "world"]
@@ -25,11 +25,9 @@ def read_question(question: str) -> str:
     Raises:
         ConfigError: it holds what they have never seen.
     """
-    question = " ".join(question.split())
-    if unknown := language.unknown_words(question):
-        words = ", ".join(repr(word) for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
-        raise QuestionError(
-            f"the model of expressions does not know {words}; it reads only problems such as "
-            f"{language.QUESTION.format(expression='(3 + 4) * 2')!r}. Choose another model with --generator"
-        )
-    return question
+    return phrases.known_question(
+        question,
+        language.unknown_words,
+        "the model of expressions does not know {words}; it reads only problems such as "
+        f"{language.QUESTION.format(expression='(3 + 4) * 2')!r}. Choose another model with --generator",
+    )

@@ -4,8 +4,8 @@ from importlib import resources
 from pathlib import Path
 from typing import Literal
 
-from etsearch.errors import ConfigError, QuestionError
-from etsearch.minimath import checker, language, scripted, world
+from etsearch.errors import ConfigError
+from etsearch.minimath import checker, language, phrases, scripted, world
 from etsearch.types import Problem, PromptFormat
 
 __all__ = [
@@ -39,14 +39,12 @@ def read_question(question: str) -> str:
     Raises:
         ConfigError: it has words that they have never seen.
     """
-    question = " ".join(question.split())
-    if unknown := language.unknown_words(question):
-        words = ", ".join(repr(word) for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
-        raise QuestionError(
-            f"the miniature model does not know {words}; it reads only problems of its own world. "
-            "See one with 'ets solve --example', or choose another model with --generator"
-        )
-    return question
+    return phrases.known_question(
+        question,
+        language.unknown_words,
+        "the miniature model does not know {words}; it reads only problems of its own world. "
+        "See one with 'ets solve --example', or choose another model with --generator",
+    )
 
 
 def read_problem(question: str) -> str:

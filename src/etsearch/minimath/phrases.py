@@ -1,8 +1,10 @@
 """Vocabularies of phrases: how a text falls into the tokens of a miniature model, and what of it does not."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
+
+from etsearch.errors import QuestionError
 
 
 def token_pattern(tokens: Iterable[str], *, numbers_follow: bool) -> str:
@@ -33,6 +35,24 @@ def words_outside(text: str, pattern: str) -> list[str]:
     gaps = _compiled(pattern).sub(lambda match: "\0" * len(match[0]), text)
     words = [m[0].strip(".,:;?!") or m[0] for m in re.finditer(r"\S+", text) if gaps[m.start() : m.end()].strip("\0")]
     return list(dict.fromkeys(words or (["unusual spacing"] if gaps.strip("\0") else [])))
+
+
+def known_question(question: str, unknown_words: Callable[[str], list[str]], told: str) -> str:
+    """The question with single spaces between its words.
+
+    Args:
+        question: as a user wrote it.
+        unknown_words: of a question.
+        told: what is said of them, ``{words}`` in their place.
+
+    Raises:
+        QuestionError: there are some.
+    """
+    question = " ".join(question.split())
+    if unknown := unknown_words(question):
+        words = ", ".join(repr(word) for word in unknown[:8]) + (" …" if len(unknown) > 8 else "")
+        raise QuestionError(told.replace("{words}", words))
+    return question
 
 
 @lru_cache(maxsize=4)
