@@ -25,7 +25,7 @@ def test_an_expression_is_read_as_it_is_written(expression):
     assert world.parse_expression(world.text_of(expression)) == expression
 
 
-@given(st.integers(0, 10**6), st.integers(1, world.HIGHEST_LEVEL))
+@given(st.integers(0, 10**6), st.integers(world.LOWEST_LEVEL, world.HIGHEST_LEVEL))
 def test_a_problem_has_a_right_solution(seed, level):
     rng = random.Random(seed)
     problem = world.generate(rng, level)
@@ -87,5 +87,7 @@ def test_the_data_set_takes_levels():
     assert {p.level for p in standard.problems} == {"3", "4", "5", "6", "7", "8"}
     assert {p.level for p in hard.problems} == {"9", "10"}
     assert hard.problems[0].id == "expressions/test-9-10/0"
-    with pytest.raises(ConfigError, match="hardest is 13"):
-        expressions_problems("test", 9, 13)
+    assert len(expressions_problems("validation", world.LOWEST_LEVEL, world.LOWEST_LEVEL).problems) == 600
+    for levels, told in (((9, 13), "hardest is 13"), ((1, 4), "easiest is 1"), ((6, 5), "hardest is 5")):
+        with pytest.raises(ConfigError, match=told):
+            expressions_problems("test", *levels)

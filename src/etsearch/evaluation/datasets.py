@@ -134,10 +134,10 @@ def expressions_problems(
 
     Args:
         split: of the world.
-        easiest: operations of a problem at least, 1 to 12.
+        easiest: operations of a problem at least, 2 to 12.
         hardest: operations of a problem at most, ``easiest`` to 12; the shipped models were trained on 3 to 8.
     """
-    check_whole("easiest", easiest, 1, expressions.world.HIGHEST_LEVEL)
+    check_whole("easiest", easiest, expressions.world.LOWEST_LEVEL, expressions.world.HIGHEST_LEVEL)
     check_whole("hardest", hardest, easiest, expressions.world.HIGHEST_LEVEL)
     return _expressions(split, range(easiest, hardest + 1))
 

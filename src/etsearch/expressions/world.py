@@ -17,6 +17,8 @@ from etsearch.expressions import language
 
 LEVELS: Final = range(3, 9)
 """The levels of the problems that the shipped models were trained on, and of the standard splits."""
+LOWEST_LEVEL: Final = 2
+"""The lowest level there is: there are few expressions of one operation, and a split holds a sixteenth of them."""
 HIGHEST_LEVEL: Final = 12
 """The highest level there is."""
 Split = Literal["train", "validation", "test"]
@@ -152,9 +154,9 @@ class ExpressionProblem:
 
 
 def generate(rng: random.Random, level: int) -> ExpressionProblem:
-    """A random problem of ``level`` operations, 1 to 12."""
-    if not 1 <= level <= HIGHEST_LEVEL:
-        raise ValueError(f"level is {level}; choose one from 1 to {HIGHEST_LEVEL}")
+    """A random problem of ``level`` operations, 2 to 12."""
+    if not LOWEST_LEVEL <= level <= HIGHEST_LEVEL:
+        raise ValueError(f"level is {level}; choose one from {LOWEST_LEVEL} to {HIGHEST_LEVEL}")
     return ExpressionProblem(_draw(rng, level)[0])
 
 
