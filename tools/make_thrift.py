@@ -17,8 +17,6 @@ RUNS = {
     "thrift-test": "Test problems",
     "minimath-hard": "Hard problems",
     "minimath-hard-256": "Hard problems, width 256",
-    "expressions-test": "Another world",
-    "expressions-256": "Another world, width 256",
 }
 
 

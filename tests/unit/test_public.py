@@ -29,7 +29,7 @@ PUBLIC = {
             "ETS",
             "ETSKV",
             "STRATEGIES",
-            "BeamSearch",
+            "AdaptiveWidth BeamSearch",
             "BestOfN",
             "Dora",
             "EntropicParticleFilter",
