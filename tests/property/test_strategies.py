@@ -61,6 +61,10 @@ def test_the_width_is_shared_and_never_exceeded(name, frontier):
             assert sum(shrinking) == width
         else:  # each subtree takes off its own; in a frontier made at random another may have ended more than its share
             assert all(few <= many for few, many in zip(shrinking, selection.widths, strict=True))
+    elif name == "adaptive_width":  # as many as four for each direction, and no more than are left
+        directions = selection.figures["directions"]
+        assert 1 - 1e-9 <= directions <= len(set(frontier.clusters.tolist())) + 1e-9
+        assert min(width, 4) <= sum(selection.widths) <= min(width, 4 * directions + 1)
     else:
         assert sum(selection.widths) == width
 
