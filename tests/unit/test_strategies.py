@@ -254,7 +254,10 @@ def test_ets_without_clusters_says_what_is_missing():
         ("ets_kv(lambda_d=1)", "has no setting 'lambda_d'"),
         (
             "astar",
-            "no strategy called 'astar'; choose one of adaptive_width, beam, best_of_n, dora, dvts, ",
+            (
+                "no strategy called 'astar'; choose one of adaptive_width, beam, best_of_n, dora, dvts, "
+                "entropic_particle_filter, ets, "
+            ),
         ),
         ("ets(lambda_b)", "'lambda_b' in 'ets"),
         ("ets(", "is no specification"),
