@@ -6,6 +6,7 @@ import math
 import random
 import subprocess
 import sys
+import time
 from typing import final
 
 import numpy as np
@@ -24,7 +25,7 @@ from etsearch.prms.in_process import InProcessRewardModel
 from etsearch.prms.log_probability import LogProbabilityRewardModel
 from etsearch.prms.reading import PrmReader
 from etsearch.types import Identity, Step, Trajectory
-from tests.contract.tiny_models import endless, model_path, request, same_share
+from tests.contract.tiny_models import STOP, endless, model_path, request, same_share
 
 pytestmark = pytest.mark.model
 NUM_TOKENS = len(minimath.language.vocabulary())
@@ -130,7 +131,7 @@ def taken_out(generator, monkeypatch):
     """The requests that are taken out from now on."""
     thread, out = generator._pipeline, []
     take_out = thread._take_out
-    monkeypatch.setattr(thread, "_take_out", lambda job: (out.append(job), take_out(job)))
+    monkeypatch.setattr(thread, "_take_out", lambda job, need: (out.append(job), take_out(job, need)))
     return out
 
 
@@ -496,3 +497,66 @@ async def test_log_probability_rewards():
     assert scores.num_tokens == 0
     with pytest.raises(RewardError, match="step 1"):
         await LogProbabilityRewardModel().score(Trajectory("q", (*steps[:1], Step("x", (1,)))), 0)
+
+
+async def alone(requests):
+    """What an engine of its own writes for each request."""
+    outputs = []
+    for one in requests:
+        generator = small()
+        outputs += await generator.generate(one)
+        await generator.aclose()
+    return outputs
+
+
+@pytest.mark.parametrize("stop", [STOP, ("\n\n",)])
+async def test_siblings_read_in_one_step_are_continued_each_by_itself(stop):
+    """They begin as a sequence that has ended, in the middle of a block, and part after it."""
+    generator = small()
+    beginning = await request(generator, max_tokens=9, stop=(), temperature=0.0)
+    (ended,) = await generator.generate(beginning)
+    vocabulary = list(range(NUM_TOKENS - 8, NUM_TOKENS))
+    after = [ended.token_ids[:-1] + (token,) * 3 for token in vocabulary]
+    siblings = [await request(generator, max_tokens=6, after=one, stop=stop, temperature=0.0) for one in after]
+    together = await asyncio.gather(*map(generator.generate, siblings))
+    again = await asyncio.gather(*map(generator.generate, siblings))
+    await generator.aclose()
+    for one, other, by_itself in zip(together, again, await alone(siblings), strict=True):
+        assert one[0].token_ids == other[0].token_ids == by_itself.token_ids
+        assert one[0].log_probability == pytest.approx(by_itself.log_probability, abs=0.02)
+        assert other[0].log_probability == pytest.approx(by_itself.log_probability, abs=0.02)
+
+
+async def test_nobody_finds_what_a_cancelled_request_was_reading(monkeypatch):
+    """Those that are still being read may have found its blocks half written: they begin anew."""
+    generator = small()
+    thread = generator._pipeline
+    begun = [i % 60 + 20 for i in range(64)]
+    await generator.generate(await request(generator, after=begun, max_tokens=2, stop=()))
+    asked = [
+        await request(generator, after=[*begun, *(i % 90 + 5 for i in range(n, n + 380))], temperature=0.0)
+        for n in range(10)  # of which one step reads 2,048 tokens
+    ]
+    book, out, step = thread._book, taken_out(generator, monkeypatch), thread._step
+    loop, asking = asyncio.get_running_loop(), []
+    found_before = book.place(asked[8].prefix).ids[0]
+
+    def cancel_after_a_step():
+        step()
+        if len(thread._jobs) == len(asked):
+            (job,) = [job for job in thread._jobs if job.work.place.prefix == asked[8].prefix]
+            loop.call_soon_threadsafe(asking[8].cancel)
+            while not job.future.cancelled():
+                time.sleep(0.001)
+
+    monkeypatch.setattr(thread, "_step", cancel_after_a_step)
+    asking += [asyncio.ensure_future(generator.generate(one)) for one in asked]
+    answers = await asyncio.gather(*asking, return_exceptions=True)
+    assert isinstance(answers[8], asyncio.CancelledError)
+    assert {job.need.num_prefix_tokens for job in out} == {len(asked[0].prefix)}
+    assert 3 <= len(out) <= 6
+    assert book.place(asked[8].prefix).ids[0] != found_before
+    await generator.aclose()
+    others = [one for index, one in enumerate(asked) if index != 8]
+    told = [answer[0].token_ids for index, answer in enumerate(answers) if index != 8]
+    assert told == [one.token_ids for one in await alone(others)]

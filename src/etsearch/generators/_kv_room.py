@@ -47,6 +47,15 @@ class Need:
         """The same from the beginning, up to its token limit."""
         return Need(self.num_prefix_tokens, self.num_sequences, self.max_tokens, self.is_apart, is_whole=True)
 
+    def again(self) -> "Need":
+        """The same from the beginning."""
+        return Need(self.num_prefix_tokens, self.num_sequences, self.max_tokens, self.is_apart, self.is_whole)
+
+    @property
+    def is_read(self) -> bool:
+        """Whether all of its prefix is computed for sure."""
+        return self.num_computed == self.num_prefix_tokens
+
     def expect(self, num_tokens: int) -> None:
         """Reserves so many tokens a sequence, where not all are to be reserved."""
         if not self.is_whole:

@@ -7,11 +7,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any, Final, Protocol
 
-import numpy as np
-
 from etsearch.errors import EngineError, EngineOverloadedError
 from etsearch.generators._kv_room import BLOCK_TOKENS, KvRoom, Need
 from etsearch.generators._lengths import Lengths
+from etsearch.generators._prefix_book import Place, PrefixBook
 from etsearch.generators.in_process import CacheUses, Output, SpanWatch
 from etsearch.models.threads import Job, ModelThread
 from etsearch.types import EngineStats
@@ -24,6 +23,8 @@ MAX_BATCHED_TOKENS: Final = 2048
 
 class Work(Protocol):
     """A request inside the pipeline."""
+
+    place: Place
 
     def poll(self) -> list[Output] | None:
         """The outputs once all are there, else None. Raises EngineError if the pipeline gave the request up."""
@@ -39,6 +40,13 @@ class _Job(Job[list[Output]]):
         super().__init__()
         self.start, self.need, self.stop = start, need, stop
         self.work: Work | None = None
+        self.is_kept = False
+        """Whether others may find its prefix."""
+
+    @property
+    def unread(self) -> tuple[Place, ...]:
+        """Its place, while the pipeline reads its prefix."""
+        return () if self.work is None or self.need.is_read else (self.work.place,)
 
     def poll(self) -> list[Output] | None:
         return self.work.poll() if self.work is not None else None
@@ -58,8 +66,9 @@ class _Job(Job[list[Output]]):
 class Group:
     """All sequences of a request as one pipeline request, which forks them off one prefix."""
 
-    def __init__(self, pipeline: "PipelineThread", prefix: Sequence[int], config: Any) -> None:
-        self._handle = pipeline.add(prefix, config)
+    def __init__(self, pipeline: "PipelineThread", place: Place, config: Any) -> None:
+        self.place = place
+        self._handle = pipeline.add(place, config)
 
     def poll(self) -> list[Output] | None:
         status = self._handle.get_status().name
@@ -110,7 +119,10 @@ class Watched:
     others find its prefix in the cache.
     """
 
-    def __init__(self, add: Callable[[int], Any], count: int, texts: Sequence[str], stop: Sequence[str]) -> None:
+    def __init__(
+        self, place: Place, add: Callable[[int], Any], count: int, texts: Sequence[str], stop: Sequence[str]
+    ) -> None:
+        self.place = place
         self._add, self._count, self._texts, self._stop = add, count, texts, stop
         self._branches = [self._branch(0)]
 
@@ -146,6 +158,7 @@ class PipelineThread(ModelThread[_Job]):
         super().__init__("etsearch-openvino")
         self._tensor = ov.Tensor
         self._pipeline, self._room, self._lengths = pipeline, KvRoom(num_blocks, step_tokens), Lengths()
+        self._book = PrefixBook(num_blocks)
         self._ids = itertools.count(1)
         self._waiting: deque[_Job] = deque()
         self._jobs: list[_Job] = []
@@ -154,9 +167,12 @@ class PipelineThread(ModelThread[_Job]):
         self.uses = CacheUses()
         self.start()
 
-    def add(self, prefix: Sequence[int], config: Any) -> Any:
-        ids = self._tensor(np.asarray([prefix], dtype=np.int64))
-        return self._pipeline.add_request(next(self._ids), ids, config)
+    def place(self, prefix: Sequence[int]) -> Place:
+        """Where a request's prefix stands in the cache; all its sequences are added there."""
+        return self._book.place(prefix)
+
+    def add(self, place: Place, config: Any) -> Any:
+        return self._pipeline.add_request(next(self._ids), self._tensor(place.ids[None]), config)
 
     def submit(self, start: Callable[[], Work], need: Need, stop: tuple[str, ...] = ()) -> "Future[list[Output]]":
         """``start`` is called in the pipeline's thread, once the cache has room for what the request needs.
@@ -236,15 +252,31 @@ class PipelineThread(ModelThread[_Job]):
         left, as when the pipeline has forgotten a prefix that was shared, the youngest of all goes, but one stays.
         """
         while len(self._jobs) > 1 and not self._room.is_safe:
-            self._take_out(next((job for job in reversed(self._jobs) if not job.need.is_whole), self._jobs[-1]))
+            job = next((job for job in reversed(self._jobs) if not job.need.is_whole), self._jobs[-1])
+            unread = job.unread
+            self._take_out(job, job.need.whole())
+            self._distrust(unread)
 
-    def _take_out(self, job: _Job) -> None:
+    def _take_out(self, job: _Job, need: Need) -> None:
+        """It begins anew later, with other needs."""
         job.cancel()
         self._jobs.remove(job)
         self._room.let_go(job.need)
-        job.work, job.need = None, job.need.whole()
+        job.work, job.need, job.is_kept = None, need, False
         self._waiting.appendleft(job)
-        self._num_preemptions += job.need.num_sequences
+        self._num_preemptions += need.num_sequences
+
+    def _distrust(self, places: Sequence[Place]) -> None:
+        """Nobody may find blocks of requests that left the pipeline before their prefix was read.
+
+        The pipeline names a block when it is begun. Had it dropped a block that such a request was known to find, and
+        was it writing it anew, those that are still being read may have found that one half written: they begin anew.
+        """
+        for place in places:
+            self._book.drop(place)
+        if any(place.num_known for place in places):
+            for job in [job for job in reversed(self._jobs) if job.unread]:
+                self._take_out(job, job.need.again())
 
     def _take_in(self) -> bool:
         """Starts what there is room for; waits for a request if there is none. False once the engine is closed."""
@@ -281,9 +313,19 @@ class PipelineThread(ModelThread[_Job]):
             if isinstance(answer, Exception):
                 job.fail(answer)
             else:
-                for output in answer:
-                    self._lengths.add(job.stop, len(output.ids))
+                self._keep(job, answer)
                 job.answer(answer)
+        self._distrust([place for job, answer in settled if isinstance(answer, Exception) for place in job.unread])
+        for job in self._jobs:
+            if job.work is not None and job.need.is_read and not job.is_kept:
+                self._book.keep(job.work.place)
+                job.is_kept = True
+
+    def _keep(self, job: _Job, outputs: Sequence[Output]) -> None:
+        for output in outputs:
+            self._lengths.add(job.stop, len(output.ids))
+        if job.work is not None:
+            self._book.keep(job.work.place, [output.ids for output in outputs])
 
     @staticmethod
     def _answer(job: _Job) -> list[Output] | Exception | None:
@@ -300,4 +342,5 @@ class PipelineThread(ModelThread[_Job]):
         for job in self._jobs:
             job.fail(error)
             self._room.let_go(job.need)
-        self._jobs = []
+        gone, self._jobs = self._jobs, []
+        self._distrust([place for job in gone for place in job.unread])

@@ -20,12 +20,14 @@ from pathlib import Path
 from typing import Any, Final, Literal, final, get_args
 
 import numpy as np
+import numpy.typing as npt
 
 from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.boundary.texts import clean_message
 from etsearch.errors import ConfigError, MissingDependencyError, QuestionError
 from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
 from etsearch.generators._openvino_thread import MAX_BATCHED_TOKENS, Group, PipelineThread, Watched, Work
+from etsearch.generators._prefix_book import NUMBER_SHIFT
 from etsearch.generators.base import one_question_alone, template_refuses
 from etsearch.generators.formats import format_of
 from etsearch.generators.in_process import InProcessGenerator, Output
@@ -103,7 +105,9 @@ class OpenVinoGenerator(InProcessGenerator):
             self._tokenizer = pipeline.get_tokenizer()
             ends = frozenset({self._tokenizer.get_eos_token_id(), *pipeline.get_config().stop_token_ids})
             texts = _token_texts(self._tokenizer)
-            num_blocks = num_kv_blocks or _count_blocks(pipeline, self._settings(_TWO_TOKENS, 0, 1))
+            settings = self._settings(_TWO_TOKENS, 0, 1)
+            num_blocks = num_kv_blocks or _count_blocks(pipeline, settings)
+            _check_numbers(pipeline, settings, len(texts), self._genai.__version__)
         except RuntimeError as error:
             raise ConfigError(explain_unreadable(path, str(error))) from error
         self._num_blocks = num_blocks
@@ -183,10 +187,11 @@ class OpenVinoGenerator(InProcessGenerator):
     def _work(self, request: GenerateRequest, start: int, count: int) -> Work:
         """Called in the pipeline's thread."""
         pipeline = self._pipeline
+        place = pipeline.place(request.prefix)
         if not self._delimiters(request.stop).can_span:
-            return Group(pipeline, request.prefix, self._config(request, start, count))
-        add = lambda index: pipeline.add(request.prefix, self._config(request, start + index, 1))  # noqa: E731
-        return Watched(add, count, self._texts, request.stop)
+            return Group(pipeline, place, self._config(request, start, count))
+        add = lambda index: pipeline.add(place, self._config(request, start + index, 1))  # noqa: E731
+        return Watched(place, add, count, self._texts, request.stop)
 
     def _config(self, request: GenerateRequest, index: int, count: int) -> Any:
         """The pipeline's settings for ``count`` sequences; ``index`` tells apart requests of one seed."""
@@ -222,14 +227,32 @@ def _seed(seed: int, index: int) -> int:
 def _count_blocks(pipeline: Any, config: Any) -> int:
     """The size of the cache, which the pipeline does not tell: one token takes one block, and the share is known."""
     config.ignore_eos = True  # what has ended holds no block any more when the share is taken
-    import openvino as ov  # noqa: PLC0415
-
-    handle = pipeline.add_request(0, ov.Tensor(np.zeros((1, 1), dtype=np.int64)), config)
-    while pipeline.has_non_finished_requests():
-        pipeline.step()
-    del handle  # not earlier: a request whose handle is gone is dropped
+    _run_alone(pipeline, np.zeros(1, dtype=np.int64), config)
     share = float(pipeline.get_metrics().max_cache_usage) / 100
     return round(1 / share)
+
+
+def _check_numbers(pipeline: Any, config: Any, num_tokens: int, version: str) -> None:
+    """The model must not see the numbers of :mod:`~etsearch.generators._prefix_book` in the tokens' upper bits."""
+    tokens = np.arange(min(num_tokens, 8), dtype=np.int64)
+    plain, numbered = (_run_alone(pipeline, ids, config) for ids in (tokens, tokens | (1 << NUMBER_SHIFT)))
+    if plain.generated_ids != numbered.generated_ids or not np.allclose(
+        plain.generated_log_probs, numbered.generated_log_probs, atol=1e-3
+    ):
+        raise ConfigError(
+            f"OpenVINO GenAI {version} reads the upper half of a token's 64 bits, by which blocks of the KV cache are "
+            "told apart here; install a version from 2026.1 to 2026.4"
+        )
+
+
+def _run_alone(pipeline: Any, ids: npt.NDArray[np.int64], config: Any) -> Any:
+    """What the pipeline writes after these tokens, with nothing beside it."""
+    import openvino as ov  # noqa: PLC0415
+
+    handle = pipeline.add_request(0, ov.Tensor(ids[None]), config)
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+    return handle.read_all()[0]  # a request whose handle is gone is dropped
 
 
 def _import_genai() -> Any:
