@@ -334,7 +334,7 @@ def test_an_engine_that_is_killed_is_waited_for_and_its_searches_go_on(folder, t
     from tests.doubles.vllm import VllmDouble
 
     with running(VllmDouble(folder)) as engine:
-        profile = {"generator": f"vllm(connect_timeout_s=0.5, patience_s=0.2):{engine.url}", "prm": "scripted"}
+        profile = {"generator": f"vllm(patience_s=0.2):{engine.url}", "prm": "scripted"}
         profiles = {"m": {**profile, "width": 8, "early_stop": False}}
         ask = {**ASK, "model": "m"}
         with served(config_of(tmp_path, profiles=profiles, patience_s=20)) as gateway:
@@ -363,7 +363,7 @@ def test_an_engine_that_stays_away_is_a_503_and_no_address_of_it_is_told(folder,
     from tests.doubles.vllm import VllmDouble
 
     with running(VllmDouble(folder)) as engine:
-        profile = {"generator": f"vllm(connect_timeout_s=0.2, patience_s=0.1):{engine.url}", "prm": "scripted"}
+        profile = {"generator": f"vllm(patience_s=0.1):{engine.url}", "prm": "scripted"}
         with served(config_of(tmp_path, profiles={"m": profile}, patience_s=0.3)) as gateway, gateway.http() as http:
             assert http.post("/v1/chat/completions", json={**ASK, "model": "m"}).status_code == 200
             engine.stop()

@@ -227,7 +227,7 @@ async def test_a_server_that_dies_in_mid_search_and_comes_back_costs_nothing(ser
         dying.release()
 
     server.trouble = trouble
-    async with open_part(GENERATORS, f"vllm(connect_timeout_s=1, patience_s=30):{server.url}") as generator:
+    async with open_part(GENERATORS, f"vllm(patience_s=30):{server.url}") as generator:
         result = await search(generator)
     assert len(deaths) == 2
     assert shape(result) == shape(straight)
@@ -248,7 +248,7 @@ async def test_a_server_that_stays_away_ends_the_search_which_can_go_on(folder, 
             if isinstance(event, Selected):
                 dying.trouble = refuse
 
-        specification = "vllm(connect_timeout_s=0.5, patience_s=0.3):{}"
+        specification = "vllm(patience_s=0.3):{}"
         async with (
             open_part(GENERATORS, specification.format(policy.url)) as generator,
             open_part(REWARD_MODELS, specification.format(prm.url)) as reward_model,
@@ -276,8 +276,8 @@ async def test_an_evaluation_stops_when_its_server_stays_away_and_goes_on(folder
                 "limit": 3,
                 "strategies": ["rebase"],
                 "widths": [4],
-                "generator": f"vllm(connect_timeout_s=0.5, patience_s=0.2):{policy.url}",
-                "prm": f"vllm(connect_timeout_s=0.5, patience_s=0.2):{prm.url}",
+                "generator": f"vllm(patience_s=0.2):{policy.url}",
+                "prm": f"vllm(patience_s=0.2):{prm.url}",
                 "out": str(tmp_path / "run"),
             }
         )
@@ -336,7 +336,7 @@ async def test_limits_of_the_search_hold_with_a_server(server):
 
 async def test_a_body_that_drips_is_not_waited_for_for_ever(server):
     server.spoil = lambda call, answer: Raw(b" " * 1000, pause_s=0.05) if call.path == "/v1/completions" else answer
-    async with open_part(GENERATORS, f"vllm(read_timeout_s=0.2, connect_timeout_s=0.1):{server.url}") as generator:
+    async with open_part(GENERATORS, f"vllm(read_timeout_s=0.2, connect_timeout_s=1):{server.url}") as generator:
         with pytest.raises(EngineTimeoutError, match="came to no end of its answer"):
             await generator.generate(await make_request(generator))
 
