@@ -135,6 +135,15 @@ class SearchTree:
         self._check(node)
         return self._reward[node]
 
+    def depth_of(self, node: int) -> int:
+        """Steps from the root to one node."""
+        self._check(node)
+        return self._depth[node]
+
+    def num_below(self, node: int) -> int:
+        """How many draws stand under the step that ``node`` is a draw of."""
+        return self._above.count(self.original(node))
+
     def continuation(self, node: int) -> Continuation:
         """What the generator wrote at this node."""
         self._check(node)

@@ -76,7 +76,7 @@ def test_options_reach_the_search():
         (("solve", "--example", "--width", "0"), "width is 0; it must be a whole number from 1 to 65,536"),
         (
             ("solve", "--example", "--strategy", "astar"),
-            "no strategy called 'astar'; choose one of adaptive_width, beam, best_of_n",
+            "no strategy called 'astar'; choose one of ab_mcts, adaptive_width, beam, best_of_n",
         ),
         (("solve", "--example", "--strategy", "rebase,ets"), "--strategy takes one strategy"),
         (("solve", "--example", "--strategy", "rebase", "--lambda-b", "1"), "--lambda-b is no setting of rebase"),

@@ -29,7 +29,9 @@ def test_the_widths_add_up(strategy, width):
     depths, usage = result["depths"], result["usage"]
     never_shrinks = strategy in ("beam", "dvts")  # N / k each, whatever has completed
     gives_back = strategy == "adaptive_width"
-    assert result["width"] == depths[0]["num_sampled"] == width
+    goes_back = strategy == "ab_mcts"  # of whose rounds only what was chosen is recorded, eight at once
+    assert result["width"] == width
+    assert depths[0]["num_sampled"] == (min(8, width) if goes_back else width)
     assert result["stop_reason"] == "completed" or (
         (never_shrinks or gives_back) and result["stop_reason"] == "exhausted"
     )
@@ -38,7 +40,7 @@ def test_the_widths_add_up(strategy, width):
     completed = num_cut = 0
     for depth, following in zip(depths, [*depths[1:], None], strict=True):
         completed += depth["num_completed"]
-        assert depth["num_sampled"] + num_cut == depth["num_completed"] + len(depth["nodes"])
+        assert goes_back or depth["num_sampled"] + num_cut == depth["num_completed"] + len(depth["nodes"])
         assert depth["remaining_width"] == max(0, width - completed)
         num_cut = sum(width > 0 for node, width in zip(depth["nodes"], depth["widths"], strict=True) if node in cut)
         grown = [width for node, width in zip(depth["nodes"], depth["widths"], strict=True) if node not in cut]
@@ -46,6 +48,8 @@ def test_the_widths_add_up(strategy, width):
         assert following or sum(depth["widths"]) == 0
         if never_shrinks:
             assert sum(depth["widths"]) <= width
+        elif goes_back:
+            assert sum(depth["widths"]) == min(8, depth["remaining_width"])
         elif gives_back:
             assert bool(depth["nodes"]) <= sum(depth["widths"]) <= depth["remaining_width"]
         else:

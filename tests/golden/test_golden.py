@@ -24,6 +24,7 @@ CONFIGURATIONS = [
     {"strategy": "thrift", "width": 16, "seed": 6},
     {"strategy": "particle_filter", "width": 8, "seed": 4},
     {"strategy": "entropic_particle_filter(resampling=systematic)", "width": 8, "seed": 4},
+    {"strategy": "ab_mcts(batch=3)", "width": 8, "seed": 4},
     {"strategy": "adaptive_width(each=2)", "width": 8, "seed": 4},
     {"strategy": "ets_kv", "width": 8, "seed": 5},
     {"strategy": "ets", "width": 8, "seed": 6},

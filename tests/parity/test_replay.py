@@ -18,6 +18,7 @@ GROWN = [
     "dora",
     "particle_filter",
     "adaptive_width",
+    "ab_mcts(batch=2)",
     "ets",
     "ets_kv",
     "beam(keep=2)",
@@ -88,3 +89,14 @@ def test_a_share_of_the_cache_is_that_of_the_recorded_search(path):
     with pytest.raises(ConfigError, match="does not tell the size of its KV cache"):
         ask(record.cache_tokens)
     assert record.model_copy(update={"engine": {"cache_capacity_tokens": 4096.0}}).cache_tokens == 4096
+
+
+def test_one_that_reaches_back_can_be_asked_about_any_tree(path):
+    depths = replayed(path, "rebase", "ab_mcts(batch=8)")
+    assert all(1 <= d.kept <= 8 for d in depths)
+    assert any(d.num_open > 16 for d in depths)
+
+
+def test_a_tree_grown_across_depths_has_no_frontier_for_others(path):
+    with pytest.raises(ConfigError, match="grown by a strategy that chooses across depths"):
+        replayed(path, "ab_mcts(batch=2)", "rebase")

@@ -62,3 +62,16 @@ def test_where_steps_are_not_scored_trajectories_are_when_they_end():
 def test_a_search_all_of_whose_requests_failed_has_no_trace():
     with pytest.raises(RecordError, match="nothing to simulate"):
         SearchTrace.of(SearchState(SearchTree("q", (1, 2)), depths=[DEPTH]))
+
+
+def test_a_tree_grown_across_depths_is_asked_for_by_rounds():
+    """In the second round the root gets another child, and the first step one."""
+    tree = SearchTree("q", (1, 2))
+    first = tree.add(0, written([3, 4]))
+    tree.add(0, written([5]))
+    tree.add(first, written([6]))
+    rounds = [replace(DEPTH, num_sampled=1, nodes=(0, first), widths=(1, 1)), replace(DEPTH, depth=2, num_sampled=2)]
+    found = SearchState(tree, depths=rounds)
+    assert found.written_at.tolist() == [0, 1, 2, 2]
+    assert found.reached_back
+    assert [[draws.tokens for draws in requests] for requests in SearchTrace.of(found).depths] == [[(2,)], [(1,), (1,)]]

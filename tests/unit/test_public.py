@@ -29,6 +29,7 @@ PUBLIC = {
             "ETS",
             "ETSKV",
             "STRATEGIES",
+            "ABMCTS",
             "AdaptiveWidth",
             "BeamSearch",
             "BestOfN",

@@ -255,8 +255,8 @@ def test_ets_without_clusters_says_what_is_missing():
         (
             "astar",
             (
-                "no strategy called 'astar'; choose one of adaptive_width, beam, best_of_n, dora, dvts, "
-                "entropic_particle_filter, ets, "
+                "no strategy called 'astar'; choose one of ab_mcts, adaptive_width, beam, best_of_n, dora, "
+                "dvts, entropic_particle_filter, ets, "
             ),
         ),
         ("ets(lambda_b)", "'lambda_b' in 'ets"),

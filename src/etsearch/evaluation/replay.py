@@ -1,14 +1,13 @@
 """What another strategy would have selected at each depth of recorded trees, without a model.
 
 The frontier of each depth stands in the record, with its rewards and, where they were made, its clusters. The other
-strategy is asked about each of them by itself: what would have grown from its own choices is not known.
+strategy is asked about each of them by itself: what would have grown from its own choices is not known. One that
+reaches back is asked about all that was open; a tree that such a one has grown has no frontiers for others.
 """
 
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import numpy as np
 
 from etsearch.allocation import check_rewards
 from etsearch.embedders import EMBEDDERS, Embedder
@@ -21,7 +20,7 @@ from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.registry import changes, sources
 from etsearch.strategies import Strategy
-from etsearch.strategies.base import select
+from etsearch.strategies.base import reaches_back, select
 
 
 def open_embedder(run: Run) -> Embedder:
@@ -76,8 +75,14 @@ async def replay_tree(
 
     Raises:
         ConfigError: the strategy needs rewards, and the recorded search had none. Those of best-of-N, which are known
-            at the end only, are taken as if they had been known at each depth.
+            at the end only, are taken as if they had been known at each depth. Or the tree was grown across depths, and
+            the strategy chooses level by level.
     """
+    if stored.state.reached_back and not reaches_back(strategy):
+        raise ConfigError(
+            "this tree was grown by a strategy that chooses across depths; one that goes level by level finds no "
+            "frontier in it. Replay trees that were grown level by level, with --of"
+        )
     replayer = _Replayer(stored.state, strategy, settings, embedder, cache_tokens)
     return [await replayer.depth(summary) for summary in _with_choice(stored.state)]
 
@@ -98,32 +103,32 @@ class _Replayer:
     cache_tokens: int | None
 
     async def depth(self, summary: DepthSummary) -> ReplayedDepth:
-        tree = self.state.tree.head(int(np.searchsorted(self.state.tree.depth, summary.depth, side="right")))
         if self.strategy.needs_rewards:
             self._check_rewards(summary)
-        num_ended = sum(d.num_completed for d in self.state.depths[: summary.depth])
+        past = self.state.before(self.state.mark_at(summary.depth))
         frontier = await build_frontier(
-            tree,
-            summary.nodes,
-            list(self.state.ended)[:num_ended],
+            past.tree,
+            past.open_nodes if reaches_back(self.strategy) else summary.nodes,
+            list(past.ended),
             self.strategy,
             self.embedder,
             self.settings,
+            depth=summary.depth,
             cache_tokens=self.cache_tokens,
         )
         start = time.perf_counter()
         widths = select(self.strategy, frontier, summary.remaining_width).widths
         seconds = time.perf_counter() - start
-        kept = {node for node, width in zip(summary.nodes, widths, strict=True) if width > 0}
+        kept = {node for node, width in zip(frontier.nodes.tolist(), widths, strict=True) if width > 0}
         then = {node for node, width in zip(summary.nodes, summary.widths, strict=True) if width > 0}
         return ReplayedDepth(
             depth=summary.depth,
-            num_open=len(summary.nodes),
+            num_open=len(frontier.nodes),
             kept=len(kept),
             kept_then=len(then),
             shared=len(kept & then),
-            kv_tokens=tree.kv_tokens(kept),
-            kv_tokens_then=tree.kv_tokens(then),
+            kv_tokens=past.tree.kv_tokens(kept),
+            kv_tokens_then=past.tree.kv_tokens(then),
             seconds=seconds,
         )
 

@@ -12,7 +12,7 @@ from etsearch.loop.settings import SearchSettings, to_aggregation
 from etsearch.loop.state import SearchState
 from etsearch.loop.voting import answer_at, answer_in, weight_of
 from etsearch.strategies import Strategy
-from etsearch.strategies.base import completes_at_most_width
+from etsearch.strategies.base import completes_at_most_width, reaches_back
 from etsearch.types import EndReason
 
 ROUNDING: Final = 1e-9
@@ -75,7 +75,7 @@ class EarlyStop:
 
     def __init__(self, state: SearchState, settings: SearchSettings, strategy: Strategy) -> None:
         self._state, self._tree, self._settings = state, state.tree, settings
-        self._keeps_to_width = completes_at_most_width(strategy)
+        self._keeps_to_width, self._reaches_back = completes_at_most_width(strategy), reaches_back(strategy)
         self._vote = RunningVote(state, settings)
         self._settled: Iterator[tuple[Expansion, Draw] | None] = iter(())
         self._num_ended = self._num_missing = 0
@@ -117,7 +117,8 @@ class EarlyStop:
     def _num_open(self, depth: int) -> float:
         """The most trajectories that may still end, in this depth and in all later ones."""
         width = self._settings.width
-        if depth == self._settings.limits.max_depth or self._num_ended >= width:
+        is_last = depth == self._settings.limits.max_depth and not self._reaches_back
+        if is_last or self._num_ended >= width:
             return self._num_missing
         return width - self._num_ended if self._keeps_to_width else math.inf
 

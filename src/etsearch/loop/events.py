@@ -48,6 +48,8 @@ class Selected:
     """The best open trajectory so far, as text."""
     state: SearchState
     """The search itself, read only: it goes on changing. With ``to_dict`` it can be kept and resumed."""
+    is_final: bool = True
+    """Whether what was pruned stays so; not where the strategy reaches back."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,7 +118,7 @@ class Expander:
             return
         self._emit(Expanded(depth, node, tuple(continuations)))
         used = self.tree.prefix_tokens(node) - self.tree.prefix_tokens(ROOT)
-        expansion.draws = self._draws(continuations, depth, used)
+        expansion.draws = self._draws(continuations, self.tree.depth_of(node) + 1, used)
 
     def request_ahead(self, parent: Expansion, draw: Draw, width: int) -> "Ahead":
         """Asks for continuations of a step that is not in the tree yet; they are awaited, or dropped, later."""
@@ -150,7 +150,8 @@ class Expander:
     async def _ask(self, expansion: Expansion, width: int, part: str = "") -> list[Continuation]:
         prefix = self.tree.prefix(expansion.node)
         used = len(prefix) - self.tree.prefix_tokens(ROOT)
-        seed = derive_seed(self._settings.seed, f"{expansion.node}{part}")
+        num_written = self.tree.num_below(expansion.node)  # none, but where a strategy reaches back
+        seed = derive_seed(self._settings.seed, f"{expansion.node}{part}" + f" after {num_written}" * bool(num_written))
         return await self._generate(self._request(prefix, used, width, seed), expansion.spent)
 
     def _request(self, prefix: tuple[int, ...], used: int, width: int, seed: int) -> GenerateRequest:

@@ -25,6 +25,7 @@ async def build_frontier(
     embedder: Embedder | None,
     settings: SearchSettings,
     *,
+    depth: int,
     cache_tokens: int | None = None,
     clock: PhaseClock | None = None,
 ) -> Frontier:
@@ -37,6 +38,7 @@ async def build_frontier(
         strategy: says whether it needs clusters or embeddings.
         embedder: places steps for them.
         settings: of the search.
+        depth: at which it chooses, 1 for the first.
         cache_tokens: what the engine's KV cache can hold; None where it does not tell.
         clock: takes the time of embedding and clustering.
 
@@ -63,7 +65,7 @@ async def build_frontier(
         total_width=settings.width,
         cache_tokens=cache_tokens,
         embeddings=embeddings,
-        seed=derive_seed(settings.seed, f"select at depth {int(tree.depth[ids[0]])}"),
+        seed=derive_seed(settings.seed, f"select at depth {depth}"),
     )
 
 

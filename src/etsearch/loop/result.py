@@ -90,7 +90,7 @@ class DepthSummary(KvFigures):
         depth: 1 for the first steps.
         num_sampled: continuations sampled at this depth.
         num_completed: trajectories that ended at this depth, those lost or cut before they grew among them.
-        nodes: ids of the frontier, the nodes still open.
+        nodes: ids of the frontier, the nodes still open; of a strategy that reaches back those that it chose.
         widths: expansion width of each of them; 0 where pruned.
         clusters: cluster label of each of them; None where the strategy needs none.
         remaining_width: what the widths share: N less one for each completed trajectory so far.

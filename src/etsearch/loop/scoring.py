@@ -29,13 +29,13 @@ class Scorer:
 
     async def score(self, depth: int, expansion: Expansion, draw: Draw) -> None:
         """Gives a draw its rewards; one whose reward is lost for good ends its trajectory."""
-        await self._score(depth, expansion.node, draw)
+        await self._score(expansion.node, draw)
         draw.is_settled = True
         if draw.rewards:
             self._emit(Scored(depth, expansion.node, expansion.draws.index(draw), draw.rewards[-1], draw.count))
 
-    async def _score(self, depth: int, parent: int, draw: Draw) -> None:
-        first = depth - 1 if self._needs_rewards else 0
+    async def _score(self, parent: int, draw: Draw) -> None:
+        first = self._tree.depth_of(parent) if self._needs_rewards else 0
         if self._reward_model is None or not (self._needs_rewards or draw.end):
             return
         path, step = self._tree.trajectory(parent), draw.continuation

@@ -30,7 +30,7 @@ from etsearch.loop.voting import vote
 from etsearch.loop.watch import EngineWatch, SearchWatch, watch_together
 from etsearch.sharing import Share
 from etsearch.strategies import Frontier, Selection
-from etsearch.strategies.base import select
+from etsearch.strategies.base import reaches_back, select
 from etsearch.tree import ROOT, SearchTree
 from etsearch.types import EndReason, Problem, StopReason
 
@@ -90,7 +90,8 @@ class _Search:
         self.writer = TreeWriter(state, settings, emit)
         self.early_stop = EarlyStop(state, settings, parts.strategy)
         self.allowance = Allowance(settings.limits, state)
-        is_ahead = settings.speculate and parts.strategy.needs_rewards
+        self.reaches_back = reaches_back(parts.strategy)
+        is_ahead = settings.speculate and parts.strategy.needs_rewards and not self.reaches_back
         self.speculation = Speculation(self.expander, settings.width, parts.strategy) if is_ahead else None
         self._mark = state.mark()
 
@@ -107,9 +108,11 @@ class _Search:
             for node in ended:
                 self.early_stop.note_end(node)
             nodes = [node for node in written if node not in self.state.ended]
+            if self.reaches_back:
+                nodes = self.state.open_nodes
             frontier, selection = None, Selection((0,) * len(nodes))
             if nodes and self._remaining > 0 and not (self.early_stop.is_decided or self.allowance.is_used_up):
-                frontier = await self._frontier(nodes)
+                frontier = await self._frontier(nodes, growth.depth)
                 selection = await self._select(frontier) or selection
             self._summarise(growth, written, nodes, frontier, selection)
             widths = self.state.expansions
@@ -118,6 +121,9 @@ class _Search:
     async def _first_widths(self) -> Mapping[int, int]:
         """The widths of the first depth, or of the one that is gone on with; none if the time is over before."""
         widths = self.state.expansions if self.state.depths else {ROOT: self.settings.width}
+        if self.reaches_back and not self.state.depths:
+            first = select(self.parts.strategy, await self._frontier([ROOT], 0), self.settings.width)
+            widths = {ROOT: first.widths[0]}
         if self.share is None or not widths:
             return widths
         held, depth = self.state.tree.kv_tokens(widths), len(self.state.depths)
@@ -126,7 +132,7 @@ class _Search:
             width = await self.allowance.within(begun)
         if width is None:
             return {}
-        return widths if depth else {ROOT: width}
+        return widths if depth else {ROOT: min(width, widths[ROOT])}
 
     async def _select(self, frontier: Frontier) -> Selection | None:
         """What the strategy keeps, at the price of the day where the engine is shared; None if the time is over."""
@@ -192,7 +198,7 @@ class _Search:
         self.expander.step_tokens = min(self.settings.limits.max_step_tokens, left)
         return self.allowance.is_used_up is not None
 
-    async def _frontier(self, nodes: list[int]) -> Frontier:
+    async def _frontier(self, nodes: list[int], depth: int) -> Frontier:
         return await build_frontier(
             self.state.tree,
             nodes,
@@ -200,6 +206,7 @@ class _Search:
             self.parts.strategy,
             self.parts.embedder,
             self.settings,
+            depth=depth,
             cache_tokens=self.watched.cache_tokens,
             clock=self.clock,
         )
@@ -220,23 +227,27 @@ class _Search:
         self, growth: Growth, written: list[int], nodes: list[int], frontier: Frontier | None, selection: Selection
     ) -> None:
         state, tree = self.state, self.state.tree
-        clusters = None if frontier is None or frontier.clusters is None else tuple(frontier.clusters.tolist())
+        clusters = None if frontier is None or frontier.clusters is None else frontier.clusters.tolist()
+        still_open = [node for node in written if node not in state.ended]
+        # Of the whole tree what was chosen is enough: the rest follows from it.
+        shown = [i for i, width in enumerate(selection.widths) if width > 0 or not self.reaches_back]
         summary = DepthSummary(
             depth=growth.depth,
             num_sampled=len(written),
             num_completed=len(state.ended) - self._mark.num_ended,
-            nodes=tuple(nodes),
-            widths=selection.widths,
-            clusters=clusters,
+            nodes=tuple(nodes[i] for i in shown),
+            widths=tuple(selection.widths[i] for i in shown),
+            clusters=None if clusters is None else tuple(clusters[i] for i in shown),
             remaining_width=max(0, self._remaining),
             figures=selection.figures,
-            **KvFigures.of_depth(tree, written, nodes).kv,
+            **KvFigures.of_depth(tree, written, still_open).kv,
         )
         state.depths.append(summary)
         self.watched.predicted_tokens = summary.kv_tokens
         state.seconds = self.clock.so_far()
-        best = max(nodes, key=self._reward_or_zero, default=None)
-        self.emit(Selected(summary, "" if best is None else tree.trajectory(best).text, state))
+        best = max(still_open, key=self._reward_or_zero, default=None)
+        best_text = "" if best is None else tree.trajectory(best).text
+        self.emit(Selected(summary, best_text, state, is_final=not self.reaches_back))
 
     def _reward_or_zero(self, node: int) -> float:
         reward = self.state.tree.reward(node)

@@ -4,6 +4,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any, NamedTuple, Self
 
+import numpy as np
+from numpy.typing import NDArray
+
 from etsearch.errors import RecordError
 from etsearch.loop.result import DepthSummary, Failure, KvFigures, SearchResult, Spent, Usage, plain_number
 from etsearch.tree import ROOT, SearchTree
@@ -59,6 +62,26 @@ class SearchState:
         return {node: width for node, width in zip(last.nodes, last.widths, strict=True) if width > 0}
 
     @property
+    def open_nodes(self) -> list[int]:
+        """The root, and every step at which no trajectory has ended."""
+        return [node for node in range(len(self.tree)) if node not in self.ended]
+
+    @property
+    def written_at(self) -> NDArray[np.int64]:
+        """``[nodes]`` the depth at which each was written, 0 for the root.
+
+        It is that of the step in the tree, but where a strategy reaches back.
+        """
+        ends = np.cumsum([depth.num_sampled for depth in self.depths])
+        return np.searchsorted(ends, np.arange(len(self.tree)), side="left") + (np.arange(len(self.tree)) > 0)
+
+    @property
+    def reached_back(self) -> bool:
+        """Whether nodes were chosen, at some depth, that were written before it."""
+        written_at = self.written_at
+        return any(written_at[node] != depth.depth for depth in self.depths for node in depth.nodes)
+
+    @property
     def spent(self) -> Spent:
         """What it asked its parts for so far."""
         return Spent(**self.counts)
@@ -82,6 +105,12 @@ class SearchState:
     def mark(self) -> "Mark":
         """Where the search stands between two depths."""
         return Mark(len(self.tree), len(self.ended), len(self.failures), self.spent)
+
+    def mark_at(self, depth: int) -> "Mark":
+        """Where the search stood when a depth was over, but for what it had asked its parts for and had lost."""
+        over = self.depths[:depth]
+        num_nodes, num_ended = (sum(getattr(d, name) for d in over) for name in ("num_sampled", "num_completed"))
+        return Mark(1 + num_nodes, num_ended, len(self.failures), self.spent)
 
     @property
     def usage(self) -> Usage:

@@ -67,10 +67,10 @@ class SearchTrace:
         """
         if not state.depths or len(state.tree) == 1:
             raise RecordError(f"the search {name!r} was over before its first depth; there is nothing to simulate")
-        tree, depth = state.tree, state.tree.depth
-        by_depth: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(int(depth.max()) + 1)]
+        tree, written_at = state.tree, state.written_at
+        by_depth: list[dict[int, list[int]]] = [defaultdict(list) for _ in range(int(written_at.max()) + 1)]
         for node in range(1, len(tree)):
-            by_depth[depth[node]][tree.step_above(node)].append(node)
+            by_depth[written_at[node]][tree.step_above(node)].append(node)
         depths = tuple(
             tuple(_draws(tree, state, parent, nodes, scores_steps) for parent, nodes in requests.items())
             for requests in by_depth[1:]

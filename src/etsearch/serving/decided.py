@@ -11,7 +11,7 @@ class DecidedText:
     """The text that all trajectories begin with of which one will be the answer.
 
     Those are the ones that have ended and the ones that go on from what was kept; whatever is written later begins as
-    one of them does. So what they share is final, and grows.
+    one of them does. So what they share is final, and grows; where a strategy reaches back, nothing is before the end.
     """
 
     def __init__(self) -> None:
@@ -20,6 +20,8 @@ class DecidedText:
 
     def take(self, event: Selected) -> str:
         """What became final with a depth."""
+        if not event.is_final:
+            return ""
         state, summary = event.state, event.summary
         kept = [node for node, width in zip(summary.nodes, summary.widths, strict=True) if width > 0]
         return self.grow(state.tree, [*state.ended, *kept])

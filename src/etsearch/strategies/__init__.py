@@ -1,6 +1,7 @@
 """Search strategies: pure functions from a frontier to expansion widths."""
 
 from etsearch.registry import Registry
+from etsearch.strategies.ab_mcts import ABMCTS
 from etsearch.strategies.adaptive_width import AdaptiveWidth
 from etsearch.strategies.base import Frontier, Selection, Strategy
 from etsearch.strategies.beam import BeamSearch
@@ -14,6 +15,7 @@ from etsearch.strategies.rebase import Rebase
 from etsearch.strategies.thrift import Thrift
 
 __all__ = [
+    "ABMCTS",
     "DVTS",
     "ETS",
     "ETSKV",

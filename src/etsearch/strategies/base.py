@@ -18,8 +18,9 @@ class Frontier:
 
     Attributes:
         tree: the tree so far; read only.
-        nodes: ``[n]`` ids of the open nodes at this depth (the set A of the ETS paper), n at least 1.
-        rewards: ``[n]`` their rewards in [0, 1]; NaN throughout for a strategy that needs none.
+        nodes: ``[n]`` ids of the open nodes at this depth (the set A of the ETS paper), n at least 1; for a strategy
+            that reaches back all open nodes of the tree, the root first.
+        rewards: ``[n]`` their rewards in [0, 1], the root's NaN; NaN throughout for a strategy that needs none.
         clusters: ``[n]`` labels 0 … k-1 of their last steps; None unless the strategy asks for them.
         embeddings: ``[n, d]`` of their last steps, no row of zeros; None unless the strategy asks for them.
         seed: of this depth of this search, at least 0; a strategy that draws at random draws by it alone.
@@ -122,6 +123,21 @@ class KeepsToWidth(Protocol):
 
 
 @runtime_checkable
+class ReachesBack(Protocol):
+    """What a strategy may say beside: it chooses across depths, among all open nodes of the tree.
+
+    ``Frontier.nodes`` then holds the root and every step at which no trajectory has ended, expanded before or not. A
+    node that is chosen again gets new children beside those that it has. What the loop calls a depth is a round; it is
+    asked before the first one too, when only the root is there.
+    """
+
+    @property
+    def reaches_back(self) -> bool:
+        """Whether it does."""
+        ...
+
+
+@runtime_checkable
 class BuysWidth(Protocol):
     """What a strategy may say beside: it heeds the price of a KV token, and how wide it is at one.
 
@@ -152,6 +168,11 @@ def needs_embeddings(strategy: Strategy) -> bool:
 def completes_at_most_width(strategy: Strategy) -> bool:
     """Whether a strategy says that it never completes more trajectories than the width it is given."""
     return isinstance(strategy, KeepsToWidth) and bool(strategy.completes_at_most_width)
+
+
+def reaches_back(strategy: Strategy) -> bool:
+    """Whether a strategy chooses among all open nodes of the tree."""
+    return isinstance(strategy, ReachesBack) and bool(strategy.reaches_back)
 
 
 def select(strategy: Strategy, frontier: Frontier, width: int) -> Selection:

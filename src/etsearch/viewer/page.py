@@ -2,6 +2,7 @@
 
 import html
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -46,10 +47,10 @@ def to_view(
     stop = StopReason(stop_reason) if stop_reason else None
     result = vote(state, settings, stop or StopReason.EXHAUSTED, EngineFigures())
     answers = {t.node: t for t in result.trajectories}
-    width: dict[int, int] = {}
+    width: Counter[int] = Counter()
     cluster: dict[int, int] = {}
     for depth in state.depths:
-        width.update(zip(depth.nodes, depth.widths, strict=True))
+        width.update(dict(zip(depth.nodes, depth.widths, strict=True)))  # adds up: a node may be chosen again
         cluster.update(zip(depth.nodes, depth.clusters or (), strict=False))
     nodes, depth_of = [], tree.depth.tolist()
     for node in range(1, len(tree)):
