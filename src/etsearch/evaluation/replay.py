@@ -21,6 +21,7 @@ from etsearch.loop.state import SearchState
 from etsearch.registry import changes, sources
 from etsearch.strategies import Strategy
 from etsearch.strategies.base import reaches_back, select
+from etsearch.tree import ROOT
 
 
 def open_embedder(run: Run) -> Embedder:
@@ -133,8 +134,9 @@ class _Replayer:
         )
 
     def _check_rewards(self, summary: DepthSummary) -> None:
+        nodes = [node for node in summary.nodes if node != ROOT]
         try:
-            check_rewards([self.state.tree.reward(node) for node in summary.nodes], summary.nodes)
+            check_rewards([self.state.tree.reward(node) for node in nodes], nodes)
         except ConfigError as error:
             raise ConfigError(
                 f"this tree cannot be replayed with a strategy that needs rewards at every depth: {error}. "
