@@ -136,7 +136,8 @@ class _Replayer:
     def _check_rewards(self, summary: DepthSummary) -> None:
         nodes = [node for node in summary.nodes if node != ROOT]
         try:
-            check_rewards([self.state.tree.reward(node) for node in nodes], nodes)
+            if nodes:
+                check_rewards([self.state.tree.reward(node) for node in nodes], nodes)
         except ConfigError as error:
             raise ConfigError(
                 f"this tree cannot be replayed with a strategy that needs rewards at every depth: {error}. "
