@@ -84,9 +84,10 @@ imports: $(VENV)/.dev  ## which room may import which
 
 check: lint types imports test  ## all that must pass before a commit
 
-results: $(VENV)/.dev  ## docs/results.md, its plots and docs/thrift.md again, from the records in docs/results
+results: $(VENV)/.dev  ## docs/results.md, its plots, docs/thrift.md and docs/noise.md again, from the records in docs/results
 	$(BIN)/python tools/make_results.py
 	$(BIN)/python tools/make_thrift.py
+	$(BIN)/python tools/make_noise.py
 
 planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; an hour
 	$(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json

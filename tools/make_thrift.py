@@ -17,6 +17,9 @@ RUNS = {
     "thrift-test": "Test problems",
     "minimath-hard": "Hard problems",
     "minimath-hard-256": "Hard problems, width 256",
+    "expressions-test": "Another world, expressions",
+    "expressions-256": "Another world, width 256",
+    "minimath-relatives": "Relatives, on hard problems",
 }
 
 

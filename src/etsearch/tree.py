@@ -1,6 +1,7 @@
 """The search tree: every step that was drawn, and which of the draws are one and the same step."""
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Final
 
@@ -58,6 +59,7 @@ class SearchTree:
         self._original = [ROOT]
         self._above = [NO_PARENT]
         self._by_step: dict[_StepKey, int] = {}
+        self._num_below: Counter[int] = Counter()
 
     def __len__(self) -> int:
         return len(self._parent)
@@ -94,6 +96,7 @@ class SearchTree:
         above, node = self._original[parent], len(self) - 1
         key = above, continuation.token_ids, continuation.finish_reason
         self._above.append(above)
+        self._num_below[above] += 1
         self._original.append(self._by_step.setdefault(key, node) if self.merges else node)
         return node
 
@@ -142,7 +145,7 @@ class SearchTree:
 
     def num_below(self, node: int) -> int:
         """How many draws stand under the step that ``node`` is a draw of."""
-        return self._above.count(self.original(node))
+        return self._num_below[self.original(node)]
 
     def continuation(self, node: int) -> Continuation:
         """What the generator wrote at this node."""
@@ -225,6 +228,7 @@ class SearchTree:
         tree = SearchTree(self.question, self._continuation[ROOT].token_ids, merges=self.merges)
         for name in _PER_NODE:
             setattr(tree, name, getattr(self, name)[:num_nodes])
+        tree._num_below = Counter(tree._above[1:])
         tree._by_step = {key: node for key, node in self._by_step.items() if node < num_nodes}
         return tree
 

@@ -40,8 +40,9 @@ def test_the_records_are_whole(maker):
         assert name == "minimath-sweep" or len(set(sizes.values())) == 1, "a strategy lacks problems"
 
 
-def test_the_page_on_thrift_is_that_of_its_records():
+@pytest.mark.parametrize("page", ["thrift", "noise"])
+def test_a_page_is_that_of_its_records(page):
     with pytest.MonkeyPatch.context() as patch:
         patch.syspath_prepend(ROOT / "tools")
-        made = importlib.import_module("make_thrift").document()
-    assert made == (DOCS / "thrift.md").read_text(encoding="utf-8")
+        made = importlib.import_module(f"make_{page}").document()
+    assert made == (DOCS / f"{page}.md").read_text(encoding="utf-8")

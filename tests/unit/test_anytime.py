@@ -32,12 +32,12 @@ def test_no_more_tokens_are_written_than_the_search_may(strategy, width, seed, m
     whole, _ = search(strategy, width, seed, merge=merge)
     written = sum(map(len, generator.written))
     assert written == result.usage.generated_tokens + result.usage.dropped_tokens <= most
-    assert again.trajectories == result.trajectories
+    assert repr(again.trajectories) == repr(result.trajectories)  # a lost reward is NaN, which equals nothing
     result.tree.check_integrity()
     if result.stop_reason is not StopReason.TOKENS:
         assert result.answer == whole.answer or whole.usage.generated_tokens > most
     if whole.usage.generated_tokens * 3 < most:
-        assert result.trajectories == whole.trajectories
+        assert repr(result.trajectories) == repr(whole.trajectories)
 
 
 def test_the_best_answer_so_far_is_that_of_the_trajectories_that_ended():

@@ -73,3 +73,15 @@ def test_integrity_check_sees_a_broken_tree(tree):
     tree._parent[2] = 4
     with pytest.raises(ConfigError, match="does not come after its parent"):
         tree.check_integrity()
+
+
+@pytest.mark.parametrize("merges", [True, False])
+def test_draws_under_a_step_are_counted_and_so_are_those_of_an_earlier_tree(merges):
+    tree = SearchTree("q", [1], merges=merges)
+    first = tree.add(ROOT, step(2))
+    again = tree.add(ROOT, step(2))
+    tree.add(first, step(3))
+    tree.add(again, step(4))
+    assert [tree.num_below(node) for node in (ROOT, first, again)] == ([2, 2, 2] if merges else [2, 1, 1])
+    assert [tree.head(4).num_below(node) for node in (ROOT, first, again)] == ([2, 1, 1] if merges else [2, 1, 0])
+    assert [tree.depth_of(node) for node in range(5)] == [0, 1, 1, 2, 2]
