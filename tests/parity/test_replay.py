@@ -91,10 +91,9 @@ def test_a_share_of_the_cache_is_that_of_the_recorded_search(path):
     assert record.model_copy(update={"engine": {"cache_capacity_tokens": 4096.0}}).cache_tokens == 4096
 
 
-def test_one_that_reaches_back_can_be_asked_about_any_tree(path):
-    depths = replayed(path, "rebase", "ab_mcts(batch=8)")
-    assert all(1 <= d.kept <= 8 for d in depths)
-    assert any(d.num_open > 16 for d in depths)
+def test_what_was_pruned_level_by_level_is_nothing_for_one_that_reaches_back(path):
+    with pytest.raises(ConfigError, match="grown level by level"):
+        replayed(path, "rebase", "ab_mcts(batch=2)")
 
 
 def test_a_tree_grown_across_depths_has_no_frontier_for_others(path):

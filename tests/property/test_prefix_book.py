@@ -196,3 +196,32 @@ def test_the_book_forgets_what_was_not_used_for_longest():
     assert book.place(prefix_of(40, 1)).num_known == 1
     book.keep(book.place(prefix_of(40, 3)))
     assert [book.place(prefix_of(40, token)).num_known for token in (1, 2, 3)] == [1, 0, 1]
+
+
+def test_a_path_is_forgotten_from_its_end():
+    book = PrefixBook(4)
+    book.keep(book.place(prefix_of(129)))
+    assert book.place(prefix_of(129)).num_known == 4
+    book.keep(book.place(prefix_of(40, 2)))
+    assert book.place(prefix_of(129)).num_known == 3
+    assert len(book) == 4
+
+
+def test_the_book_takes_prefixes_and_texts_of_any_length():
+    book = PrefixBook(10_000)
+    place = book.place(prefix_of(40_000))
+    book.keep(place)
+    book.keep(place, [prefix_of(40_000, token) for token in (8, 9)])
+    assert book.place(prefix_of(40_000)).num_known == 1249
+    assert book.place(place.prefix + prefix_of(40_000, 8)).num_known == 2499
+
+
+def test_a_block_that_another_has_written_stays_where_it_is():
+    """What comes after it in the second request's space cannot be found behind the first one's."""
+    book = PrefixBook(10)
+    text = prefix_of(80, 8)
+    places = [book.place(prefix_of(10)) for _ in range(2)]
+    book.keep(places[0], [text[:30]])
+    book.keep(places[1], [text])
+    assert book.place(prefix_of(10) + text).num_known == 1
+    assert book.place(prefix_of(10) + text).ids[0] >> NUMBER_SHIFT == places[0].number

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tests.worlds import run
 
-from etsearch.loop.settings import Limits
+from etsearch.loop.settings import Limits, SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.strategies import ABMCTS, STRATEGIES, Frontier
 from etsearch.strategies.ab_mcts import Rewards, _outcomes, draw, normal_posterior
@@ -158,3 +158,14 @@ async def test_all_at_once_is_best_of_n():
 
 def test_only_what_says_so_reaches_back():
     assert [entry.name for entry in STRATEGIES.entries() if reaches_back(STRATEGIES.create(entry.name))] == ["ab_mcts"]
+
+
+async def test_the_viewer_shows_steps_by_their_depth_and_not_by_rounds():
+    from etsearch.viewer.page import view_result
+
+    result = await run("ab_mcts(batch=2)", 16)
+    tree, depths = result.tree, view_result("", result, SearchSettings(16)).values["depths"]
+    assert len(depths) == tree.depth.max() < len(result.depths)
+    assert depths[0]["kv"] == tree.kv_tokens(tree.children(ROOT).tolist())
+    assert sum(depth["open"] + depth["completed"] for depth in depths) == len(tree) - 1
+    assert sum(depth["completed"] for depth in depths) == 16

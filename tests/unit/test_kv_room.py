@@ -163,3 +163,17 @@ def test_what_was_long_ago_is_forgotten():
         for _ in range(KEPT_LENGTHS):
             lengths.add((), length)
     assert lengths.likely((), 256) == 10
+
+
+def test_sequences_that_are_requests_of_their_own_take_their_tokens_of_a_step():
+    """A hundred of them leave 156 of 256 tokens for a prefix of 950, which then takes seven steps and not four."""
+    room = KvRoom(10_000, 256)
+    watched, other = Need(10, 100, 256, is_apart=True), Need(950, 1, 256)
+    room.take(watched)
+    run(room, 1)
+    assert watched.is_read
+    room.take(other)
+    run(room, 6)
+    assert not other.is_read
+    run(room, 1)
+    assert other.is_read

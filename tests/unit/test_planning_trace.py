@@ -75,3 +75,12 @@ def test_a_tree_grown_across_depths_is_asked_for_by_rounds():
     assert found.written_at.tolist() == [0, 1, 2, 2]
     assert found.reached_back
     assert [[draws.tokens for draws in requests] for requests in SearchTrace.of(found).depths] == [[(2,)], [(1,), (1,)]]
+
+
+def test_a_round_of_which_nothing_came_is_no_step_of_the_simulation():
+    tree = SearchTree("q", (1, 2))
+    tree.add(0, written([3]))
+    tree.add(0, written([4]))
+    rounds = [replace(DEPTH, depth=1 + number, num_sampled=count) for number, count in enumerate((1, 0, 1))]
+    depths = SearchTrace.of(SearchState(tree, depths=rounds)).depths
+    assert [[draws.tokens for draws in requests] for requests in depths] == [[(1,)], [(1,)]]

@@ -1,8 +1,8 @@
 """What another strategy would have selected at each depth of recorded trees, without a model.
 
 The frontier of each depth stands in the record, with its rewards and, where they were made, its clusters. The other
-strategy is asked about each of them by itself: what would have grown from its own choices is not known. One that
-reaches back is asked about all that was open; a tree that such a one has grown has no frontiers for others.
+strategy is asked about each of them by itself: what would have grown from its own choices is not known. Strategies
+that reach back are asked about trees of their kind only, and about all that was open.
 """
 
 import time
@@ -77,12 +77,17 @@ async def replay_tree(
     Raises:
         ConfigError: the strategy needs rewards, and the recorded search had none. Those of best-of-N, which are known
             at the end only, are taken as if they had been known at each depth. Or the tree was grown across depths, and
-            the strategy chooses level by level.
+            the strategy chooses level by level, or the other way round.
     """
     if stored.state.reached_back and not reaches_back(strategy):
         raise ConfigError(
             "this tree was grown by a strategy that chooses across depths; one that goes level by level finds no "
             "frontier in it. Replay trees that were grown level by level, with --of"
+        )
+    if reaches_back(strategy) and any(any(d.widths) and not all(d.widths) for d in stored.state.depths):
+        raise ConfigError(
+            "this tree was grown level by level; to a strategy that chooses across depths what was pruned in it would "
+            "be under way. Replay trees that such a strategy has grown, with --of"
         )
     replayer = _Replayer(stored.state, strategy, settings, embedder, cache_tokens)
     return [await replayer.depth(summary) for summary in _with_choice(stored.state)]

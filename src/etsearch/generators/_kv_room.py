@@ -91,13 +91,13 @@ class Need:
     def advance(self, num_free_tokens: int) -> int:
         """A step was taken that had so many tokens left for it; returns how many it took at most."""
         self.num_steps += 1
-        if self.num_sure:
+        if self.is_read:
             num_tokens = self.num_sequences
             self.num_sure += not self.is_apart and num_tokens <= num_free_tokens
         else:
             num_tokens = min(self.num_prefix_tokens - self.num_computed, num_free_tokens)
             self.num_computed += num_tokens
-            self.num_sure += not self.is_apart and self.num_computed == self.num_prefix_tokens
+            self.num_sure += not self.is_apart and self.is_read
         return min(num_tokens, num_free_tokens)
 
     def _blocks(self, num_tokens: int) -> int:
@@ -170,7 +170,7 @@ class KvRoom:
     def count_step(self, num_used: int) -> None:
         """A step was taken, in which the pipeline used so many blocks."""
         num_free_tokens = self._step_tokens
-        for need in sorted(self._needs, key=lambda need: not need.num_sure):
+        for need in sorted(self._needs, key=lambda need: not need.is_read):
             num_free_tokens -= need.advance(num_free_tokens)
         self.release(num_used)
 

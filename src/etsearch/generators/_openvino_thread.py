@@ -251,11 +251,13 @@ class PipelineThread(ModelThread[_Job]):
         The youngest goes of those that can outgrow their room; what was taken out once cannot. Should only such be
         left, as when the pipeline has forgotten a prefix that was shared, the youngest of all goes, but one stays.
         """
+        unread: list[Place] = []
         while len(self._jobs) > 1 and not self._room.is_safe:
             job = next((job for job in reversed(self._jobs) if not job.need.is_whole), self._jobs[-1])
-            unread = job.unread
+            unread += job.unread
+            self._num_preemptions += job.need.num_sequences
             self._take_out(job, job.need.whole())
-            self._distrust(unread)
+        self._distrust(unread)
 
     def _take_out(self, job: _Job, need: Need) -> None:
         """It begins anew later, with other needs."""
@@ -264,7 +266,6 @@ class PipelineThread(ModelThread[_Job]):
         self._room.let_go(job.need)
         job.work, job.need, job.is_kept = None, need, False
         self._waiting.appendleft(job)
-        self._num_preemptions += need.num_sequences
 
     def _distrust(self, places: Sequence[Place]) -> None:
         """Nobody may find blocks of requests that left the pipeline before their prefix was read.
@@ -313,8 +314,8 @@ class PipelineThread(ModelThread[_Job]):
             if isinstance(answer, Exception):
                 job.fail(answer)
             else:
-                self._keep(job, answer)
                 job.answer(answer)
+                self._keep(job, answer)
         self._distrust([place for job, answer in settled if isinstance(answer, Exception) for place in job.unread])
         for job in self._jobs:
             if job.work is not None and job.need.is_read and not job.is_kept:

@@ -29,11 +29,13 @@ from etsearch.generators._kv_room import BLOCK_TOKENS
 
 NUMBER_SHIFT: Final = 32
 """A token's number is in the bits from here on."""
-_MOST_NUMBERS: Final = 2**31
+MOST_NUMBERS: Final = 2**31
+"""Numbers that fit there: 0 to one less."""
 _ROOT: Final = 0
 
 
-_Key = tuple[int, tuple[int, ...]]
+_Tokens = tuple[int, ...]
+_Key = tuple[int, _Tokens]
 """The block above by its name, and a block's tokens."""
 
 
@@ -55,7 +57,7 @@ class Place:
         num_known: its first blocks, which the cache should hold.
     """
 
-    prefix: tuple[int, ...]
+    prefix: _Tokens
     ids: npt.NDArray[np.int64]
     num_known: int
     above: int
@@ -68,8 +70,7 @@ class PrefixBook:
     def __init__(self, num_blocks: int) -> None:
         self._num_blocks = num_blocks
         self._blocks: OrderedDict[_Key, _Block] = OrderedDict()
-        self._names = itertools.count(_ROOT + 1)
-        self._numbers = itertools.cycle(range(1, _MOST_NUMBERS))
+        self._names, self._numbers = itertools.count(_ROOT + 1), itertools.count()
 
     def __len__(self) -> int:
         return len(self._blocks)
@@ -78,31 +79,71 @@ class PrefixBook:
         """A place for a request. Its last token is always in a block of its own: that is computed whatever is found."""
         prefix = tuple(prefix)
         ids = np.array(prefix, dtype=np.int64)
-        above, num_known = _ROOT, 0
-        for key, block in self._path(prefix):
-            self._blocks.move_to_end(key)
-            ids[num_known * BLOCK_TOKENS] |= block.number << NUMBER_SHIFT
-            above, num_known = block.name, num_known + 1
-        number = next(self._numbers)
-        ids[num_known * BLOCK_TOKENS] |= number << NUMBER_SHIFT
-        return Place(prefix, ids, num_known, above, number)
+        path = list(self._path(prefix))
+        for start, (_, block) in enumerate(path):
+            ids[start * BLOCK_TOKENS] |= block.number << NUMBER_SHIFT
+        self._touch(key for key, _ in path)
+        number = next(self._numbers) % (MOST_NUMBERS - 3) + 1
+        ids[len(path) * BLOCK_TOKENS] |= number << NUMBER_SHIFT
+        return Place(prefix, ids, len(path), path[-1][1].name if path else _ROOT, number)
 
-    def keep(self, place: Place, written: Iterable[Sequence[int]] = ((),)) -> None:
+    def keep(self, place: Place, written: Iterable[Sequence[int]] = ()) -> None:
         """What a request's sequences wrote may be found: all but the last token of each is in the cache.
 
-        Without ``written``, its prefix: once the pipeline has read it.
+        Without ``written``, its prefix: once the pipeline has read it. Where another request has written the same block
+        the book stays with that one, and goes no further: what comes after stands in this request's space.
         """
-        tail = place.prefix[place.num_known * BLOCK_TOKENS :]
-        whole = [(*tail, *ids) for ids in written]
-        cached = [text[:-1] if len(text) > len(tail) else text for text in whole]
-        self._keep(place, place.above, place.number, list(dict.fromkeys(cached)), {*cached, *whole})
+        entered: list[_Key] = []
+        above, number = place.above, place.number
+        rest = place.prefix[place.num_known * BLOCK_TOKENS :]
+        while len(rest) >= BLOCK_TOKENS:
+            key, rest = (above, rest[:BLOCK_TOKENS]), rest[BLOCK_TOKENS:]
+            block = self._enter(key, number, place.number)
+            entered.append(key)
+            if block.space != place.number:
+                break
+            above, number = block.name, 0
+        else:
+            texts = list(dict.fromkeys((*rest, *ids) for ids in written))
+            entered += self._keep_written(place.number, above, number, texts)
+        self._touch(entered)
+        self._touch(key for key, _ in self._path(place.prefix))
+        while len(self._blocks) > self._num_blocks:
+            self._blocks.popitem(last=False)
 
     def drop(self, place: Place) -> None:
         """What this request found, or was writing anew because the pipeline had dropped it, is not to be found."""
         for key, _ in list(self._path(place.prefix)):
             del self._blocks[key]
 
-    def _path(self, prefix: tuple[int, ...]) -> Iterable[tuple[_Key, _Block]]:
+    def _keep_written(self, space: int, above: int, number: int, texts: list[_Tokens]) -> list[_Key]:
+        """Blocks of the texts that sequences have behind the block ``above``, the first token of which has a number."""
+        entered: list[_Key] = []
+        left = [(above, number, 0, texts)]
+        while left:
+            above, number, start, texts = left.pop()
+            # The last token is not in the cache, they say; should it be, that end is none to be found either.
+            tails = [text[start : start + BLOCK_TOKENS] for text in texts if len(text) <= start + BLOCK_TOKENS]
+            ends = {
+                tail[:length] for tail in tails for length in (len(tail) - 1, len(tail)) if 0 < length < BLOCK_TOKENS
+            }
+            whole: dict[_Tokens, list[_Tokens]] = {}
+            for text in texts:
+                if len(text) > start + BLOCK_TOKENS:
+                    whole.setdefault(text[start : start + BLOCK_TOKENS], []).append(text)
+            continued: set[_Tokens] = set()
+            for tokens, with_it in whole.items():
+                found_instead = {tokens[:length] for length in range(1, BLOCK_TOKENS)} & ends
+                if found_instead & continued:
+                    continue
+                continued |= found_instead
+                block = self._enter((above, tokens), number, space)
+                entered.append((above, tokens))
+                if block.space == space:
+                    left.append((block.name, 0, start + BLOCK_TOKENS, with_it))
+        return entered
+
+    def _path(self, prefix: _Tokens) -> Iterable[tuple[_Key, _Block]]:
         above = _ROOT
         for start in range(0, len(prefix) - BLOCK_TOKENS, BLOCK_TOKENS):
             key = above, prefix[start : start + BLOCK_TOKENS]
@@ -112,32 +153,10 @@ class PrefixBook:
             yield key, block
             above = block.name
 
-    def _keep(
-        self, place: Place, above: int, number: int, texts: list[tuple[int, ...]], ends: set[tuple[int, ...]]
-    ) -> None:
-        """``texts`` and ``ends`` of sequences, from the block ``above`` on; a first token carries ``number``.
-
-        Where another request has written the same block the book stays with that one, and these go no further: what
-        comes after stands in this request's space.
-        """
-        continued: set[tuple[int, ...]] = set()
-        for tokens in dict.fromkeys(text[:BLOCK_TOKENS] for text in texts if len(text) >= BLOCK_TOKENS):
-            found_instead = {tokens[:length] for length in range(1, BLOCK_TOKENS)} & ends
-            if found_instead & continued:
-                continue
-            continued |= found_instead
-            block = self._enter((above, tokens), number, place.number)
-            if block.space != place.number:
-                continue
-            after = [text[BLOCK_TOKENS:] for text in texts if text[:BLOCK_TOKENS] == tokens]
-            ends_after = {end[BLOCK_TOKENS:] for end in ends if end[:BLOCK_TOKENS] == tokens}
-            self._keep(place, block.name, 0, after, ends_after)
-
     def _enter(self, key: _Key, number: int, space: int) -> _Block:
-        block = self._blocks.get(key)
-        if block is None:
-            block = self._blocks[key] = _Block(next(self._names), number, space)
-            if len(self._blocks) > self._num_blocks:
-                self._blocks.popitem(last=False)
-        self._blocks.move_to_end(key)
-        return block
+        return self._blocks.setdefault(key, _Block(next(self._names), number, space))
+
+    def _touch(self, path: Iterable[_Key]) -> None:
+        """They were used: the deepest is forgotten first, for nothing below a block is found without it."""
+        for key in reversed(list(path)):
+            self._blocks.move_to_end(key)

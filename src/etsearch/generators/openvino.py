@@ -27,7 +27,7 @@ from etsearch.boundary.texts import clean_message
 from etsearch.errors import ConfigError, MissingDependencyError, QuestionError
 from etsearch.generators._kv_room import BLOCK_TOKENS, Need, most_sequences
 from etsearch.generators._openvino_thread import MAX_BATCHED_TOKENS, Group, PipelineThread, Watched, Work
-from etsearch.generators._prefix_book import NUMBER_SHIFT
+from etsearch.generators._prefix_book import MOST_NUMBERS, NUMBER_SHIFT
 from etsearch.generators.base import one_question_alone, template_refuses
 from etsearch.generators.formats import format_of
 from etsearch.generators.in_process import InProcessGenerator, Output
@@ -35,13 +35,15 @@ from etsearch.models.files import check_path, context_length, explain_unreadable
 from etsearch.models.gathering import Wakeups
 from etsearch.models.shapes import SHAPES
 from etsearch.registry import needs
-from etsearch.types import EngineStats, GenerateRequest, Identity, Message, PromptFormat
+from etsearch.types import EngineStats, GenerateRequest, Identity, Message, PromptFormat, Sampling
 
 Precision = Literal["f32", "bf16", "f16"]
 
 MOST_CACHE_GB: Final = 65_536
 """The largest KV cache that may be asked for."""
-_TWO_TOKENS: Final = GenerateRequest((0,), num_continuations=1, max_tokens=2, stop=(), seed=0)
+_TWO_TOKENS: Final = GenerateRequest((0,), 1, max_tokens=2, stop=(), seed=0, sampling=Sampling(temperature=0))
+_FEWEST_TO_CHECK: Final = 8
+"""Blocks of a cache in which two requests of two blocks each fit at least."""
 
 
 @final
@@ -106,8 +108,10 @@ class OpenVinoGenerator(InProcessGenerator):
             ends = frozenset({self._tokenizer.get_eos_token_id(), *pipeline.get_config().stop_token_ids})
             texts = _token_texts(self._tokenizer)
             settings = self._settings(_TWO_TOKENS, 0, 1)
+            settings.ignore_eos = True  # what has ended holds no block any more when the blocks in use are counted
             num_blocks = num_kv_blocks or _count_blocks(pipeline, settings)
-            _check_numbers(pipeline, settings, len(texts), self._genai.__version__)
+            if num_blocks >= _FEWEST_TO_CHECK:
+                _check_numbers(pipeline, settings, num_blocks, self._genai.__version__)
         except RuntimeError as error:
             raise ConfigError(explain_unreadable(path, str(error))) from error
         self._num_blocks = num_blocks
@@ -226,33 +230,52 @@ def _seed(seed: int, index: int) -> int:
 
 def _count_blocks(pipeline: Any, config: Any) -> int:
     """The size of the cache, which the pipeline does not tell: one token takes one block, and the share is known."""
-    config.ignore_eos = True  # what has ended holds no block any more when the share is taken
     _run_alone(pipeline, np.zeros(1, dtype=np.int64), config)
     share = float(pipeline.get_metrics().max_cache_usage) / 100
     return round(1 / share)
 
 
-def _check_numbers(pipeline: Any, config: Any, num_tokens: int, version: str) -> None:
-    """The model must not see the numbers of :mod:`~etsearch.generators._prefix_book` in the tokens' upper bits."""
-    tokens = np.arange(min(num_tokens, 8), dtype=np.int64)
-    plain, numbered = (_run_alone(pipeline, ids, config) for ids in (tokens, tokens | (1 << NUMBER_SHIFT)))
-    if plain.generated_ids != numbered.generated_ids or not np.allclose(
-        plain.generated_log_probs, numbered.generated_log_probs, atol=1e-3
-    ):
+def _check_numbers(pipeline: Any, config: Any, num_blocks: int, version: str) -> None:
+    """The numbers of :mod:`~etsearch.generators._prefix_book` must tell blocks apart; the model must not see them."""
+    plain = np.zeros(BLOCK_TOKENS + 1, dtype=np.int64)
+    numbers = (MOST_NUMBERS - 2, MOST_NUMBERS - 1)  # which no request will have
+    one, other = (np.where(np.arange(len(plain)) == 0, number << NUMBER_SHIFT, plain) for number in numbers)
+    outputs = [_run_alone(pipeline, ids, config) for ids in (plain, one)]
+    is_unseen = outputs[0].generated_ids == outputs[1].generated_ids and np.allclose(
+        outputs[0].generated_log_probs, outputs[1].generated_log_probs, atol=1e-3
+    )
+    if not (is_unseen and _share(pipeline, one, other, config) > _share(pipeline, one, one, config) + 0.5 / num_blocks):
         raise ConfigError(
-            f"OpenVINO GenAI {version} reads the upper half of a token's 64 bits, by which blocks of the KV cache are "
-            "told apart here; install a version from 2026.1 to 2026.4"
+            f"OpenVINO GenAI {version} treats the upper half of a token's 64 bits, by which blocks of the KV cache are "
+            "told apart here, otherwise than it should; install a version from 2026.1 to 2026.4"
         )
 
 
 def _run_alone(pipeline: Any, ids: npt.NDArray[np.int64], config: Any) -> Any:
     """What the pipeline writes after these tokens, with nothing beside it."""
-    import openvino as ov  # noqa: PLC0415
-
-    handle = pipeline.add_request(0, ov.Tensor(ids[None]), config)
+    handle = _begin(pipeline, 0, ids, config)
     while pipeline.has_non_finished_requests():
         pipeline.step()
-    return handle.read_all()[0]  # a request whose handle is gone is dropped
+    return handle.read_all()[0]
+
+
+def _share(pipeline: Any, some: npt.NDArray[np.int64], others: npt.NDArray[np.int64], config: Any) -> float:
+    """The share of the cache that two requests hold, the second begun when the first is read."""
+    handles = []
+    for number, ids in enumerate((some, others)):
+        handles.append(_begin(pipeline, number, ids, config))
+        pipeline.step()
+    share = float(pipeline.get_metrics().cache_usage) / 100
+    while pipeline.has_non_finished_requests():
+        pipeline.step()
+    del handles  # not earlier: a request whose handle is gone is dropped
+    return share
+
+
+def _begin(pipeline: Any, number: int, ids: npt.NDArray[np.int64], config: Any) -> Any:
+    import openvino as ov  # noqa: PLC0415
+
+    return pipeline.add_request(number, ov.Tensor(ids[None]), config)
 
 
 def _import_genai() -> Any:

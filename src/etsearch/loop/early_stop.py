@@ -26,7 +26,8 @@ class RunningVote:
     too. Where ``r`` trajectories at most are still to end, each at most of weight ``c``, no answer can gain more than
     ``r c`` on the leading one, whether it has votes already or is yet unseen. So once the leader is ahead of every
     other answer, and of an unseen one, by more than ``r c``, it wins the whole search, whatever the rest would have
-    been. ``c`` is 1, but under ``min`` and ``prod`` a trajectory weighs no more than its first steps do. (Where
+    been. ``c`` is 1, but under ``min`` and ``prod`` a trajectory weighs no more than its first steps do, where all that
+    come begin with steps of this depth: not where a strategy reaches back. (Where
     equivalence of answers is not transitive, see ``answers.Tally``, the order of voters matters, and the proof goes
     for the groups as they have formed so far. The answer may be written as another of its voters wrote it.)
 
@@ -86,7 +87,8 @@ class EarlyStop:
         """A depth is being written."""
         self._settled = _settled(growth)
         self._num_ended, self._num_missing = len(self._state.ended), growth.width
-        self._most = max(self._vote.most(self._tree.rewards_to(step)) for step in growth.expansions)
+        most = (self._vote.most(self._tree.rewards_to(step)) for step in growth.expansions)
+        self._most = 1.0 if self._reaches_back else max(most)
 
     def look(self, growth: Growth) -> None:
         """Takes note of the steps that have settled, in the order of the draws; ends the depth if one decides."""

@@ -93,6 +93,10 @@ class _Search:
         self.reaches_back = reaches_back(parts.strategy)
         is_ahead = settings.speculate and parts.strategy.needs_rewards and not self.reaches_back
         self.speculation = Speculation(self.expander, settings.width, parts.strategy) if is_ahead else None
+        self._began_narrow = (
+            bool(state.depths) and not self.reaches_back and state.depths[0].num_sampled < settings.width
+        )
+        """Whether the first depth was let in with less width than it asked for."""
         self._mark = state.mark()
 
     async def _grow(self) -> StopReason:
@@ -132,7 +136,8 @@ class _Search:
             width = await self.allowance.within(begun)
         if width is None:
             return {}
-        return widths if depth else {ROOT: min(width, widths[ROOT])}
+        self._began_narrow |= not depth and width < widths[ROOT]
+        return widths if depth else {ROOT: width}
 
     async def _select(self, frontier: Frontier) -> Selection | None:
         """What the strategy keeps, at the price of the day where the engine is shared; None if the time is over."""
@@ -219,9 +224,8 @@ class _Search:
     @property
     def _was_narrowed(self) -> bool:
         """Whether others left the search less width than it asked for, at some depth."""
-        depths = self.state.depths
-        is_narrow = bool(depths) and depths[0].num_sampled < self.settings.width
-        return self.share is not None and (is_narrow or any(depth.figures.get("price") for depth in depths))
+        has_paid = any(depth.figures.get("price") for depth in self.state.depths)
+        return self.share is not None and (self._began_narrow or has_paid)
 
     def _summarise(
         self, growth: Growth, written: list[int], nodes: list[int], frontier: Frontier | None, selection: Selection

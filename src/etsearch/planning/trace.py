@@ -74,6 +74,7 @@ class SearchTrace:
         depths = tuple(
             tuple(_draws(tree, state, parent, nodes, scores_steps) for parent, nodes in requests.items())
             for requests in by_depth[1:]
+            if requests  # nothing came of a round all of whose requests failed
         )
         seconds = sum(state.seconds.get(phase, 0.0) for phase in ("cluster", "select")) / len(state.depths)
         return cls(

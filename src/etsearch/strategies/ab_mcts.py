@@ -69,12 +69,13 @@ class ABMCTS:
         has_child = np.bincount(frontier.tree.parent[1:], minlength=len(frontier.tree)) > 0
         is_under_way = ~has_child[frontier.nodes] & (frontier.nodes != ROOT)
         under_way = np.flatnonzero(is_under_way)[:width]
-        walks = _Walks(frontier, self)
-        begun = [walks.walk() for _ in range(min(self.batch, width) - len(under_way))]
         widths = np.zeros(len(frontier.nodes), dtype=np.int64)
         widths[under_way] = 1
-        np.add.at(widths, [walks.places[step] for step in begun], 1)
-        return Selection(tuple(widths.tolist()), {"begun": float(len(begun))})
+        num_begun = max(0, min(self.batch, width) - len(under_way))
+        if num_begun:
+            walks = _Walks(frontier, self)
+            np.add.at(widths, [walks.places[walks.walk()] for _ in range(num_begun)], 1)
+        return Selection(tuple(widths.tolist()), {"begun": float(num_begun)})
 
 
 class Rewards(NamedTuple):

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from etsearch.allocation import check_rewards
 from etsearch.errors import ConfigError
-from etsearch.tree import SearchTree
+from etsearch.tree import ROOT, SearchTree
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,13 @@ class Frontier:
     seed: int = 0
 
     def check_rewards(self) -> NDArray[np.float64]:
-        """``rewards``; a ConfigError names the first node whose reward is NaN or outside [0, 1]."""
-        return check_rewards(self.rewards.tolist(), self.nodes.tolist())
+        """``rewards``; a ConfigError names the first node, but for the root, whose reward is NaN or outside [0, 1]."""
+        steps = self.nodes != ROOT
+        if steps.all():
+            return check_rewards(self.rewards.tolist(), self.nodes.tolist())
+        if steps.any():
+            check_rewards(self.rewards[steps].tolist(), self.nodes[steps].tolist())
+        return self.rewards
 
 
 @dataclass(frozen=True)
@@ -126,9 +131,10 @@ class KeepsToWidth(Protocol):
 class ReachesBack(Protocol):
     """What a strategy may say beside: it chooses across depths, among all open nodes of the tree.
 
-    ``Frontier.nodes`` then holds the root and every step at which no trajectory has ended, expanded before or not. A
-    node that is chosen again gets new children beside those that it has. What the loop calls a depth is a round; it is
-    asked before the first one too, when only the root is there.
+    ``Frontier.nodes`` then holds the root and every step at which no trajectory has ended, expanded before or not; a
+    node that could not be expanded has ended, the root too. A node that is chosen again gets new children beside those
+    that it has. What the loop calls a depth is a round. The strategy is asked before the first round too, when only the
+    root is there, and is to give it at least 1. The root has neither reward nor text.
     """
 
     @property

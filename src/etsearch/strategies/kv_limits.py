@@ -9,6 +9,7 @@ from etsearch.boundary.numbers import MOST_TOKENS, check_number, shown
 from etsearch.errors import ConfigError
 from etsearch.selection import Programme, Solution, price_for, solve
 from etsearch.strategies.base import Frontier
+from etsearch.tree import ROOT
 
 NodeCost = Literal["uniform", "tokens"]
 
@@ -104,9 +105,10 @@ def expected_held(frontier: Frontier) -> float:
 
 
 def expected_step(frontier: Frontier) -> float:
-    """Tokens that a step of the next depth is expected to have: the mean of this depth."""
+    """Tokens that a step of the next depth is expected to have: the mean of this depth; of all where all are open."""
     depth = frontier.tree.depth
-    return float(np.mean(frontier.tree.tokens[depth == depth.max()]))
+    is_like = depth > 0 if frontier.nodes[0] == ROOT and len(depth) > 1 else depth == depth.max()
+    return float(np.mean(frontier.tree.tokens[is_like]))
 
 
 def mean_allowance(target: float, frontier: Frontier) -> float:

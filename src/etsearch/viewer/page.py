@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from importlib import resources
 from typing import Any
 
+import numpy as np
+
 from etsearch.answers import equivalent
 from etsearch.loop.result import SearchResult, plain_number
 from etsearch.loop.settings import SearchSettings
@@ -82,22 +84,47 @@ def to_view(
             "stop": stop.message if stop else "",
             "width": settings.width,
             "nodes": nodes,
-            "depths": [
-                {
-                    "kv": d.kv_tokens,
-                    "kv_unshared": d.kv_tokens_unshared,
-                    "kept_kv": tree.kv_tokens([n for n, w in zip(d.nodes, d.widths, strict=True) if w > 0]),
-                    "open": len(d.nodes),
-                    "kept": d.num_kept,
-                    "clusters": d.num_clusters,
-                    "completed": d.num_completed,
-                }
-                for d in state.depths
-            ],
+            "depths": _steps_by_depth(state) if state.reached_back else _depths(state),
             "votes": [{"answer": v.answer, "weight": v.weight, "count": v.count} for v in result.votes],
             "failures": [f"{f.request} of node {f.node}: {f.reason}" for f in state.failures],
         },
     )
+
+
+def _depths(state: SearchState) -> list[dict[str, Any]]:
+    return [
+        {
+            "kv": d.kv_tokens,
+            "kv_unshared": d.kv_tokens_unshared,
+            "kept_kv": state.tree.kv_tokens([n for n, w in zip(d.nodes, d.widths, strict=True) if w > 0]),
+            "open": len(d.nodes),
+            "kept": d.num_kept,
+            "clusters": d.num_clusters,
+            "completed": d.num_completed,
+        }
+        for d in state.depths
+    ]
+
+
+def _steps_by_depth(state: SearchState) -> list[dict[str, Any]]:
+    """The same of a search across depths, of the steps that lie at each, whenever they were written."""
+    tree, found = state.tree, []
+    for depth in range(1, int(tree.depth.max()) + 1):
+        nodes = np.flatnonzero(tree.depth == depth).tolist()
+        still_open = [node for node in nodes if node not in state.ended]
+        expanded = [node for node in still_open if len(tree.children(node))]
+        found.append(
+            {
+                "kv": tree.kv_tokens(nodes),
+                "kv_unshared": tree.kv_tokens_unshared(nodes),
+                "kept_kv": tree.kv_tokens(expanded),
+                "open": len(still_open),
+                "kept": len(expanded),
+                "clusters": None,
+                "completed": len(nodes) - len(still_open),
+            }
+        )
+    return found
 
 
 def _unvoted(result: SearchResult) -> int | None:
