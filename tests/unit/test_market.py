@@ -7,7 +7,7 @@ from tests.worlds import PROBLEM, reward_of, run, write
 
 import etsearch
 from etsearch import Limits
-from etsearch.errors import UnavailableError
+from etsearch.errors import EngineError, UnavailableError
 from etsearch.generators.scripted import ScriptedGenerator
 from etsearch.loop.events import Selected
 from etsearch.loop.state import SearchState
@@ -85,6 +85,33 @@ def test_under_load_a_search_gives_back_width_and_says_why_it_ended():
     assert loaded
     assert "left of the KV cache" in loaded[0].stop_reason.message
     assert all(len(result.trajectories) < 64 for result in loaded)
+
+
+def test_searches_across_depths_share_a_cache_and_none_is_narrowed():
+    """They begin with fewer than their width of themselves, which is no lack of room."""
+
+    async def scenario():
+        market = Market(900, smoothing_s=0, least_width=4, step_tokens=10.0)
+        strategies = ("ab_mcts(batch=4)", "ab_mcts(batch=4)", "rebase")
+        results = await asyncio.gather(*(run(one, 16, share=market.share(), seed=7) for one in strategies))
+        return market, results
+
+    market, results = asyncio.run(scenario())
+    alone = asyncio.run(run("ab_mcts(batch=4)", 16, seed=7))
+    assert [result.stop_reason for result in results] == [StopReason.COMPLETED] * 3
+    for result in results[:2]:
+        assert result.trajectories == alone.trajectories
+    assert market.predicted_tokens == market.figures.num_running == 0
+
+
+async def test_a_search_all_of_whose_requests_fail_says_so_whatever_room_it_had():
+    class Failing(ScriptedGenerator):
+        async def generate(self, request):
+            raise EngineError("no")
+
+    for strategy in ("rebase", "ab_mcts(batch=2)"):
+        result = await run(strategy, 8, generator=Failing(write), share=Market(10**6).share())
+        assert result.stop_reason is StopReason.FAILED
 
 
 def test_the_heavier_a_search_the_more_it_keeps():
