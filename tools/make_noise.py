@@ -6,9 +6,10 @@ python tools/make_noise.py --pack      # takes the records over from runs/, and 
 
 import argparse
 import json
+import math
 from pathlib import Path
 
-from make_results import DOCS, RECORDS, pack
+from make_results import DOCS, RECORDS, from_template, pack
 
 from etsearch.evaluation.curves import Labelled
 from etsearch.evaluation.report.results import Results
@@ -17,7 +18,6 @@ from etsearch.evaluation.report.tables import points
 from etsearch.evaluation.run.folder import read_run, read_tree
 from etsearch.minimath.checker import right_steps
 from etsearch.minimath.world import parse
-from etsearch.tree import ROOT
 
 NOISES = (0, 2, 4)
 FIRST = "rebase"
@@ -36,8 +36,7 @@ def main():
 
 def document():
     """The page."""
-    template = (DOCS / "noise.template.md").read_text(encoding="utf-8")
-    return template.replace("{table}", table()).rstrip() + "\n"
+    return from_template("noise", table=table())
 
 
 def name_of(noise):
@@ -53,10 +52,9 @@ def steps_of(path):
         tree = read_tree(path, record.key).state.tree
         problem = parse(tree.question)
         for node in range(1, len(tree)):
-            if tree.original(node) == node and tree.reward(node) == tree.reward(node):
-                steps = [tree.continuation(step).text for step in tree.path(node) if step != ROOT]
+            if tree.original(node) == node and not math.isnan(tree.reward(node)):
                 rewards.append(tree.reward(node))
-                right.append(right_steps(problem, steps)[-1])
+                right.append(right_steps(problem, [step.text for step in tree.trajectory(node).steps])[-1])
     return Labelled(tuple(rewards), tuple(right))
 
 

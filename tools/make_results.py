@@ -51,6 +51,14 @@ def main() -> None:
     (DOCS / "results.md").write_text(text, encoding="utf-8")
 
 
+def from_template(page: str, **parts: str) -> str:
+    """A page of the docs from its template; all but the named parts stays as it is, formulas with their braces too."""
+    made = (DOCS / f"{page}.template.md").read_text(encoding="utf-8")
+    for name, part in parts.items():
+        made = made.replace(f"{{{name}}}", part)
+    return made.rstrip() + "\n"
+
+
 def pack(names: Iterable[str]) -> None:
     """Copies the records of the finished runs that are there, without their trees, which are large."""
     for name in (name for name in names if Path(f"runs/{name}").is_dir()):

@@ -6,7 +6,7 @@ python tools/make_thrift.py --pack      # takes the records over from runs/
 
 import argparse
 
-from make_results import DOCS, RECORDS, pack
+from make_results import DOCS, RECORDS, from_template, pack
 
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.report.statistics import mean
@@ -34,8 +34,7 @@ def main():
 def document():
     """The page."""
     found = [section(name, title) for name, title in RUNS.items()]
-    template = (DOCS / "thrift.template.md").read_text(encoding="utf-8")
-    return template.replace("{tables}", "\n\n".join(found)).rstrip() + "\n"
+    return from_template("thrift", tables="\n\n".join(found))
 
 
 def section(name, title):

@@ -9,7 +9,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from etsearch.allocation import check_rewards
 from etsearch.embedders import EMBEDDERS, Embedder
 from etsearch.errors import ConfigError, RecordError
 from etsearch.evaluation.run.folder import Run
@@ -19,9 +18,8 @@ from etsearch.loop.result import DepthSummary
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.registry import changes, sources
-from etsearch.strategies import Strategy
+from etsearch.strategies import Frontier, Strategy
 from etsearch.strategies.base import reaches_back, select
-from etsearch.tree import ROOT
 
 
 def open_embedder(run: Run) -> Embedder:
@@ -109,8 +107,6 @@ class _Replayer:
     cache_tokens: int | None
 
     async def depth(self, summary: DepthSummary) -> ReplayedDepth:
-        if self.strategy.needs_rewards:
-            self._check_rewards(summary)
         past = self.state.before(self.state.mark_at(summary.depth))
         frontier = await build_frontier(
             past.tree,
@@ -122,6 +118,8 @@ class _Replayer:
             depth=summary.depth,
             cache_tokens=self.cache_tokens,
         )
+        if self.strategy.needs_rewards:
+            self._check_rewards(frontier)
         start = time.perf_counter()
         widths = select(self.strategy, frontier, summary.remaining_width).widths
         seconds = time.perf_counter() - start
@@ -138,11 +136,10 @@ class _Replayer:
             seconds=seconds,
         )
 
-    def _check_rewards(self, summary: DepthSummary) -> None:
-        nodes = [node for node in summary.nodes if node != ROOT]
+    @staticmethod
+    def _check_rewards(frontier: Frontier) -> None:
         try:
-            if nodes:
-                check_rewards([self.state.tree.reward(node) for node in nodes], nodes)
+            frontier.check_rewards()
         except ConfigError as error:
             raise ConfigError(
                 f"this tree cannot be replayed with a strategy that needs rewards at every depth: {error}. "

@@ -11,7 +11,7 @@ It must be two steps: what is taken out leaves the pipeline at the end of the ne
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from etsearch.boundary.numbers import MOST_TOKENS
@@ -43,13 +43,13 @@ class Need:
     num_sure: int = 0
     num_computed: int = 0
 
-    def whole(self) -> "Need":
-        """The same from the beginning, up to its token limit."""
-        return Need(self.num_prefix_tokens, self.num_sequences, self.max_tokens, self.is_apart, is_whole=True)
-
     def again(self) -> "Need":
         """The same from the beginning."""
         return Need(self.num_prefix_tokens, self.num_sequences, self.max_tokens, self.is_apart, self.is_whole)
+
+    def whole(self) -> "Need":
+        """The same from the beginning, up to its token limit."""
+        return replace(self.again(), is_whole=True)
 
     @property
     def is_read(self) -> bool:

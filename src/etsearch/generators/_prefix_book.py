@@ -33,7 +33,6 @@ MOST_NUMBERS: Final = 2**31
 """Numbers that fit there: 0 to one less."""
 _ROOT: Final = 0
 
-
 _Tokens = tuple[int, ...]
 _Key = tuple[int, _Tokens]
 """The block above by its name, and a block's tokens."""
@@ -95,15 +94,16 @@ class PrefixBook:
         """
         entered: list[_Key] = []
         above, number = place.above, place.number
-        rest = place.prefix[place.num_known * BLOCK_TOKENS :]
-        while len(rest) >= BLOCK_TOKENS:
-            key, rest = (above, rest[:BLOCK_TOKENS]), rest[BLOCK_TOKENS:]
+        starts = range(0, len(place.prefix) - BLOCK_TOKENS + 1, BLOCK_TOKENS)
+        for start in starts[place.num_known :]:
+            key = above, place.prefix[start : start + BLOCK_TOKENS]
             block = self._enter(key, number, place.number)
             entered.append(key)
             if block.space != place.number:
                 break
             above, number = block.name, 0
         else:
+            rest = place.prefix[len(starts) * BLOCK_TOKENS :]
             texts = list(dict.fromkeys((*rest, *ids) for ids in written))
             entered += self._keep_written(place.number, above, number, texts)
         self._touch(entered)

@@ -150,8 +150,9 @@ class Expander:
     async def _ask(self, expansion: Expansion, width: int, part: str = "") -> list[Continuation]:
         prefix = self.tree.prefix(expansion.node)
         used = len(prefix) - self.tree.prefix_tokens(ROOT)
-        num_written = self.tree.num_below(expansion.node)  # none, but where a strategy reaches back
-        seed = derive_seed(self._settings.seed, f"{expansion.node}{part}" + f" after {num_written}" * bool(num_written))
+        num_below = self.tree.num_below(expansion.node)  # none, but where a strategy reaches back
+        after = f" after {num_below}" if num_below else ""
+        seed = derive_seed(self._settings.seed, f"{expansion.node}{part}{after}")
         return await self._generate(self._request(prefix, used, width, seed), expansion.spent)
 
     def _request(self, prefix: tuple[int, ...], used: int, width: int, seed: int) -> GenerateRequest:

@@ -111,9 +111,7 @@ class _Search:
             written, ended = self.writer.add(growth)
             for node in ended:
                 self.early_stop.note_end(node)
-            nodes = [node for node in written if node not in self.state.ended]
-            if self.reaches_back:
-                nodes = self.state.open_nodes
+            nodes = self.state.open_nodes if self.reaches_back else self._still_open(written)
             frontier, selection = None, Selection((0,) * len(nodes))
             if nodes and self._remaining > 0 and not (self.early_stop.is_decided or self.allowance.is_used_up):
                 frontier = await self._frontier(nodes, growth.depth)
@@ -232,7 +230,7 @@ class _Search:
     ) -> None:
         state, tree = self.state, self.state.tree
         clusters = None if frontier is None or frontier.clusters is None else frontier.clusters.tolist()
-        still_open = [node for node in written if node not in state.ended]
+        still_open = self._still_open(written)
         # Of the whole tree what was chosen is enough: the rest follows from it.
         shown = [i for i, width in enumerate(selection.widths) if width > 0 or not self.reaches_back]
         summary = DepthSummary(
@@ -252,6 +250,9 @@ class _Search:
         best = max(still_open, key=self._reward_or_zero, default=None)
         best_text = "" if best is None else tree.trajectory(best).text
         self.emit(Selected(summary, best_text, state, is_final=not self.reaches_back))
+
+    def _still_open(self, written: list[int]) -> list[int]:
+        return [node for node in written if node not in self.state.ended]
 
     def _reward_or_zero(self, node: int) -> float:
         reward = self.state.tree.reward(node)

@@ -109,10 +109,11 @@ def _depths(state: SearchState) -> list[dict[str, Any]]:
 def _steps_by_depth(state: SearchState) -> list[dict[str, Any]]:
     """The same of a search across depths, of the steps that lie at each, whenever they were written."""
     tree, found = state.tree, []
-    for depth in range(1, int(tree.depth.max()) + 1):
-        nodes = np.flatnonzero(tree.depth == depth).tolist()
+    depth_of, parents = tree.depth, set(tree.parent.tolist())
+    for depth in range(1, int(depth_of.max()) + 1):
+        nodes = np.flatnonzero(depth_of == depth).tolist()
         still_open = [node for node in nodes if node not in state.ended]
-        expanded = [node for node in still_open if len(tree.children(node))]
+        expanded = [node for node in still_open if node in parents]
         found.append(
             {
                 "kv": tree.kv_tokens(nodes),
