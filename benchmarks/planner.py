@@ -29,6 +29,7 @@ from etsearch.planning.engine_table import EngineTable
 from etsearch.planning.hardware import find_card
 from etsearch.planning.models import find_shape
 from etsearch.planning.plan import Setup
+from etsearch.planning.policy import find_policy
 from etsearch.planning.simulate import simulate
 from etsearch.planning.trace import SearchTrace
 from etsearch.planning.world import Assumptions, DrawnWorld, grow
@@ -111,13 +112,14 @@ async def measure(table, generator, prm, cells, problems, searches):
     return rows
 
 
-async def calibrate(generator, prm, engine, problems, rounds):
+async def calibrate(generator, prm, engine, policy, problems, rounds):
     async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
         return await time_engine(
             parts.generator,
             parts.reward_model,
             problems[:12],
             engine=engine,
+            policy=policy,
             rounds=rounds,
             about=machine(),
             say=print,
@@ -153,6 +155,8 @@ def main():
     parser.add_argument("--rounds", type=int, default=3, help="of the calibration")
     parser.add_argument("--engine", default="embedded")
     parser.add_argument("--generator", help="of another engine than the embedded one")
+    parser.add_argument("--max-sequences", type=int, help="as the server was started")
+    parser.add_argument("--step-tokens", type=int, help="likewise")
     parser.add_argument("--prm", default="minimath")
     parser.add_argument("--cells", default="16x4,16x8,16x32,64x4,64x16", help="of another engine: width x in flight")
     args = parser.parse_args()
@@ -161,7 +165,8 @@ def main():
     if args.table:
         table = EngineTable.read(args.table)
     else:
-        table = asyncio.run(calibrate(generator, args.prm, args.engine, problems, args.rounds))
+        policy = find_policy(args.engine, max_sequences=args.max_sequences, step_tokens=args.step_tokens)
+        table = asyncio.run(calibrate(generator, args.prm, args.engine, policy, problems, args.rounds))
     for name in ("generator", "prm"):
         timed = getattr(table, name)
         rates = {feature: rate for feature, rate in timed.rates.items() if rate}

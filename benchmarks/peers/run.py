@@ -61,14 +61,14 @@ class Parts:
 class Method:
     """A way to solve problems; ``solve(parts, problems, in_flight)`` gives a text with an answer for each, or None.
 
-    ``divisor`` is what the width is divided by for it. ``is_run_alone`` and ``is_run_together`` say whether it is
-    measured with one problem in flight, and with several.
+    ``quarters`` of the width are its own. ``is_run_alone`` and ``is_run_together`` say whether it is measured with one
+    problem in flight, and with several.
     """
 
     name: str
     project: str
     solve: Callable
-    divisor: int = 1
+    quarters: int = 4
     is_run_alone: bool = True
     is_run_together: bool = True
 
@@ -122,8 +122,9 @@ def in_lockstep(solve):
     return solve_all
 
 
+OURS = ("beam", "dvts", "rebase", "ets", "thrift")
 WHOLE = (
-    *(Method(name, "etsearch", several(with_etsearch.searcher(name))) for name in ("beam", "dvts", "rebase", "ets")),
+    *(Method(name, "etsearch", several(with_etsearch.searcher(name))) for name in OURS),
     Method("beam", "its_hub", several(with_its_hub.solve)),
     Method("ToT-BFS", "treequest", several(with_treequest.solve_bfs)),
     Method("AB-MCTS-A", "treequest", several(with_treequest.solve_ab_mcts), is_run_alone=False),
@@ -131,9 +132,16 @@ WHOLE = (
     Method("beam", "search-and-learn", several(search_and_learn.solve_beam), is_run_together=False),
     Method("DVTS", "search-and-learn", in_lockstep(search_and_learn.solve_dvts)),
 )
-NARROW = tuple(replace(m, divisor=4, is_run_alone=False) for m in WHOLE if m.is_run_alone and m.is_run_together)
+QUARTER = tuple(replace(m, quarters=1, is_run_alone=False) for m in WHOLE if m.is_run_alone and m.is_run_together)
 """The same at a quarter of the width, for a method may reach another's accuracy with less."""
-METHODS = WHOLE + NARROW
+BETWEEN = tuple(
+    replace(m, quarters=q, is_run_alone=False)
+    for m in WHOLE
+    for q in (2, 3)
+    if m.project == "etsearch" and m.name != "dvts"
+)
+"""And at two and three quarters."""
+METHODS = WHOLE + BETWEEN + QUARTER
 
 
 def main():
@@ -211,13 +219,13 @@ def cells_of(options):
 
 
 def label_of(cell):
-    width = f" / {cell.method.divisor}" if cell.method.divisor > 1 else ""
+    width = f" at {cell.method.quarters}/4" if cell.method.quarters < 4 else ""
     return f"{cell.method.project} {cell.method.name}{width}, {cell.in_flight} in flight"
 
 
 async def measure(cell, warm_ups, problems, seed, options):
     """One cell in an engine of its own, which has solved two problems of another split before the clock starts."""
-    width = options.width // cell.method.divisor
+    width = options.width * cell.method.quarters // 4
     terms = Terms(width, kept_of(width), MAX_STEPS, MAX_STEP_TOKENS, Sampling(), seed)
     async with opened(options, cell.in_flight, terms) as (parts, usage):
         await cell.method.solve(parts, warm_ups, cell.in_flight)

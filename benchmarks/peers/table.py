@@ -46,7 +46,7 @@ def row_of(cell, width, rounds):
 def name_of(cell, width):
     method = cell.method
     names = {"project": method.project, "method": method.name}
-    return names | {"width": width // method.divisor, "in_flight": cell.in_flight}
+    return names | {"width": width * method.quarters // 4, "in_flight": cell.in_flight}
 
 
 def per_problem(rounds, name):
@@ -78,7 +78,7 @@ def comparisons(measurements, width):
     ours = [cell for cell in cells if cell.method.project == OURS]
     pairs = []
     for peer in (cell for cell in cells if cell.method.project != OURS):
-        as_wide = [cell for cell in ours if cell.method.divisor == peer.method.divisor]
+        as_wide = [cell for cell in ours if cell.method.quarters == peer.method.quarters]
         for widths, chosen in (("same", as_wide), ("any", ours)):
             if chosen:
                 pairs.append({"widths": widths, **comparison(peer, chosen, cells, width)})

@@ -84,6 +84,8 @@ def test_a_dry_run_says_hours_and_price():
         (("plan", RECIPE, "--kernel", "flash"), "--kernel is 'flash'; give paged or tree"),
         (("plan", RECIPE, "--prm-on", "moon"), "--prm-on is 'moon'; give own or shared"),
         (("plan", RECIPE, "--engine", "llama.cpp"), "there is no engine 'llama.cpp' to plan for"),
+        (("plan", RECIPE, "--max-sequences", "0"), "max_sequences is 0; it must be"),
+        (("plan", "calibrate", "--out", "no.json", "--step-tokens", "0"), "step_tokens is 0; it must be"),
         (("plan", RECIPE, "--memory", "1.5"), "the share of the memory is 1.5"),
         (("plan", RECIPE, "--searches", "0", *SMALL[:4]), "the number of searches is 0"),
         (("plan", RECIPE, "--table", "pyproject.toml"), "the calibrated table pyproject.toml cannot be read"),

@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from etsearch.loop.settings import SearchSettings
 from etsearch.planning.cost import Batch, CardCost
-from etsearch.planning.engine import POLICIES, EnginePolicy, SimulatedEngine
+from etsearch.planning.engine import SimulatedEngine
 from etsearch.planning.hardware import find_card
 from etsearch.planning.models import find_shape
+from etsearch.planning.policy import POLICIES, EnginePolicy
 from etsearch.planning.scorer import Reading
 from etsearch.planning.shapes import Precision
 from etsearch.planning.simulate import Client, Machine, _Simulation, simulate

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from unittest.mock import AsyncMock
 
 import numpy as np
 import pytest
@@ -15,8 +16,9 @@ from etsearch.loop.settings import Limits, SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.planning.calibrate import time_engine
 from etsearch.planning.cost import Batch, TimedCost, features
-from etsearch.planning.engine import CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.engine import CachedTree, Request, SimulatedEngine
 from etsearch.planning.engine_table import EngineTable, Timed
+from etsearch.planning.policy import EnginePolicy, find_policy
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.simulate import Client, Machine, simulate
 from etsearch.planning.table import read_table, shipped_table
@@ -26,6 +28,7 @@ from etsearch.prms import REWARD_MODELS
 from etsearch.prms.packing import pack
 from etsearch.strategies import STRATEGIES
 from etsearch.tree import NO_PARENT, SearchTree
+from etsearch.types import EngineStats
 
 #  prompt 10 ── step 1: 6 ── step 3: 5
 #           └── step 2: 3
@@ -335,10 +338,13 @@ def test_rates_that_made_the_seconds_are_found():
 def test_an_engine_is_timed_and_read_again(tmp_path):
     async def timed():
         world = DrawnWorld(Assumptions(steps=4), 0)
+        world.stats = AsyncMock(return_value=EngineStats(block_tokens=32))
         problems = minimath_problems("test").problems[:2]
-        return await time_engine(world, world, problems, engine="vllm", rounds=1, about={"cpu": "here"})
+        policy = find_policy("vllm", max_sequences=128)
+        return await time_engine(world, world, problems, engine="vllm", policy=policy, rounds=1, about={"cpu": "here"})
 
     table = asyncio.run(timed())
+    assert (table.policy.max_sequences, table.policy.block_tokens) == (128, 32)
     assert (table.lingers_s, table.beside_lingering) == (0.0, 1.0)
     table.write(tmp_path / "here.json")
     again = EngineTable.read(tmp_path / "here.json")

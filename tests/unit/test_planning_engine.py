@@ -1,6 +1,7 @@
 """The simulated engine by hand: a small cache, block by block."""
 
-from etsearch.planning.engine import CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.engine import CachedTree, Request, SimulatedEngine
+from etsearch.planning.policy import EnginePolicy
 from etsearch.planning.trace import SearchTrace
 from etsearch.tree import NO_PARENT
 

@@ -24,11 +24,11 @@ from etsearch.evaluation.run.folder import Run, read_run
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import dataset_of
 from etsearch.planning.calibrate import time_engine
-from etsearch.planning.engine import POLICIES
 from etsearch.planning.engine_table import EngineTable
 from etsearch.planning.hardware import cards
 from etsearch.planning.page import best_table, write_page
 from etsearch.planning.plan import Plan, RunsOn, Setup, TimedSetup, Trees, drawn_trees, plan, recorded_trees, setup_of
+from etsearch.planning.policy import POLICIES, find_policy
 from etsearch.planning.shapes import Precision
 from etsearch.planning.table import read_table
 from etsearch.planning.time_card import time_card
@@ -38,6 +38,10 @@ from etsearch.strategies import STRATEGIES
 
 _WIDE: Final = 200
 """Columns of a table that goes to a file."""
+_MaxSequences = Annotated[
+    int | None, typer.Option(help="Sequences that a step computes at most, as the server was started.")
+]
+_StepTokens = Annotated[int | None, typer.Option(help="Tokens that a step computes at most, likewise.")]
 _QUESTIONS: Final = 12
 """Problems whose questions are put to an engine that is timed."""
 _NO_LIST: Final[list[str]] = []
@@ -79,6 +83,8 @@ def run_plan(
     kv: Annotated[str, typer.Option(help="Precision of the KV cache.")] = "bf16",
     memory: Annotated[float, typer.Option(help="Share of a card's memory that may be used.")] = 0.9,
     engine: Annotated[str, typer.Option(help="Whose scheduling: vllm or sglang; by default the recipe's.")] = "",
+    max_sequences: _MaxSequences = None,
+    step_tokens: _StepTokens = None,
     prm_on: Annotated[str, typer.Option(help="'own' card for the PRM, or 'shared' with the generator.")] = "own",
     prm_cache: Annotated[bool, typer.Option(help="Whether the PRM's server reuses its KV cache.")] = True,
     kernel: Annotated[
@@ -117,6 +123,8 @@ def run_plan(
             "reads_shared_once": _choice("--kernel", kernel, ("paged", "tree")) == "tree",
             "price": price,
             "table": read_table(table) if table else None,
+            "max_sequences": max_sequences,
+            "step_tokens": step_tokens,
             **({"engine": engine} if engine else {}),
         }
         setups = [setup_of(what.recipe, name, model, prm_model, **values) for name in split(gpu)]
@@ -221,6 +229,8 @@ def calibrate(
     generator: Annotated[str, typer.Option(help="See 'ets generators'.")] = "minimath",
     prm: Annotated[str, typer.Option(help="With it, see 'ets prms'.")] = "minimath",
     engine: Annotated[str, typer.Option(help=f"Whose scheduling it is: {', '.join(POLICIES)}.")] = "embedded",
+    max_sequences: _MaxSequences = None,
+    step_tokens: _StepTokens = None,
     data: Annotated[
         str, typer.Option(help="Questions that the models can read, see 'ets datasets'.")
     ] = "minimath:test",
@@ -234,6 +244,7 @@ def calibrate(
         write_whole(out, (json.dumps(time_card(device, say=say_aside), indent=1) + "\n").encode())
         say(out)
         return
+    policy = find_policy(engine, max_sequences=max_sequences, step_tokens=step_tokens)
     problems = list(dataset_of(Recipe.of({"data": data, "strategies": ["rebase"]})).problems[:_QUESTIONS])
 
     async def timed() -> EngineTable:
@@ -241,9 +252,15 @@ def calibrate(
             model = parts.reward_model
             if model is None:
                 raise ConfigError("a reward model is timed too; name one with --prm")
-            about = environment()
             return await time_engine(
-                parts.generator, model, problems, engine=engine, rounds=rounds, about=about, say=say_aside
+                parts.generator,
+                model,
+                problems,
+                engine=engine,
+                policy=policy,
+                rounds=rounds,
+                about=environment(),
+                say=say_aside,
             )
 
     table = asyncio.run(timed())

@@ -24,8 +24,9 @@ from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.planning.cost import Batch, features
-from etsearch.planning.engine import POLICIES, CachedTree, EnginePolicy, Request, SimulatedEngine
+from etsearch.planning.engine import CachedTree, Request, SimulatedEngine
 from etsearch.planning.engine_table import CLIENT_RATES, EngineTable, Timed, rates_of
+from etsearch.planning.policy import EnginePolicy, find_policy
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.simulate import Client
 from etsearch.planning.trace import SearchTrace
@@ -71,6 +72,7 @@ async def time_engine(
     problems: Sequence[Problem],
     *,
     engine: str,
+    policy: EnginePolicy | None = None,
     rounds: int = 3,
     most_s: float = 10.0,
     about: Mapping[str, Any] | None = None,
@@ -82,7 +84,9 @@ async def time_engine(
         generator: writes.
         prm: scores.
         problems: questions that both can read, ten or so.
-        engine: whose scheduling it is, a name of ``POLICIES``.
+        engine: whose scheduling it is, see ``find_policy``.
+        policy: how its server was started, where it schedules otherwise than ``find_policy`` says; how many tokens a
+            block of its cache has is asked of the engine itself.
         rounds: how often each batch is timed; the median counts.
         most_s: seconds of a batch at most; where one takes longer, larger ones are left out.
         about: what is said of it in the table.
@@ -91,11 +95,19 @@ async def time_engine(
     Raises:
         ConfigError: no such engine, no problem.
     """
-    if engine not in POLICIES or not problems:
-        raise ConfigError(f"give one of the engines {', '.join(POLICIES)}, and problems that the models can read")
+    if not problems:
+        raise ConfigError("there is no problem to time the models with; give some that they can read")
+    policy = policy or find_policy(engine)
+    block_tokens = (await generator.stats()).block_tokens
+    if block_tokens is not None:
+        policy = replace(policy, block_tokens=block_tokens)
+    say(
+        f"the engine: blocks of {policy.block_tokens} tokens, at most {policy.max_sequences:,} sequences and "
+        f"{policy.step_tokens:,} tokens a step"
+    )
     pool = [i for problem in problems for i in await generator.encode_prompt(problem.question)]
     chance = random.Random(0)
-    written = await _time_writing(generator, POLICIES[engine], pool, chance, rounds, most_s, say)
+    written = await _time_writing(generator, policy, pool, chance, rounds, most_s, say)
     states = [await _some_trajectories(generator, prm, problem) for problem in problems[:8]]
     reading = _reading_of(prm)
     unread = _Unread(states)
@@ -111,7 +123,7 @@ async def time_engine(
     beside = await _time_beside_lingering(generator, prm, lingers, pool, unread, chance)
     say(f"an engine that has just become idle leaves the other {beside:.2f} of its pace")
     of = Timed.of(written), Timed.of(read)
-    return EngineTable(engine, *of, client, reading, together, shares, *lingers, beside, about or {})
+    return EngineTable(engine, policy, *of, client, reading, together, shares, *lingers, beside, about or {})
 
 
 def _reading_of(prm: RewardModel) -> Reading:

@@ -11,51 +11,12 @@ to what runs.
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
 
-from etsearch.boundary.numbers import MOST_TOKENS, MOST_WIDTH, check_whole
 from etsearch.errors import ConfigError
 from etsearch.planning.cost import Batch
+from etsearch.planning.policy import EnginePolicy
 from etsearch.planning.trace import SearchTrace
 from etsearch.tree import NO_PARENT
-
-
-@dataclass(frozen=True, slots=True)
-class EnginePolicy:
-    """How an engine schedules.
-
-    Attributes:
-        block_tokens: tokens of a block, 1 to 65,536.
-        max_sequences: sequences that a step computes at most, 1 to 65,536; of an engine that reserves, requests.
-        step_tokens: tokens that a step computes at most, those of prefixes in chunks, 1 to 2^30.
-        reserves: whether a request is taken in whole, once what it is likely to hold in the end fits; else sequence by
-            sequence, once their prefix does.
-        restarts: whether a sequence that loses its blocks writes its tokens anew; else they are read again.
-        forks: whether the sequences of a request share what is left over of its prefix; else each computes it.
-    """
-
-    block_tokens: int = 16
-    max_sequences: int = 256
-    step_tokens: int = 8192
-    reserves: bool = False
-    restarts: bool = False
-    forks: bool = False
-
-    def __post_init__(self) -> None:
-        check_whole("block_tokens", self.block_tokens, 1, MOST_WIDTH)
-        check_whole("max_sequences", self.max_sequences, 1, MOST_WIDTH)
-        check_whole("step_tokens", self.step_tokens, 1, MOST_TOKENS)
-
-
-POLICIES: Final = {
-    "vllm": EnginePolicy(max_sequences=1024),
-    "sglang": EnginePolicy(block_tokens=1, max_sequences=2048),
-    "embedded": EnginePolicy(block_tokens=32, step_tokens=2048, reserves=True, restarts=True, forks=True),
-}
-"""The engines whose scheduling is known (vLLM 0.32, SGLang 0.5, the embedded one), with their defaults on a large card.
-
-SGLang orders what waits by how much of its prefix it finds; here it is first come first served for all.
-"""
 
 
 @dataclass(slots=True, eq=False)

@@ -9,16 +9,15 @@ from typing import Any, Final
 import numpy as np
 
 from etsearch.boundary.plain import load_made
-from etsearch.errors import ConfigError
 from etsearch.planning.cost import Batch, TimedCost, features
-from etsearch.planning.engine import POLICIES, EnginePolicy
+from etsearch.planning.policy import EnginePolicy, find_policy
 from etsearch.planning.scorer import Reading
 from etsearch.planning.simulate import Client, Machine
 
 CLIENT_RATES: Final = ("request_s", "draw_s", "score_s", "search_s")
 """What of a client is timed."""
 _PACES: Final = ("together", "lingers_s", "prm_lingers_s", "beside_lingering")
-_FORMAT: Final = 3
+_FORMAT: Final = 4
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,8 @@ class EngineTable:
     """A generator and a reward model, timed where they run.
 
     Attributes:
-        engine: whose scheduling it is, a name of ``POLICIES``.
+        engine: its name.
+        policy: how it schedules, as it was started.
         generator, prm: the timed batches of both.
         client: what the search loop takes.
         reading: how the reward model reads.
@@ -80,6 +80,7 @@ class EngineTable:
     """
 
     engine: str
+    policy: EnginePolicy
     generator: Timed
     prm: Timed
     client: Client
@@ -95,11 +96,11 @@ class EngineTable:
     def _paces(self) -> dict[str, float]:
         return {name: getattr(self, name) for name in _PACES}
 
-    def machine(self, cache_tokens: int, policy: EnginePolicy | None = None) -> Machine:
+    def machine(self, cache_tokens: int) -> Machine:
         """The same for the simulation."""
         return Machine(
             self.generator.cost,
-            policy or POLICIES[self.engine],
+            self.policy,
             cache_tokens,
             self.prm.cost,
             self.reading,
@@ -113,6 +114,7 @@ class EngineTable:
         return {
             "format": _FORMAT,
             "engine": self.engine,
+            "policy": asdict(self.policy),
             "about": dict(self.about),
             "reading": asdict(self.reading),
             "client_shares": self.client_shares,
@@ -127,10 +129,10 @@ class EngineTable:
         """The table in a file. Raises ConfigError if it is none."""
 
         def build(values: dict[str, Any]) -> EngineTable:
-            if values["engine"] not in POLICIES:
-                raise ConfigError(f"{path} is of the engine {values['engine']!r}; known are {', '.join(POLICIES)}")
+            find_policy(values["engine"])
             return cls(
                 values["engine"],
+                EnginePolicy(**values["policy"]),
                 Timed.of(values["generator"]),
                 Timed.of(values["prm"]),
                 Client(**values["client"]),

@@ -14,10 +14,10 @@ from etsearch.evaluation.run.folder import Run, read_tree
 from etsearch.evaluation.run.recipe import Arm, Recipe
 from etsearch.loop.settings import SearchSettings
 from etsearch.planning.cost import CardCost
-from etsearch.planning.engine import POLICIES, EnginePolicy
 from etsearch.planning.engine_table import EngineTable
 from etsearch.planning.hardware import Card, find_card
 from etsearch.planning.models import find_shape
+from etsearch.planning.policy import EnginePolicy, card_defaults, find_policy
 from etsearch.planning.scorer import Reading
 from etsearch.planning.shapes import ModelShape, Precision, Share
 from etsearch.planning.simulate import Client, Machine, SimulatedRun, simulate
@@ -105,8 +105,9 @@ class Setup:
         weights, kv: precision of both models' weights, and of the KV cache.
         num_cards: over which the generator is spread by tensor parallelism.
         memory: the share of a card's memory that the engine may take, above 0 and at most 1.
-        engine: whose scheduling it is, a name of ``POLICIES``.
-        policy: in place of the engine's.
+        engine: whose scheduling it is, see ``find_policy``.
+        block_tokens, max_sequences, step_tokens: how it was started, see ``EnginePolicy``; its defaults on that card
+            where nothing is said.
         prm_shares: whether the PRM is on the generator's card; else it has one of the same kind for itself.
         prm_cache: whether the PRM's server finds what lies above a step in its KV cache, which is taken to hold it;
             else it reads every trajectory from its beginning, as vLLM's pooling routes do.
@@ -125,7 +126,9 @@ class Setup:
     num_cards: int = 1
     memory: float = 0.9
     engine: str = "vllm"
-    policy: EnginePolicy | None = None
+    block_tokens: int | None = None
+    max_sequences: int | None = None
+    step_tokens: int | None = None
     prm_shares: bool = False
     prm_cache: bool = True
     reads_shared_once: bool = False
@@ -139,10 +142,16 @@ class Setup:
         check_number("step_s", self.step_s, 0, 3600)
         if self.price is not None:
             check_number("the price", self.price, 0, 1e6)
-        if self.engine not in POLICIES:
-            raise ConfigError(f"there is no engine {self.engine!r} to plan for; choose one of {', '.join(POLICIES)}")
+        _ = self.policy  # which checks its values
         if self.num_cards > 1 and not self.card.link_bandwidth:
             raise ConfigError(f"{self.card.name} has no link to others of its kind; plan for one card, or for another")
+
+    @property
+    def policy(self) -> EnginePolicy:
+        """How the engine schedules there."""
+        given = {name: getattr(self, name) for name in ("block_tokens", "max_sequences", "step_tokens")}
+        told = {name: value for name, value in given.items() if value is not None}
+        return find_policy(self.engine, **card_defaults(self.engine, self.card.memory_bytes, self.card.name) | told)
 
     @property
     def cards_used(self) -> int:
@@ -205,7 +214,7 @@ class Setup:
         """The same for the simulation."""
         return Machine(
             self._cost(self.model.split(self.num_cards)),
-            self.policy or POLICIES[self.engine],
+            self.policy,
             self.cache_tokens(),
             None if self.prm is None else self._cost(self.prm.split(1)),
             Reading("cache" if self.prm_cache else "none"),
@@ -460,6 +469,7 @@ def setup_of(recipe: Recipe, card: str, model: str = "", prm: str = "", **values
         raise ConfigError("the recipe does not say which model it serves; give one with --model, and --prm-model")
     if "generator" in models:
         values.setdefault("engine", models["generator"].engine)
+        values.setdefault("block_tokens", models["generator"].block_tokens)
     has_prm = prm not in ("", "none") and recipe.prm != "none"
     return Setup(find_card(card), find_shape(model), find_shape(prm) if has_prm else None, **values)
 

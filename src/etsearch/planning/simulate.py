@@ -19,11 +19,11 @@ from etsearch.planning.cost import Batch, StepCost, StepTime
 from etsearch.planning.engine import (
     CachedTree,
     EngineCounts,
-    EnginePolicy,
     Request,
     SimulatedEngine,
     likely_length,
 )
+from etsearch.planning.policy import EnginePolicy
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.trace import Draws, SearchTrace
 
