@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results planner lint types imports check cli-help docs dist bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results planner planner-vllm lint types imports check cli-help docs dist bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -92,6 +92,19 @@ results: $(VENV)/.dev  ## docs/results.md, its plots, docs/thrift.md and docs/no
 planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; an hour
 	$(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json
 	$(BIN)/python benchmarks/planner_paper.py --json benchmarks/records/planner-paper.json
+	$(BIN)/python tools/make_planner.py
+
+PLANNER_VLLM = $(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --searches 8 \
+	--generator vllm:http://127.0.0.1:8100 --prm log_probability --max-sequences 1024 --step-tokens 2048
+
+planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a cache that is large enough, and with one that is not; half an hour
+	$(BIN)/python benchmarks/enlarged.py runs/enlarged
+	$(BIN)/ets up benchmarks/planner-vllm.yaml --python $(VENV)-vllm/bin/python
+	$(PLANNER_VLLM) --rounds 3 --cells 16x4,16x8,16x32,64x4,64x16,256x4
+	$(BIN)/ets down benchmarks/planner-vllm.yaml
+	$(BIN)/ets up benchmarks/planner-vllm-small.yaml --python $(VENV)-vllm/bin/python
+	$(PLANNER_VLLM) --more --cells 16x4,16x32,64x4,64x16
+	$(BIN)/ets down benchmarks/planner-vllm-small.yaml
 	$(BIN)/python tools/make_planner.py
 
 docs: $(VENV)/.dev  ## the documentation as a site, in build/site; its links are checked

@@ -1,13 +1,12 @@
 """The planner against what is measured here: an engine timed on single batches, then whole runs predicted.
 
     python benchmarks/planner.py --json benchmarks/records/planner.json
-    python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --cells 16x4,16x16,64x8 \\
-        --searches 8 --rounds 2 --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101
+    make planner-vllm        # the same of vLLM, with a cache that is large enough and with one that is not
 
 An engine and a reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search). Then
 searches run, and their own trees are simulated with what was calibrated. Nothing else may run beside it. The embedded
 engine comes with two caches and with the planner's own speed, simulations of width 256; any other engine is put beside
-it in the record.
+it in the record. With ``--more`` cells are added to that engine's, under the calibration that they have.
 """
 
 import argparse
@@ -147,10 +146,10 @@ def embedded(blocks):
     return f"minimath(num_kv_blocks={blocks})"
 
 
-def main():
+def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--json", type=Path)
-    parser.add_argument("--table", type=Path, help="a calibration that was made before")
+    parser.add_argument("--json", type=Path, required=True, help="the record, which other engines may be in already")
+    parser.add_argument("--more", action="store_true", help="cells for another engine's record, as it was calibrated")
     parser.add_argument("--searches", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3, help="of the calibration")
     parser.add_argument("--engine", default="embedded")
@@ -159,42 +158,55 @@ def main():
     parser.add_argument("--step-tokens", type=int, help="likewise")
     parser.add_argument("--prm", default="minimath")
     parser.add_argument("--cells", default="16x4,16x8,16x32,64x4,64x16", help="of another engine: width x in flight")
-    args = parser.parse_args()
-    problems = minimath_problems("test").problems[: args.searches]
-    generator = args.generator or embedded(ENOUGH)
-    if args.table:
-        table = EngineTable.read(args.table)
-    else:
-        policy = find_policy(args.engine, max_sequences=args.max_sequences, step_tokens=args.step_tokens)
-        table = asyncio.run(calibrate(generator, args.prm, args.engine, policy, problems, args.rounds))
-    for name in ("generator", "prm"):
-        timed = getattr(table, name)
-        rates = {feature: rate for feature, rate in timed.rates.items() if rate}
-        print(f"{name}: median error of unseen batches {timed.error:.1%}; {rates}")
+    return parser.parse_args()
+
+
+def measure_all(table, args, problems):
+    """The rows of another engine's cells, or of the embedded engine's with two caches."""
     if args.generator:
         asked = [tuple(map(int, cell.split("x"))) for cell in args.cells.split(",")]
-        cells = asyncio.run(measure(table, generator, args.prm, asked, problems, args.searches))
-    else:
-        cells = []
-        for blocks in (ENOUGH, SMALL):
-            asked = [cell[:2] for cell in CELLS if cell[2] == blocks]
-            cells += asyncio.run(measure(table, embedded(blocks), args.prm, asked, problems, args.searches))
-    for name, of in (("ratios", "ratio"), ("times", "s")):
-        pairs = [(cell[f"predicted_{of}"], cell[f"measured_{of}"]) for cell in cells if f"measured_{of}" in cell]
+        return asyncio.run(measure(table, args.generator, args.prm, asked, problems, args.searches))
+    rows = []
+    for blocks in (ENOUGH, SMALL):
+        asked = [cell[:2] for cell in CELLS if cell[2] == blocks]
+        rows += asyncio.run(measure(table, embedded(blocks), args.prm, asked, problems, args.searches))
+    return rows
+
+
+def say_errors(table, rows):
+    for part in ("generator", "prm"):
+        timed = getattr(table, part)
+        rates = {feature: rate for feature, rate in timed.rates.items() if rate}
+        print(f"{part}: median error of unseen batches {timed.error:.1%}; {rates}")
+    for what, of in (("ratios", "ratio"), ("times", "s")):
+        pairs = [(row[f"predicted_{of}"], row[f"measured_{of}"]) for row in rows if f"measured_{of}" in row]
         errors = np.abs([predicted / measured - 1 for predicted, measured in pairs])
-        print(f"{name}: median {np.median(errors):.0%}, 90 % {np.quantile(errors, 0.9):.0%}, worst {errors.max():.0%}")
-    if args.json:
-        record = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {"engines": []}
-        note = (
-            f"{args.searches} searches a cell{'' if args.generator else ' (half at width 256)'}. {in_words(machine())}."
-        )
-        is_apart = bool(args.generator) and not args.prm.startswith(args.engine)
-        name = NAMES[args.engine] + (f", rewards by {args.prm}" if is_apart else "")
-        made = {"name": name, "note": note, "cells": cells, "calibrated": table.plain()}
-        record["engines"] = [one for one in record["engines"] if one["name"] != made["name"]] + [made]
-        if not args.generator:
-            record["speed"] = speed()
-        args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        print(f"{what}: median {np.median(errors):.0%}, 90 % {np.quantile(errors, 0.9):.0%}, worst {errors.max():.0%}")
+
+
+def main():
+    args = options()
+    problems = minimath_problems("test").problems[: args.searches]
+    record = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {"engines": []}
+    name = NAMES[args.engine]
+    if args.generator and not args.prm.startswith(args.engine):
+        name += f", rewards by {args.prm}"
+    others = [one for one in record["engines"] if one["name"] != name]
+    if args.more:
+        (made,) = (one for one in record["engines"] if one["name"] == name)
+        table = EngineTable.of(made["calibrated"])
+    else:
+        policy = find_policy(args.engine, max_sequences=args.max_sequences, step_tokens=args.step_tokens)
+        generator = args.generator or embedded(ENOUGH)
+        table = asyncio.run(calibrate(generator, args.prm, args.engine, policy, problems, args.rounds))
+        note = f"{args.searches} searches a cell (half at width 256). {in_words(machine())}."
+        made = {"name": name, "note": note, "cells": [], "calibrated": table.plain()}
+    made["cells"] += measure_all(table, args, problems)
+    say_errors(table, made["cells"])
+    record["engines"] = [*others, made]
+    if not args.generator:
+        record["speed"] = speed()
+    args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

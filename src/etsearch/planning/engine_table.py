@@ -127,22 +127,23 @@ class EngineTable:
     @classmethod
     def read(cls, path: str | Path) -> "EngineTable":
         """The table in a file. Raises ConfigError if it is none."""
+        return load_made(path, "the calibrated engine", _FORMAT, "ets plan calibrate", cls.of)
 
-        def build(values: dict[str, Any]) -> EngineTable:
-            find_policy(values["engine"])
-            return cls(
-                values["engine"],
-                EnginePolicy(**values["policy"]),
-                Timed.of(values["generator"]),
-                Timed.of(values["prm"]),
-                Client(**values["client"]),
-                Reading(**values["reading"]),
-                client_shares=bool(values["client_shares"]),
-                **{name: float(values[name]) for name in _PACES},
-                about=values["about"],
-            )
-
-        return load_made(path, "the calibrated engine", _FORMAT, "ets plan calibrate", build)
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> "EngineTable":
+        """The table of its plain values. Raises ConfigError for an engine that is not known, KeyError if any lacks."""
+        find_policy(values["engine"])
+        return cls(
+            values["engine"],
+            EnginePolicy(**values["policy"]),
+            Timed.of(values["generator"]),
+            Timed.of(values["prm"]),
+            Client(**values["client"]),
+            Reading(**values["reading"]),
+            client_shares=bool(values["client_shares"]),
+            **{name: float(values[name]) for name in _PACES},
+            about=values["about"],
+        )
 
     def write(self, path: Path) -> None:
         """Writes the file that ``read`` reads."""
