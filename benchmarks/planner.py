@@ -67,59 +67,91 @@ def trace_of(result, strategy):
     return SearchTrace.of(SearchState.of(result), scores_steps=strategy.needs_rewards)
 
 
-async def measure(table, generator, prm, cells, problems, searches):
-    rows = []
+async def measure(table, generator, prm, cells, args, problems):
+    """A row for every cell and strategy: all of them in turn, and again; of a row's repeats the one in the middle."""
+    repeats = []
     async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
-        cache = (await parts.generator.stats()).cache_capacity_tokens
+        machine_ = table.machine((await parts.generator.stats()).cache_capacity_tokens)
         await run(parts, problems[:4], 16, 4)  # warm
-        for width, in_flight in cells:
-            count = searches if width < 256 else searches // 2
-            for name in STRATEGIES_HERE:
-                one = parts.with_strategy(STRATEGIES.create(name))
-                seconds, traces = await run(one, problems[:count], width, in_flight, 1000 * (1 + len(rows)))
-                found = simulate(traces, table.machine(cache), in_flight)
-                rows.append(
-                    {
-                        "strategy": name,
-                        "width": width,
-                        "in_flight": in_flight,
-                        "cache": f"{cache:,}",
-                        "searches": count,
-                        "measured_s": seconds,
-                        "predicted_s": found.seconds,
-                        "engine_s": found.time.total,
-                        "prm_s": found.prm_s,
-                        "client_s": found.client_s,
-                        "steps": found.counts.num_steps,
-                        "preemptions": found.counts.num_preemptions,
-                        "recomputed": found.counts.recomputed,
-                        "tokens": found.generated_tokens,
-                    }
-                )
-                row = rows[-1]
-                print(
-                    f"{name:10} {width:4} {in_flight:3} {row['cache']:>8} predicted {row['predicted_s']:7.2f} "
-                    f"measured {seconds:7.2f} {100 * (row['predicted_s'] / seconds - 1):+5.0f} %  "
-                    f"engine {row['engine_s']:.2f} prm {row['prm_s']:.2f} client {row['client_s']:.2f}",
-                    flush=True,
-                )
-            of = {row["strategy"]: row for row in rows[-len(STRATEGIES_HERE) :]}
-            for row in of.values():
-                if row is not of["rebase"]:
-                    row["measured_ratio"] = row["measured_s"] / of["rebase"]["measured_s"]
-                    row["predicted_ratio"] = row["predicted_s"] / of["rebase"]["predicted_s"]
-    return rows
+        for _ in range(args.repeats):
+            rows = []
+            for width, in_flight in cells:
+                asked = problems[: args.searches if width < 256 else args.searches // 2]
+                for name in STRATEGIES_HERE:
+                    first_seed = 1000 * (1 + len(rows) + len(cells) * len(STRATEGIES_HERE) * len(repeats))
+                    one = parts.with_strategy(STRATEGIES.create(name))
+                    seconds, traces = await run(one, asked, width, in_flight, first_seed)
+                    found = simulate(traces, machine_, in_flight)
+                    rows.append(row_of(name, width, in_flight, seconds, found))
+                    say(rows[-1])
+            repeats.append(rows)
+    return middle(repeats)
 
 
-async def calibrate(generator, prm, engine, policy, problems, rounds):
-    async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
+def row_of(strategy, width, in_flight, seconds, found):
+    return {
+        "strategy": strategy,
+        "width": width,
+        "in_flight": in_flight,
+        "cache": f"{found.cache_tokens:,}",
+        "searches": len(found.latencies),
+        "measured_s": seconds,
+        "predicted_s": found.seconds,
+        "engine_s": found.time.total,
+        "prm_s": found.prm_s,
+        "client_s": found.client_s,
+        "steps": found.counts.num_steps,
+        "preemptions": found.counts.num_preemptions,
+        "recomputed": found.counts.recomputed,
+        "tokens": found.generated_tokens,
+    }
+
+
+def say(row):
+    print(
+        f"{row['strategy']:10} {row['width']:4} {row['in_flight']:3} {row['cache']:>8} predicted "
+        f"{row['predicted_s']:7.2f} measured {row['measured_s']:7.2f} "
+        f"{100 * (row['predicted_s'] / row['measured_s'] - 1):+5.0f} %  engine {row['engine_s']:.2f} "
+        f"prm {row['prm_s']:.2f} client {row['client_s']:.2f}",
+        flush=True,
+    )
+
+
+def middle(repeats):
+    """Of every row the repeat whose error is the median one, and the ratio to REBASE whose error is."""
+    found = []
+    for of_row in zip(*repeats, strict=True):
+        place = len(found) - len(found) % len(STRATEGIES_HERE)
+        row = dict(median_of(of_row, "s"))
+        for name in ("measured_s", "predicted_s"):
+            row[f"{name}_of_repeats"] = [one[name] for one in of_row]
+        if row["strategy"] != "rebase":
+            rebase = [rows[place] for rows in repeats]
+            ratios = [
+                {f"{what}_ratio": one[f"{what}_s"] / base[f"{what}_s"] for what in ("measured", "predicted")}
+                for one, base in zip(of_row, rebase, strict=True)
+            ]
+            row |= median_of(ratios, "ratio")
+        found.append(row)
+    return found
+
+
+def median_of(rows, of):
+    """The one whose prediction is off as the median is."""
+    return sorted(rows, key=lambda row: row[f"predicted_{of}"] / row[f"measured_{of}"])[len(rows) // 2]
+
+
+async def calibrate(generator, args, problems):
+    policy = find_policy(args.engine, max_sequences=args.max_sequences, step_tokens=args.step_tokens)
+    async with open_parts(generator, args.prm, STRATEGIES.create("rebase"), "lexical") as parts:
         return await time_engine(
             parts.generator,
             parts.reward_model,
             problems[:12],
-            engine=engine,
+            engine=args.engine,
             policy=policy,
-            rounds=rounds,
+            rounds=args.rounds,
+            most_s=args.most_s,
             about=machine(),
             say=print,
         )
@@ -151,7 +183,9 @@ def options():
     parser.add_argument("--json", type=Path, required=True, help="the record, which other engines may be in already")
     parser.add_argument("--more", action="store_true", help="cells for another engine's record, as it was calibrated")
     parser.add_argument("--searches", type=int, default=16)
+    parser.add_argument("--repeats", type=int, default=3, help="of every row; the one with the median error counts")
     parser.add_argument("--rounds", type=int, default=3, help="of the calibration")
+    parser.add_argument("--most-s", type=float, default=10.0, help="of a batch of the calibration")
     parser.add_argument("--engine", default="embedded")
     parser.add_argument("--generator", help="of another engine than the embedded one")
     parser.add_argument("--max-sequences", type=int, help="as the server was started")
@@ -165,11 +199,11 @@ def measure_all(table, args, problems):
     """The rows of another engine's cells, or of the embedded engine's with two caches."""
     if args.generator:
         asked = [tuple(map(int, cell.split("x"))) for cell in args.cells.split(",")]
-        return asyncio.run(measure(table, args.generator, args.prm, asked, problems, args.searches))
+        return asyncio.run(measure(table, args.generator, args.prm, asked, args, problems))
     rows = []
     for blocks in (ENOUGH, SMALL):
         asked = [cell[:2] for cell in CELLS if cell[2] == blocks]
-        rows += asyncio.run(measure(table, embedded(blocks), args.prm, asked, problems, args.searches))
+        rows += asyncio.run(measure(table, embedded(blocks), args.prm, asked, args, problems))
     return rows
 
 
@@ -196,10 +230,11 @@ def main():
         (made,) = (one for one in record["engines"] if one["name"] == name)
         table = EngineTable.of(made["calibrated"])
     else:
-        policy = find_policy(args.engine, max_sequences=args.max_sequences, step_tokens=args.step_tokens)
-        generator = args.generator or embedded(ENOUGH)
-        table = asyncio.run(calibrate(generator, args.prm, args.engine, policy, problems, args.rounds))
-        note = f"{args.searches} searches a cell (half at width 256). {in_words(machine())}."
+        table = asyncio.run(calibrate(args.generator or embedded(ENOUGH), args, problems))
+        note = (
+            f"{args.searches} searches a cell (half at width 256), {args.repeats} times; the one with the median error "
+            f"counts. {in_words(machine())}."
+        )
         made = {"name": name, "note": note, "cells": [], "calibrated": table.plain()}
     made["cells"] += measure_all(table, args, problems)
     say_errors(table, made["cells"])

@@ -61,14 +61,14 @@ class Parts:
 class Method:
     """A way to solve problems; ``solve(parts, problems, in_flight)`` gives a text with an answer for each, or None.
 
-    ``quarters`` of the width are its own. ``is_run_alone`` and ``is_run_together`` say whether it is measured with one
+    ``eighths`` of the width are its own. ``is_run_alone`` and ``is_run_together`` say whether it is measured with one
     problem in flight, and with several.
     """
 
     name: str
     project: str
     solve: Callable
-    quarters: int = 4
+    eighths: int = 8
     is_run_alone: bool = True
     is_run_together: bool = True
 
@@ -83,12 +83,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class Measurement:
-    """One cell in one round."""
+    """One cell in one round; ``loop_seconds``, of ``cpu_seconds``, are those of the event loop's thread."""
 
     cell: Cell
     seed: int
     seconds: float
     cpu_seconds: float
+    loop_seconds: float
     usage: Usage
     right: dict[str, bool]
 
@@ -132,16 +133,16 @@ WHOLE = (
     Method("beam", "search-and-learn", several(search_and_learn.solve_beam), is_run_together=False),
     Method("DVTS", "search-and-learn", in_lockstep(search_and_learn.solve_dvts)),
 )
-QUARTER = tuple(replace(m, quarters=1, is_run_alone=False) for m in WHOLE if m.is_run_alone and m.is_run_together)
+QUARTER = tuple(replace(m, eighths=2, is_run_alone=False) for m in WHOLE if m.is_run_alone and m.is_run_together)
 """The same at a quarter of the width, for a method may reach another's accuracy with less."""
-BETWEEN = tuple(
-    replace(m, quarters=q, is_run_alone=False)
+OTHERS = tuple(
+    replace(m, eighths=eighths, is_run_alone=False)
     for m in WHOLE
-    for q in (2, 3)
+    for eighths in (1, 4, 6)
     if m.project == "etsearch" and m.name != "dvts"
 )
-"""And at two and three quarters."""
-METHODS = WHOLE + BETWEEN + QUARTER
+"""And ours at other widths."""
+METHODS = WHOLE + OTHERS + QUARTER
 
 
 def main():
@@ -219,26 +220,27 @@ def cells_of(options):
 
 
 def label_of(cell):
-    width = f" at {cell.method.quarters}/4" if cell.method.quarters < 4 else ""
+    width = f" at {cell.method.eighths}/8" if cell.method.eighths < 8 else ""
     return f"{cell.method.project} {cell.method.name}{width}, {cell.in_flight} in flight"
 
 
 async def measure(cell, warm_ups, problems, seed, options):
     """One cell in an engine of its own, which has solved two problems of another split before the clock starts."""
-    width = options.width * cell.method.quarters // 4
+    width = options.width * cell.method.eighths // 8
     terms = Terms(width, kept_of(width), MAX_STEPS, MAX_STEP_TOKENS, Sampling(), seed)
     async with opened(options, cell.in_flight, terms) as (parts, usage):
         await cell.method.solve(parts, warm_ups, cell.in_flight)
         hits_before = (await parts.generator.stats()).prefix_hit_tokens
         usage.reset()
         gc.collect()
-        start, cpu_start = time.perf_counter(), time.process_time()
+        start, cpu_start, loop_start = time.perf_counter(), time.process_time(), time.thread_time()
         texts = await cell.method.solve(parts, problems, cell.in_flight)
         seconds, cpu_seconds = time.perf_counter() - start, time.process_time() - cpu_start
+        loop_seconds = time.thread_time() - loop_start
         if hits_before is not None:
             usage.engine_hit_tokens = (await parts.generator.stats()).prefix_hit_tokens - hits_before
     right = {p.id: grade(text, p.answer) for p, text in zip(problems, texts, strict=True)}
-    return Measurement(cell, seed, seconds, cpu_seconds, usage, right)
+    return Measurement(cell, seed, seconds, cpu_seconds, loop_seconds, usage, right)
 
 
 @asynccontextmanager

@@ -38,6 +38,7 @@ def row_of(cell, width, rounds):
         "problems_per_hour": statistics.median(rates),
         "problems_per_hour_of_rounds": rates,
         "cpu_seconds_per_problem": cpu_seconds(rounds),
+        "loop_seconds_per_problem": loop_seconds(rounds),
         "accuracy": asdict(mean(right_by_problem(rounds))),
         "per_problem": {name: per_problem(rounds, name) for name in COUNTS},
     }
@@ -46,7 +47,7 @@ def row_of(cell, width, rounds):
 def name_of(cell, width):
     method = cell.method
     names = {"project": method.project, "method": method.name}
-    return names | {"width": width * method.quarters // 4, "in_flight": cell.in_flight}
+    return names | {"width": width * method.eighths // 8, "in_flight": cell.in_flight}
 
 
 def per_problem(rounds, name):
@@ -57,6 +58,11 @@ def per_problem(rounds, name):
 def cpu_seconds(rounds):
     """Seconds of CPU time per problem, of all threads."""
     return sum(m.cpu_seconds for m in rounds) / sum(len(m.right) for m in rounds)
+
+
+def loop_seconds(rounds):
+    """The part of them that the event loop's thread took: of etsearch, all but what its models compute."""
+    return sum(m.loop_seconds for m in rounds) / sum(len(m.right) for m in rounds)
 
 
 def right_by_problem(rounds):
@@ -71,14 +77,15 @@ def comparisons(measurements, width):
     """For each cell of a peer: etsearch's fastest cell that is at least as accurate, or else its most accurate one.
 
     Once of its cells of the same width, once of all. The ratio is that of problems per hour, round by round, and its
-    median; ``cpu_ratio`` is the peer's CPU time over etsearch's, which other work on the machine moves less; the
+    median; ``cpu_ratio`` is the peer's CPU time over etsearch's, which other work on the machine moves less, and
+    ``cpu_ratio_without_loop`` what it would be if all that etsearch does but compute models took no time; the
     difference of accuracy is paired by problem, with a 95 % bootstrap interval.
     """
     cells = by_cell(measurements)
     ours = [cell for cell in cells if cell.method.project == OURS]
     pairs = []
     for peer in (cell for cell in cells if cell.method.project != OURS):
-        as_wide = [cell for cell in ours if cell.method.quarters == peer.method.quarters]
+        as_wide = [cell for cell in ours if cell.method.eighths == peer.method.eighths]
         for widths, chosen in (("same", as_wide), ("any", ours)):
             if chosen:
                 pairs.append({"widths": widths, **comparison(peer, chosen, cells, width)})
@@ -96,6 +103,7 @@ def comparison(peer, ours, cells, width):
         "ratio": statistics.median(ratios),
         "ratio_of_rounds": ratios,
         "cpu_ratio": cpu_seconds(theirs) / cpu_seconds(own),
+        "cpu_ratio_without_loop": cpu_seconds(theirs) / (cpu_seconds(own) - loop_seconds(own)),
         "accuracy_difference": asdict(difference(right_by_problem(own), right_by_problem(theirs))),
     }
 
@@ -170,8 +178,9 @@ def line_of_pair(pair):
     low, high = min(pair["ratio_of_rounds"]), max(pair["ratio_of_rounds"])
     gap = pair["accuracy_difference"]
     return (
-        f"  {full_title(pair['peer']):28}  {pair['ratio']:.2f}x ({low:.2f} to {high:.2f}), "
-        f"CPU time {pair['cpu_ratio']:.2f}x, by {full_title(pair['etsearch'])}; "
+        f"  {full_title(pair['peer']):28}  {pair['ratio']:.2f}x ({low:.2f} to {high:.2f}), CPU time "
+        f"{pair['cpu_ratio']:.2f}x ({pair['cpu_ratio_without_loop']:.2f}x without etsearch's loop), "
+        f"by {full_title(pair['etsearch'])}; "
         f"accuracy {100 * gap['value']:+.1f} points ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})"
     )
 

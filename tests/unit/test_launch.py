@@ -52,7 +52,19 @@ def test_vllm_on_two_gpus_that_it_shares():
     assert environment(ServedModel(**served), place)["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
-def test_vllm_on_a_cpu():
+@pytest.mark.parametrize(
+    ("given", "cores", "threads"), [(None, 1, "1"), (None, 2, "1"), (None, 8, "7"), ("3", 8, "3")]
+)
+def test_vllm_on_a_cpu_leaves_its_scheduler_a_core(monkeypatch, given, cores, threads):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given:
+        monkeypatch.setenv("OMP_NUM_THREADS", given)
+    assert environment(ServedModel(**{"with": "vllm", "model": "x"}), CPU)["OMP_NUM_THREADS"] == threads
+
+
+def test_vllm_on_a_cpu(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "2")
     served = {"with": "vllm", "model": "x"}
     assert line(served, CPU) == (
         "python -m vllm.entrypoints.openai.api_server --model /models/NAME --served-model-name NAME --host 127.0.0.1 "
@@ -65,6 +77,7 @@ def test_vllm_on_a_cpu():
         "HF_HUB_OFFLINE": "1",
         "VLLM_CPU_KVCACHE_SPACE": "4",
         "VLLM_CPU_OMP_THREADS_BIND": "nobind",
+        "OMP_NUM_THREADS": "2",
     }
 
 

@@ -4,6 +4,7 @@ Seen to work: vLLM 0.32, SGLang 0.5.23.
 """
 
 import json
+import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,9 +87,18 @@ def environment(served: ServedModel, place: Place) -> dict[str, str]:
         values["CUDA_VISIBLE_DEVICES"] = ",".join(place.gpus)
     elif served.engine == "vllm":
         values |= {"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"}
+        values["OMP_NUM_THREADS"] = os.environ.get("OMP_NUM_THREADS") or str(_vllm_threads())
     else:
         values["SGLANG_USE_CPU_ENGINE"] = "1"
     return values | served.environment
+
+
+def _vllm_threads() -> int:
+    """Of its worker, on a CPU: one core is left to its scheduler, which spins while it waits for what a step computes.
+
+    A thread that has no core keeps all others waiting, in every matrix product.
+    """
+    return max(1, len(os.sched_getaffinity(0)) - 1)
 
 
 def _vllm(served: ServedModel, place: Place, way: Way, family: PrmFamily | None) -> list[str]:
