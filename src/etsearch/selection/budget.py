@@ -3,16 +3,17 @@
 The relaxation of `junctions` bounds what any set is worth within the budget. What it keeps as a whole, with what the
 rest of the budget still pays for (`_fill`), is a good solution, in most cases the best. To be better, a solution must
 regret less than the gap between the two. A unit whose shortfall exceeds that is in none of those, and one whose worth
-does is in each that keeps its parent. The relaxation of what is left has the better prices, and `knapsack` finds the
-best solution within the gap, or that there is none: this is exact, and takes whole costs. If they are not, or if there
-is too much to look at, HiGHS decides about what is left.
+does is in each that keeps its parent. What is left is relaxed anew, and `knapsack` finds the best
+solution within the gap, or that there is none: this is exact, and takes whole costs. If they are not, or if there is
+too much to look at, HiGHS decides about what is left.
 
-A quarter of the gap is searched first if that leaves much less to decide, for often the best solution is in it.
+Before that the *core* is searched by itself (Balas and Zemel, 1980), where it is small: the units that are open within
+a quarter of the gap. What is best of it is in most cases best of all, and the gap shrinks to what its proof needs.
 """
 
+import contextlib
 import math
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from fractions import Fraction
 from typing import Final
@@ -35,10 +36,13 @@ LEAST_STEP: Final = 1e-9
 """Steps of the objective below this are not made use of."""
 LARGEST_DENOMINATOR: Final = 1000
 """Of a ``lambda_d`` that is taken for a fraction."""
-FIRST_SHARE: Final = 0.25
-"""Of the gap, that is searched first."""
+CORE_SHARE: Final = 0.25
+"""Of the gap: the units that are open within it are the core."""
 MUCH_LESS: Final = 0.5
-"""Share of the units that may be left for that."""
+"""Share of the open units that the core may have, to be searched by itself."""
+ATTEMPTS: Final = ((False, 3_000), (True, 50_000))
+"""Whether prices are interior ones, and how many states are looked at before the next attempt is made: 20 and 350 ms.
+What is easy is easier at a vertex, for fewer units are open there; what is hard is easier in the midst."""
 LEAST_TIME_S: Final = 1e-3
 """What HiGHS is given at least: it begins with a solution."""
 
@@ -51,28 +55,38 @@ def solve(programme: Programme, deadline: float) -> Solution:
         deadline: by ``time.perf_counter``.
     """
     units = reduce(Units.of(programme), needs_leaf=True, budget=programme.most_cost).in_preorder()
-    relaxation = JunctionRelaxation(units, programme.most_cost)
+    relaxation = JunctionRelaxation(units, programme.most_cost, deadline)
     found = evaluate(programme, _fill(relaxation), Status.OPTIMAL)
     margin = max(_tolerance(programme), 0.9 * objective_step(programme))
     bound = relaxation.bound + _worth_of_ground(programme, units)
     gap = bound - found.objective - margin
     if gap < 0.0:
         return found
-    left = units
-    try:
-        for limit, left in _narrowed(programme, relaxation, gap):
-            rest = JunctionRelaxation(left, programme.most_cost)
-            if not rest.grain:
-                break
-            most_regret = limit + rest.bound + _worth_of_ground(programme, left) - bound
-            kept = least_regret(rest, most_regret, margin, deadline)
-            if kept is not None:
-                return evaluate(programme, left.leaves_of(kept), Status.OPTIMAL)
-        else:
+    left, core = (_left(programme, relaxation, share * gap) for share in (1.0, CORE_SHARE))
+    if core.num_units <= MUCH_LESS * left.num_units:
+        with contextlib.suppress(TooManyError):
+            found = _better(programme, core, found, margin, deadline)
+        new_gap = bound - found.objective - margin
+        if new_gap <= CORE_SHARE * gap:
             return found
+        left = _left(programme, relaxation, new_gap)
+    try:
+        return _better(programme, left, found, margin, deadline)
     except TooManyError:
-        pass
-    return _by_highs(programme, left, found, deadline)
+        return _by_highs(programme, left, found, deadline)
+
+
+def _better(programme: Programme, units: Units, found: Solution, margin: float, deadline: float) -> Solution:
+    """The best solution of these units, or the one that is found if they have no better one. Raises TooManyError."""
+    for is_interior, max_states in ATTEMPTS:
+        relaxation = JunctionRelaxation(units, programme.most_cost, deadline, is_interior)
+        limit = relaxation.bound + _worth_of_ground(programme, units) - found.objective - margin
+        try:
+            kept = least_regret(relaxation, limit, margin, max_states, deadline)
+        except TooManyError:
+            continue
+        return found if kept is None else evaluate(programme, units.leaves_of(kept), Status.OPTIMAL)
+    raise TooManyError
 
 
 def objective_step(programme: Programme) -> float:
@@ -89,14 +103,6 @@ def objective_step(programme: Programme) -> float:
     total, clusters = int(weights.sum()), programme.num_clusters * factor.denominator
     step = math.gcd(math.gcd(*weights.tolist()) * clusters, factor.numerator * total) / (total * clusters)
     return step if step >= LEAST_STEP else 0.0
-
-
-def _narrowed(programme: Programme, relaxation: JunctionRelaxation, gap: float) -> Iterator[tuple[float, Units]]:
-    """Limits of regret in rising order, the gap last, and what is left to decide about solutions within each."""
-    first, last = (_left(programme, relaxation, share * gap) for share in (FIRST_SHARE, 1.0))
-    if first.num_units <= MUCH_LESS * last.num_units:
-        yield FIRST_SHARE * gap, first
-    yield gap, last
 
 
 def _left(programme: Programme, relaxation: JunctionRelaxation, limit: float) -> Units:

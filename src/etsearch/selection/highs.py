@@ -26,8 +26,8 @@ LINEAR_OPTIONS: Final[dict[str, bool | int | float | str]] = {
     "threads": 1,
     "parallel": "off",
     "random_seed": 0,
-    "solver": "simplex",
     "presolve": "off",
+    "run_crossover": "off",
 }
 """For linear programmes so small that presolving takes as long as the simplex method."""
 OBJECTIVE_SCALE: Final = 1e4
@@ -117,14 +117,20 @@ def best_units(
     return [GROUND, *(np.flatnonzero(values[: units.num_units - 1] > 0.5) + 1).tolist()], status
 
 
-def linear_optimum(gain: list[float], rows: list["Row"]) -> tuple[list[float], list[float]]:
+def linear_optimum(
+    gain: list[float], rows: list["Row"], time_limit_s: float, *, is_interior: bool
+) -> tuple[list[float], list[float]]:
     """The values of the columns, between 0 and 1, at an optimum of a linear programme, and the duals of its rows.
+
+    Of all optima it is a vertex, or, if ``is_interior``, in their midst (the interior point method, without crossover).
+    If time runs out, they are what HiGHS has by then, and may be out of range.
 
     Raises:
         SolverError: HiGHS failed.
     """
     solver = _Highs()
-    for name, value in LINEAR_OPTIONS.items():
+    method = {"solver": "ipm" if is_interior else "simplex", "time_limit": time_limit_s}
+    for name, value in {**LINEAR_OPTIONS, **method}.items():
         _check(solver.setOptionValue(name, value), f"the option {name} = {value}")
     _pass_model(solver, np.array(gain), rows, [False] * len(gain))
     _check(solver.run(), f"solving a linear programme of {len(gain)} columns")
@@ -132,9 +138,7 @@ def linear_optimum(gain: list[float], rows: list["Row"]) -> tuple[list[float], l
     return list(solution.col_value), list(solution.row_dual)
 
 
-def _pass_model(
-    solver: highspy.Highs, gain: NDArray[np.float64], rows: list["Row"], is_whole: list[bool]
-) -> None:
+def _pass_model(solver: highspy.Highs, gain: NDArray[np.float64], rows: list["Row"], is_whole: list[bool]) -> None:
     """Columns from 0 to 1, of which those in ``is_whole`` are whole numbers."""
     columns_of_rows = [column for row in rows for column in row.columns]
     no_integers, no_numbers = np.zeros(0, dtype=np.int32), np.zeros(0)
@@ -181,9 +185,7 @@ class Row(NamedTuple):
 
 def tree_rows(units: Units) -> list[Row]:
     """A unit is at most its parent. Column ``unit - 1`` is a unit's."""
-    return [
-        at_most_sum(unit - 1, [parent - 1]) for unit, parent in enumerate(units.parent) if parent != GROUND
-    ]
+    return [at_most_sum(unit - 1, [parent - 1]) for unit, parent in enumerate(units.parent) if parent != GROUND]
 
 
 def at_most_sum(column: int, others: list[int]) -> Row:

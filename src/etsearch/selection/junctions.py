@@ -1,20 +1,20 @@
-"""A relaxation for budgets whose only gap is the knapsack's: the prize of a cluster passes down the tree to those in it.
+"""A relaxation for budgets whose only gap is the knapsack's: prizes of clusters pass down the tree to their members.
 
-Over units (see `units`), in preorder. The row of `relaxation` for a cluster, ``z ≤ Σ y_u`` over the units that cover it,
-is weak where the tree branches: of a unit that is kept by half, two branches may cover by half each. So coverage is
-counted where its branches meet. A *junction* is a unit, or the ground, with members of the cluster in two branches
+Over units (see `units`), in preorder. The row of `relaxation` for a cluster, ``z ≤ Σ y_u`` over the units that cover
+it, is weak where the tree branches: of a unit that is kept by half, two branches may cover by half each. So coverage
+is counted where its branches meet. A *junction* is a unit, or the ground, with members of the cluster in two branches
 below it or more (members below members do not count). It is covered, ``t``, only if it is kept, and if a branch is::
 
-    t_a ≤ y_a        t_a ≤ Σ t_b over its branches b        (t_b = y_b for a member; a branch that forks on is a junction)
+    t_a ≤ y_a        t_a ≤ Σ t_b over its branches b        (t_b is y_b for a member; else b is a junction, too)
 
 and z is the t of the topmost, or the y of an only member. With these rows the linear relaxation of the programme
-without a budget had an optimum of whole numbers in all but few cases, so that under a budget only some units are
+without a budget had an optimum of whole numbers in all cases looked at but few, so that under a budget few units are
 fractional: the gap is that of a knapsack.
 
 Both rows of a junction are priced. What *arrives* at it, the prize of its cluster or what the junction above passes,
-splits: it *passes* ``passed`` to each branch that covers, and ``stays`` is earned by the junction itself, if it is kept.
-Members earn what arrives at them. With a price on cost the relaxed optimum is as in `relaxation`, and again a
-solution's *regret*, by how much it falls short of the bound, is a sum of terms none below 0::
+splits: it *passes* so much to each branch that covers, and so much *stays* with its home, if that is kept. Members
+earn what arrives at them. With a price on cost the relaxed optimum is as in `relaxation`, and again a solution's
+*regret*, by how much it falls short of the bound, is a sum of terms none below 0::
 
     max(0, worth_v)      for a dropped child v of a kept unit
     max(0, -worth_v)     for a kept one
@@ -27,6 +27,7 @@ Prices are the duals of the linear relaxation (HiGHS). Whatever they are, if ``0
 """
 
 import math
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
@@ -68,6 +69,9 @@ class JunctionRelaxation:
     Attributes:
         units: in preorder.
         budget: that their cost may not exceed, the ground's included.
+        deadline: by ``time.perf_counter``; after it no price is looked for: all are 0.
+        is_interior: whether prices are in the midst of those that are as good. Then whatever is not optimal regrets
+            something, but no unit is kept as a whole.
         end: ``[num_units]`` the unit after the last one below each.
         junctions: of all clusters, inner ones before those above them.
         grain: the largest number of which all costs are multiples; 0 if they are not whole.
@@ -80,6 +84,8 @@ class JunctionRelaxation:
 
     units: Units
     budget: float
+    deadline: float
+    is_interior: bool = False
     end: list[int] = field(init=False)
     junctions: list[Junction] = field(init=False, default_factory=list)
     grain: int = field(init=False)
@@ -97,9 +103,11 @@ class JunctionRelaxation:
         self._gain = self.units.gain[:]
         for members in highs.covering(self.units).values():
             self._find_junctions(members)
+        wanted = [0.0] * len(self.junctions)
         self.value = [1.0] + [0.0] * (self.units.num_units - 1)
-        if self.units.num_units > 1 and self.room > 0.0:
-            self._price()
+        if self.units.num_units > 1 and self.room > 0.0 and time.perf_counter() < self.deadline:
+            self.price, wanted = self._relax()
+        self._split(wanted)
         self._evaluate()
 
     def shortfalls(self) -> list[float]:
@@ -137,11 +145,13 @@ class JunctionRelaxation:
         self.junctions.append(Junction(number, home, members, [fork.number for fork in forks], last))
         return self.junctions[-1]
 
-    def _price(self) -> None:
-        """Sets all prices, by the linear relaxation. Its columns: the units but the ground, then the junctions."""
+    def _relax(self) -> tuple[float, list[float]]:
+        """The price of cost, and for each junction what its branches are to earn: duals of the linear relaxation.
+
+        Its columns: the units but the ground, then the junctions.
+        """
         first = self.units.num_units - 1
-        rows = highs.tree_rows(self.units)
-        row_of: list[int] = []
+        rows, row_of = highs.tree_rows(self.units), []
         for junction in self.junctions:
             row_of.append(len(rows))
             column = first + junction.number
@@ -151,12 +161,18 @@ class JunctionRelaxation:
                 rows.append(highs.at_most_sum(column, [junction.home - 1]))
         rows.append(highs.budget_row(self.units, self.room))
         prize = [self.units.cluster_gain if junction.above == NONE else 0.0 for junction in self.junctions]
-        values, duals = highs.linear_optimum(self._gain[1:] + prize, rows)
+        time_left_s = max(self.deadline - time.perf_counter(), 0.0)
+        values, duals = highs.linear_optimum(self._gain[1:] + prize, rows, time_left_s, is_interior=self.is_interior)
         self.value[1:] = values[:first]
-        self.price = max(0.0, duals[-1]) * highs.BUDGET_SCALE / self.room
+        prices = [_positive(dual) for dual in duals]
+        return prices[-1] * highs.BUDGET_SCALE / self.room, [prices[row] for row in row_of]
+
+    def _split(self, wanted: list[float]) -> None:
+        """Each junction passes what is wanted, as far as it arrives."""
         for junction in reversed(self.junctions):  # those above come first
-            arriving = prize[junction.number] if junction.above == NONE else self.junctions[junction.above].passed
-            junction.passed = min(max(0.0, duals[row_of[junction.number]]), arriving)
+            is_topmost = junction.above == NONE
+            arriving = self.units.cluster_gain if is_topmost else self.junctions[junction.above].passed
+            junction.passed = min(wanted[junction.number], arriving)
             junction.stays = arriving - junction.passed
 
     def _evaluate(self) -> None:
@@ -190,6 +206,11 @@ def _above(parent: list[int], units: Iterable[int]) -> Iterator[int]:
         while unit != GROUND:
             yield unit
             unit = parent[unit]
+
+
+def _positive(dual: float) -> float:
+    """A dual as a price: 0 in place of one that is below it, or no number."""
+    return dual if 0.0 < dual < math.inf else 0.0
 
 
 def _grain(costs: list[float]) -> int:

@@ -10,8 +10,8 @@ The table is a bound for a search that also counts the regrets of junctions: bes
 left, and which open junctions are covered (A*, Hart, Nilsson and Raphael, 1968). States alike have the same future.
 """
 
+import bisect
 import heapq
-import math
 import time
 from dataclasses import dataclass
 from typing import Final
@@ -23,12 +23,10 @@ from etsearch.selection.enumeration import TooManyError
 from etsearch.selection.junctions import NONE, JunctionRelaxation
 from etsearch.selection.units import GROUND
 
-MAX_STATES: Final = 40_000
-"""States looked at before the programme is left to HiGHS: a third of a second."""
 MAX_ENTRIES: Final = 4_000_000
 """Of a table: 32 MB."""
 NUM_RANKS: Final = 256
-"""States whose bounds differ by less than this part of the limit are of one rank; the one furthest ahead comes first."""
+"""States whose bounds differ by less than a part in so many of the limit are of one rank: the furthest comes first."""
 STATES_A_LOOK: Final = 256
 """At the clock."""
 
@@ -37,13 +35,16 @@ _Table = list[tuple[int, list[float]]]
 there on up, one for each grain. The last is for the end of the walk."""
 
 
-def least_regret(relaxation: JunctionRelaxation, limit: float, margin: float, deadline: float) -> list[int] | None:
+def least_regret(
+    relaxation: JunctionRelaxation, limit: float, margin: float, max_states: int, deadline: float
+) -> list[int] | None:
     """The units that a best solution keeps, the ground among them; None if no solution regrets as little as ``limit``.
 
     Args:
-        relaxation: with whole costs.
+        relaxation: if its costs are not whole, there is too much to look at.
         limit: of the regret.
         margin: solutions whose regrets differ by less than this are equally good; above 0.
+        max_states: that may be looked at, 5 to 10 µs each.
         deadline: by ``time.perf_counter``.
 
     Raises:
@@ -51,15 +52,22 @@ def least_regret(relaxation: JunctionRelaxation, limit: float, margin: float, de
     """
     if relaxation.room < 0.0 or limit < 0.0:
         return None
-    return _Search(relaxation, limit, margin, deadline).run()
+    if not relaxation.grain:
+        raise TooManyError
+    _check_time(deadline)
+    return _Search(relaxation, limit, margin, max_states, deadline).run()
 
 
 class _Search:
     """States are tuples: their rank, the unit ahead (negated), the bound of their regret, what is left of the budget,
-    the open junctions that are covered, as bits, the regret so far, and the last link of the chain of units kept."""
+    the open junctions that are covered, as bits, the regret so far, and the last link of the chain of units kept.
+    """
 
-    def __init__(self, relaxation: JunctionRelaxation, limit: float, margin: float, deadline: float) -> None:
-        self._relaxation, self._limit, self._margin, self._deadline = relaxation, limit, margin, deadline
+    def __init__(
+        self, relaxation: JunctionRelaxation, limit: float, margin: float, max_states: int, deadline: float
+    ) -> None:
+        self._relaxation, self._limit, self._margin = relaxation, limit, margin
+        self._states_left, self._deadline = max_states, deadline
         self._cost = [int(cost) // relaxation.grain for cost in relaxation.units.cost]
         self._price = relaxation.price * relaxation.grain
         self._keeping = [max(0.0, -worth) for worth in relaxation.worth]
@@ -77,23 +85,27 @@ class _Search:
 
     def run(self) -> list[int] | None:
         best: int | None = None
-        seen: dict[tuple[int, int, int], float] = {}
+        seen: dict[tuple[int, int], _Frontier] = {}
         end = self._relaxation.units.num_units
         room = int(self._relaxation.room) // self._relaxation.grain
         self._offer(1, room, self._has_leaf if self._relaxation.units.leaves[GROUND] else 0, 0.0, 0)
         while self._states:
             _, unit, bound, left, covered, regret, link = heapq.heappop(self._states)
-            unit, state = -unit, (-unit, left, covered)
-            if bound > self._limit or seen.get(state, math.inf) <= regret:
+            unit = -unit
+            if bound > self._limit:
                 continue
             if unit == end:
                 if covered & self._has_leaf:
                     best, self._limit = link, bound - self._margin
                 continue
-            seen[state] = regret
-            self._check(len(seen))
+            frontier = seen.setdefault((unit, covered), _Frontier())
+            if not frontier.admits(left, regret + self._price * left):
+                continue
+            self._count()
             self._take(unit, left, covered, regret, link)
-            self._offer(self._relaxation.end[unit], left, *self._close(unit, covered, regret + self._dropping[unit]), link)
+            self._offer(
+                self._relaxation.end[unit], left, *self._close(unit, covered, regret + self._dropping[unit]), link
+            )
         return None if best is None else self._chain(best)
 
     def _take(self, unit: int, left: int, covered: int, regret: float, link: int) -> None:
@@ -137,7 +149,9 @@ class _Search:
         end, num_units = self._relaxation.end, self._relaxation.units.num_units
         room = int(self._relaxation.room) // self._relaxation.grain
         most = room if self._price * room <= self._limit else int(self._limit / self._price)
-        windows = [_Window(0, np.zeros(0))] * num_units + [_Window(0, self._price * np.arange(most + 1))]
+        windows = [_Window(0, np.zeros(0))] * num_units + [
+            _Window(0, self._price * np.arange(most + 1, dtype=np.float64))
+        ]
         num_entries = 0
         for unit in range(num_units - 1, GROUND, -1):
             kept = windows[unit + 1].shifted(self._cost[unit], room, self._keeping[unit])
@@ -156,15 +170,18 @@ class _Search:
         closings: list[list[int]] = []
         for unit, end in enumerate(self._relaxation.end):
             closings.append([])
-            while unit != GROUND and self._relaxation.end[unit] == end:
-                closings[-1] += own[unit]
-                unit = self._relaxation.units.parent[unit]
+            ending = unit
+            while ending != GROUND and self._relaxation.end[ending] == end:
+                closings[-1] += own[ending]
+                ending = self._relaxation.units.parent[ending]
         return closings
 
-    def _check(self, num_states: int) -> None:
-        is_late = num_states % STATES_A_LOOK == 0 and time.perf_counter() > self._deadline
-        if num_states > MAX_STATES or is_late:
+    def _count(self) -> None:
+        self._states_left -= 1
+        if self._states_left < 0:
             raise TooManyError
+        if self._states_left % STATES_A_LOOK == 0:
+            _check_time(self._deadline)
 
     def _chain(self, link: int) -> list[int]:
         """The units kept, the ground first."""
@@ -173,6 +190,32 @@ class _Search:
             unit, link = self._links[link]
             kept.append(unit)
         return kept[::-1]
+
+
+def _check_time(deadline: float) -> None:
+    if time.perf_counter() > deadline:
+        raise TooManyError
+
+
+class _Frontier:
+    """Of states alike but for what is left of the budget and what is lost so far, without prices on cost, the best.
+
+    A state has the future of one with less left, and loses no more by it.
+    """
+
+    def __init__(self) -> None:
+        self._left: list[int] = []  # rising, and with it what is lost
+        self._lost: list[float] = []
+
+    def admits(self, left: int, lost: float) -> bool:
+        """Takes a state in, unless one with no less left has lost no more."""
+        place = bisect.bisect_left(self._left, left)
+        if place < len(self._left) and self._lost[place] <= lost:
+            return False
+        start = bisect.bisect_left(self._lost, lost, hi=place)
+        end = place + (place < len(self._left) and self._left[place] == left)
+        self._left[start:end], self._lost[start:end] = [left], [lost]
+        return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,7 +234,7 @@ class _Window:
             return self if self.regret.size else other
         least = min(self.least, other.least)
         size = max(self.least + self.regret.size, other.least + other.regret.size) - least
-        regret = np.full(size, np.inf)
+        regret: NDArray[np.float64] = np.full(size, np.inf)
         regret[self.least - least :][: self.regret.size] = self.regret
         part = regret[other.least - least :][: other.regret.size]
         np.minimum(part, other.regret, out=part)
