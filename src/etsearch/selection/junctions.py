@@ -28,7 +28,6 @@ Prices are the duals of the linear relaxation (HiGHS). Whatever they are, if ``0
 
 import math
 import time
-from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -123,9 +122,9 @@ class JunctionRelaxation:
 
     def _find_junctions(self, members: list[int]) -> None:
         """Those of one cluster. Where its branches do not meet, its only member has all of the prize."""
-        parent, topmost = self.units.parent, _topmost(self.units.parent, members)
+        parent, (spine, topmost) = self.units.parent, _spine(self.units.parent, members)
         branches: dict[int, list[tuple[int, _Carrier]]] = {}
-        for unit in sorted(set(_above(parent, topmost)), reverse=True):  # what is below comes first
+        for unit in reversed(spine):  # what is below comes first
             carrier = unit if unit in topmost else self._meet(unit, branches[unit])
             branches.setdefault(parent[unit], []).append((unit, carrier))
         top = self._meet(GROUND, branches[GROUND])
@@ -194,18 +193,21 @@ _Carrier = int | Junction
 """What says whether a branch is covered: a member, or the junction at which it forks on."""
 
 
-def _topmost(parent: list[int], members: list[int]) -> set[int]:
-    """The members that have none above them."""
-    return {member for member in members if set(_above(parent, [parent[member]])).isdisjoint(members)}
-
-
-def _above(parent: list[int], units: Iterable[int]) -> Iterator[int]:
-    """The units and those above them but the ground, some more than once."""
-    for start in units:
-        unit = start
-        while unit != GROUND:
-            yield unit
+def _spine(parent: list[int], members: list[int]) -> tuple[list[int], set[int]]:
+    """In preorder the members that have none above them, with all units above but the ground; and which are members."""
+    above: set[int] = set()
+    for member in members:
+        unit = member
+        while unit != GROUND and unit not in above:
+            above.add(unit)
             unit = parent[unit]
+    spine, hidden, is_member = list[int](), set[int](), set(members)
+    for unit in sorted(above):
+        if parent[unit] in is_member or parent[unit] in hidden:
+            hidden.add(unit)
+        else:
+            spine.append(unit)
+    return spine, is_member - hidden
 
 
 def _positive(dual: float) -> float:

@@ -167,13 +167,11 @@ class _Search:
         own: list[list[int]] = [[] for _ in self._relaxation.end]
         for junction in self._relaxation.junctions:
             own[junction.last].append(junction.number)
-        closings: list[list[int]] = []
-        for unit, end in enumerate(self._relaxation.end):
-            closings.append([])
-            ending = unit
-            while ending != GROUND and self._relaxation.end[ending] == end:
-                closings[-1] += own[ending]
-                ending = self._relaxation.units.parent[ending]
+        parent, end = self._relaxation.units.parent, self._relaxation.end
+        closings = own[:1]
+        for unit in range(1, len(end)):
+            goes_on = parent[unit] != GROUND and end[parent[unit]] == end[unit]
+            closings.append(own[unit] + closings[parent[unit]] if goes_on else own[unit])
         return closings
 
     def _count(self) -> None:
