@@ -68,6 +68,7 @@ class _Search:
     ) -> None:
         self._relaxation, self._limit, self._margin = relaxation, limit, margin
         self._states_left, self._deadline = max_states, deadline
+        self._end, self._junctions = relaxation.end, relaxation.junctions
         self._cost = [int(cost) // relaxation.grain for cost in relaxation.units.cost]
         self._price = relaxation.price * relaxation.grain
         self._keeping = [max(0.0, -worth) for worth in relaxation.worth]
@@ -75,7 +76,7 @@ class _Search:
         self._rank = max(margin, limit / NUM_RANKS)
         self._ahead = self._table()
         self._sends: list[list[int]] = [[] for _ in relaxation.end]
-        for junction in relaxation.junctions:
+        for junction in self._junctions:
             for unit in junction.members:
                 self._sends[unit].append(junction.number)
         self._closings = self._find_closings()
@@ -103,9 +104,8 @@ class _Search:
                 continue
             self._count()
             self._take(unit, left, covered, regret, link)
-            self._offer(
-                self._relaxation.end[unit], left, *self._close(unit, covered, regret + self._dropping[unit]), link
-            )
+            covered, regret = self._close(unit, covered, regret + self._dropping[unit])
+            self._offer(self._end[unit], left, covered, regret, link)
         return None if best is None else self._chain(best)
 
     def _take(self, unit: int, left: int, covered: int, regret: float, link: int) -> None:
@@ -115,11 +115,11 @@ class _Search:
         regret += self._keeping[unit]
         for number in self._sends[unit]:
             if covered >> number & 1:
-                regret += self._relaxation.junctions[number].passed
+                regret += self._junctions[number].passed
             covered |= 1 << number
         if self._relaxation.units.leaves[unit]:
             covered |= self._has_leaf
-        if self._relaxation.end[unit] == unit + 1:
+        if self._end[unit] == unit + 1:
             covered, regret = self._close(unit, covered, regret)
         self._links.append((unit, link))
         self._offer(unit + 1, left, covered, regret, len(self._links) - 1)
@@ -127,14 +127,14 @@ class _Search:
     def _close(self, unit: int, covered: int, regret: float) -> tuple[int, float]:
         """Once a unit's subtree is behind: the junctions whose last branch that ends, and what they regret."""
         for number in self._closings[unit]:
-            junction = self._relaxation.junctions[number]
+            junction = self._junctions[number]
             if not covered >> number & 1:
                 regret += junction.stays
                 continue
             covered ^= 1 << number
             if junction.above != NONE:
                 if covered >> junction.above & 1:
-                    regret += self._relaxation.junctions[junction.above].passed
+                    regret += self._junctions[junction.above].passed
                 covered |= 1 << junction.above
         return covered, regret
 
@@ -146,7 +146,7 @@ class _Search:
                 heapq.heappush(self._states, (int(bound / self._rank), -unit, bound, left, covered, regret, link))
 
     def _table(self) -> _Table:
-        end, num_units = self._relaxation.end, self._relaxation.units.num_units
+        num_units = self._relaxation.units.num_units
         room = int(self._relaxation.room) // self._relaxation.grain
         most = room if self._price * room <= self._limit else int(self._limit / self._price)
         windows = [_Window(0, np.zeros(0))] * num_units + [
@@ -155,7 +155,7 @@ class _Search:
         num_entries = 0
         for unit in range(num_units - 1, GROUND, -1):
             kept = windows[unit + 1].shifted(self._cost[unit], room, self._keeping[unit])
-            dropped = windows[end[unit]].shifted(0, room, self._dropping[unit])
+            dropped = windows[self._end[unit]].shifted(0, room, self._dropping[unit])
             windows[unit] = kept.lower_of(dropped).up_to(self._limit)
             num_entries += windows[unit].regret.size
             if num_entries > MAX_ENTRIES:
@@ -164,10 +164,10 @@ class _Search:
 
     def _find_closings(self) -> list[list[int]]:
         """``[num_units]`` the junctions that close once the subtree of a unit is behind, inner ones first."""
-        own: list[list[int]] = [[] for _ in self._relaxation.end]
-        for junction in self._relaxation.junctions:
+        own: list[list[int]] = [[] for _ in self._end]
+        for junction in self._junctions:
             own[junction.last].append(junction.number)
-        parent, end = self._relaxation.units.parent, self._relaxation.end
+        parent, end = self._relaxation.units.parent, self._end
         closings = own[:1]
         for unit in range(1, len(end)):
             goes_on = parent[unit] != GROUND and end[parent[unit]] == end[unit]
