@@ -3,9 +3,9 @@
 The relaxation of `junctions` bounds what any set is worth within the budget. What it keeps as a whole, with what the
 rest of the budget still pays for (`_fill`), is a good solution, in most cases the best. To be better, a solution must
 regret less than the gap between the two. A unit whose shortfall exceeds that is in none of those, and one whose worth
-does is in each that keeps its parent. What is left is relaxed anew, and `knapsack` finds the best
-solution within the gap, or that there is none: this is exact, and takes whole costs. If they are not, or if there is
-too much to look at, HiGHS decides about what is left.
+does is in each that keeps its parent. What is left is relaxed anew, and `knapsack` finds the best solution within the
+gap, or that there is none: this is exact, for whole costs. If they are not whole, or if there is too much to look at,
+HiGHS decides about what is left.
 
 Before that the *core* is searched by itself (Balas and Zemel, 1980), where it is small: the units that are open within
 a quarter of the gap. What is best of it is in most cases best of all, and the gap shrinks to what its proof needs.
