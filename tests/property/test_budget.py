@@ -115,3 +115,14 @@ def test_what_is_left_to_highs_keeps_the_optimum(attempts, arguments):
         solution = solve(programme)
     assert solution.status is Status.OPTIMAL
     assert solution.objective == pytest.approx(solve(programme, solver="exhaustive").objective, abs=CLOSE)
+
+
+@THOROUGH
+@given(arguments=budgets(), time_limit_s=st.sampled_from([1e-9, 1e-4, 1e-3]))
+def test_a_solution_is_within_the_budget_when_time_runs_out(arguments, time_limit_s):
+    programme = Programme(**arguments)
+    solution, optimum = solve(programme, time_limit_s=time_limit_s), solve(programme, solver="exhaustive").objective
+    assert programme.kept_cost(solution.kept) <= programme.most_cost
+    assert solution.objective <= optimum + CLOSE
+    if solution.status is Status.OPTIMAL:
+        assert solution.objective == pytest.approx(optimum, abs=CLOSE)

@@ -62,14 +62,14 @@ def solve(programme: Programme, deadline: float) -> Solution:
     gap = bound - found.objective - margin
     if gap < 0.0:
         return found
-    left, core = (_left(programme, relaxation, share * gap) for share in (1.0, CORE_SHARE))
-    if core.num_units <= MUCH_LESS * left.num_units:
+    if relaxation.num_open(CORE_SHARE * gap) <= MUCH_LESS * relaxation.num_open(gap):
+        core_gap, core = CORE_SHARE * gap, _left(programme, relaxation, CORE_SHARE * gap)
         with contextlib.suppress(TooManyError):
             found = _better(programme, core, found, margin, deadline)
-        new_gap = bound - found.objective - margin
-        if new_gap <= CORE_SHARE * gap:
+        gap = bound - found.objective - margin
+        if gap <= core_gap:
             return found
-        left = _left(programme, relaxation, new_gap)
+    left = _left(programme, relaxation, gap)
     try:
         return _better(programme, left, found, margin, deadline)
     except TooManyError:
@@ -106,14 +106,14 @@ def objective_step(programme: Programme) -> float:
 
 
 def _left(programme: Programme, relaxation: JunctionRelaxation, limit: float) -> Units:
-    dropped = {unit for unit, lack in enumerate(relaxation.shortfalls()) if lack > limit}
-    joined = {unit for unit, worth in enumerate(relaxation.worth) if worth > limit}
-    units = fix(relaxation.units, dropped, joined - dropped - {GROUND})
+    units = fix(relaxation.units, *relaxation.decided(limit))
     return reduce(units, needs_leaf=True, budget=programme.most_cost).in_preorder()
 
 
 def _by_highs(programme: Programme, units: Units, found: Solution, deadline: float) -> Solution:
     """The best solution, given a good one, and what is left to decide about those that are better."""
+    if units.cost[GROUND] > programme.most_cost or (units.num_units == 1 and not units.leaves[GROUND]):
+        return found  # none is better
     kept, status = [GROUND], Status.OPTIMAL
     if units.num_units > 1:
         try:

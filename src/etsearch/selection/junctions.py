@@ -109,12 +109,21 @@ class JunctionRelaxation:
         self._split(wanted)
         self._evaluate()
 
-    def shortfalls(self) -> list[float]:
-        """``[num_units]`` the least regret of a solution that keeps the unit: what it and those above it lack."""
-        lacks = [0.0] * self.units.num_units
+    def decided(self, limit: float) -> tuple[set[int], set[int]]:
+        """The units that no solution within a limit of regret keeps, and those kept by all that keep their parents."""
+        lacks = [0.0] * self.units.num_units  # of those above, too
+        dropped, joined = set[int](), set[int]()
         for unit in range(1, self.units.num_units):
             lacks[unit] = lacks[self.units.parent[unit]] + max(0.0, -self.worth[unit])
-        return lacks
+            if lacks[unit] > limit:
+                dropped.add(unit)
+            elif self.worth[unit] > limit:
+                joined.add(unit)
+        return dropped, joined
+
+    def num_open(self, limit: float) -> int:
+        """How many units are neither, the ground apart."""
+        return self.units.num_units - 1 - sum(map(len, self.decided(limit)))
 
     def rounded(self) -> list[int]:
         """The units that the linear relaxation keeps as a whole."""
