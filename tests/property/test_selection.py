@@ -2,44 +2,14 @@
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
+from tests.programmes import CLOSE, PATIENT, THOROUGH, fields
 
 from etsearch.selection import Programme, Status, price_for, solve
-from etsearch.selection.budget import objective_step
 from etsearch.selection.reduction import reduce
 from etsearch.selection.relaxation import components
 from etsearch.selection.units import Units
-
-CLOSE = 1e-9
-PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-"""Time is not what is tested, and the machine may be busy."""
-THOROUGH = settings(PATIENT, max_examples=200)
-
-
-@st.composite
-def fields(draw, max_leaves=8):
-    """The arguments of a programme over a small tree, sometimes a forest, sometimes with leaves above leaves."""
-    num_nodes = draw(st.integers(1, 20))
-    lowest = draw(st.sampled_from([0, 0, 0, -1]))
-    parent = [-1, *(draw(st.integers(lowest, node - 1)) for node in range(1, num_nodes))]
-    tips = sorted(set(range(num_nodes)) - set(parent))
-    candidates = draw(st.sampled_from([tips, range(num_nodes)]))
-    leaves = draw(st.lists(st.sampled_from(candidates), min_size=1, max_size=max_leaves, unique=True))
-    number = draw(st.sampled_from([st.integers(0, 9), st.floats(0.0, 1e4)]))
-    weight = [draw(number) for _ in leaves]
-    weight[0] += 1
-    token_costs = [draw(st.integers(0, 60)) for _ in range(num_nodes)]
-    token_costs[leaves[0]] += 1
-    return {
-        "parent": parent,
-        "leaves": leaves,
-        "weight": weight,
-        "node_cost": draw(st.sampled_from([[1.0] * num_nodes, token_costs])),
-        "cluster": [draw(st.integers(0, len(leaves) - 1)) for _ in leaves],
-        "lambda_b": draw(st.sampled_from([0.0, 0.5, 1.0, 2.0, 5.0]) | st.floats(0.0, 5.0)),
-        "lambda_d": draw(st.sampled_from([0.0, 1.0, 1.5, 5.0]) | st.floats(0.0, 5.0)),
-    }
 
 
 def by_definition(*, parent, leaves, weight, node_cost, cluster, lambda_b, lambda_d, kept):
@@ -98,51 +68,6 @@ def test_the_relaxation_bounds_every_solution(arguments):
         for relaxation in relaxations:
             step(relaxation)
         assert optimum <= of_the_ground + sum(relaxation.bound for relaxation in relaxations) + CLOSE
-
-
-@st.composite
-def budgets(draw):
-    """A programme and a budget for it: a share of what is between the cheapest leaf and all."""
-    arguments = draw(fields())
-    programme = Programme(**arguments)
-    share = draw(st.sampled_from([0.0, 0.25, 0.5, 0.75, 1.0]) | st.floats(0.0, 1.2))
-    arguments["lambda_b"] = draw(st.sampled_from([0.0, 0.0, arguments["lambda_b"]]))
-    budget = programme.cheapest_cost + share * (programme.total_cost - programme.cheapest_cost)
-    return arguments | {"budget": draw(st.sampled_from([budget, float(int(budget))]))}
-
-
-@pytest.mark.parametrize("solver", ["lagrange", "highs"])
-@THOROUGH
-@given(arguments=budgets())
-def test_a_budget_is_kept_to_and_used_as_well_as_can_be(solver, arguments):
-    if arguments["budget"] < Programme(**arguments | {"budget": None}).cheapest_cost:
-        return
-    programme = Programme(**arguments)
-    solution, oracle = solve(programme, solver=solver), solve(programme, solver="exhaustive")
-    assert solution.status is Status.OPTIMAL
-    assert programme.kept_cost(solution.kept) <= arguments["budget"] * (1 + 1e-9)
-    assert solution.objective == pytest.approx(oracle.objective, abs=CLOSE)
-
-
-@PATIENT
-@given(fields(max_leaves=6), st.floats(0.0, 1.0))
-def test_the_best_within_a_budget_is_so_by_definition(arguments, share):
-    programme = Programme(**arguments)
-    budget = programme.cheapest_cost + share * (programme.total_cost - programme.cheapest_cost)
-    num_leaves = programme.num_leaves
-    sets = [np.array([bits >> i & 1 == 1 for i in range(num_leaves)]) for bits in range(1, 2**num_leaves)]
-    best = max(programme.objective(kept) for kept in sets if programme.kept_cost(kept) <= budget * (1 + 1e-9))
-    assert solve(programme.with_budget(budget), solver="exhaustive").objective == pytest.approx(best, abs=CLOSE)
-
-
-@PATIENT
-@given(fields(), st.floats(0.0, 1.0))
-def test_every_objective_is_a_multiple_of_its_step(arguments, share):
-    programme = Programme(**arguments | {"lambda_b": 0.0})
-    step = objective_step(programme)
-    if step:
-        kept = np.arange(programme.num_leaves) <= share * programme.num_leaves
-        assert programme.objective(kept) / step == pytest.approx(round(programme.objective(kept) / step), abs=1e-6)
 
 
 @THOROUGH

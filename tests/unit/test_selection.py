@@ -1,6 +1,7 @@
 """The selection programme: what it accepts, and its corner cases under every solver."""
 
 import builtins
+import math
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -11,8 +12,10 @@ import pytest
 
 from etsearch.errors import ConfigError, MissingDependencyError, SolverError
 from etsearch.selection import SOLVERS, Programme, Solution, Status, highs, price_for, solve
+from etsearch.selection.junctions import JunctionRelaxation
 from etsearch.selection.solution import evaluate
 from etsearch.selection.synthetic import synthetic_programme
+from etsearch.selection.units import Units
 
 # A root with two children; leaves 3 and 4 under the first, leaf 5 under the second; branch 6 is pruned.
 TREE = {
@@ -298,6 +301,30 @@ def test_a_budget_that_time_runs_out_on_is_kept_to(share):
     solution = solve(p, time_limit_s=1e-9)
     assert solution.status is Status.FEASIBLE
     assert p.kept_cost(solution.kept) <= p.budget
+
+
+def test_two_branches_of_half_a_unit_cover_no_more_than_half():
+    """A unit of cost 4 has two leaves of cost 1 with a cluster in common; another leaf costs 5, as the budget.
+
+    Half of the first three costs 3, and with half of each leaf's weight and all of their cluster it would be worth
+    0.75, more than its share of the budget, if the two could cover by half each: the bound were 1.15.
+    """
+    p = Programme([-1, 0, 1, 1, 0], [2, 3, 4], [1, 1, 2], [0, 4, 1, 1, 5], ["x", "x", "y"], 0.0, 1.0, budget=5)
+    relaxation = JunctionRelaxation(Units.of(p).in_preorder(), p.most_cost, deadline=math.inf)
+    assert [(sorted(junction.members), junction.above) for junction in relaxation.junctions] == [([2, 3], -1)]
+    assert relaxation.bound == pytest.approx(1.0)
+    assert solve(p).objective == pytest.approx(1.0)
+
+
+def test_a_comb_within_a_budget():
+    """Each node of a chain has a leaf of its own; all leaves say the same."""
+    depth = 1500
+    parent = [-1, *range(depth), *range(depth)]
+    leaves = range(depth + 1, len(parent))
+    p = Programme(parent, leaves, [1.0] * depth, [1.0] * len(parent), [0] * depth, 0.0, 1.0, budget=2 * 40)
+    solution = solve(p)
+    assert solution.status is Status.OPTIMAL
+    assert sum(solution.kept) == 40  # the uppermost: each pays for its leaf and a node of the chain
 
 
 def test_a_price_is_set_whatever_the_own_price_is():

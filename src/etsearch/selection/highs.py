@@ -4,6 +4,7 @@ from typing import Final, NamedTuple
 
 import highspy
 import numpy as np
+from numpy.typing import NDArray
 
 from etsearch.errors import SolverError
 from etsearch.selection.programme import ROUNDING, Programme
@@ -21,6 +22,14 @@ OPTIONS: Final[dict[str, bool | int | float | str]] = {
 }
 NEWER_OPTIONS: Final[dict[str, bool]] = {"mip_heuristic_run_feasibility_jump": False}
 """Options that older releases of HiGHS lack. The feasibility jump takes 8 ms, however small the programme."""
+LINEAR_OPTIONS: Final[dict[str, bool | int | float | str]] = {
+    "threads": 1,
+    "parallel": "off",
+    "random_seed": 0,
+    "presolve": "off",
+    "run_crossover": "off",
+}
+"""For linear programmes so small that presolving takes as long as the simplex method."""
 OBJECTIVE_SCALE: Final = 1e4
 """HiGHS works to 1e-6 absolute; scaled by this, that is 1e-10 of the largest possible objective."""
 
@@ -93,8 +102,10 @@ def best_units(
         solver.setOptionValue(name, value)
     rows = _rows(units, needs_leaf=needs_leaf)
     if budget < np.inf:
-        rows.append(_budget_row(units, budget))
-    _pass_model(solver, units, rows, scale)
+        rows.append(budget_row(units, budget * (1.0 - 0.5 * ROUNDING) - units.cost[GROUND]))
+    num_covers = len(covering(units))
+    integrality = [bool(leaves) for leaves in units.leaves[1:]] + [False] * num_covers
+    _pass_model(solver, scale * np.array(units.gain[1:] + [units.cluster_gain] * num_covers), rows, integrality)
     solver.setOptionValue("mip_abs_gap", max(float(OPTIONS["mip_abs_gap"]), 0.9 * scale * step))
     if start is not None:
         _pass_start(solver, units, start)
@@ -106,17 +117,33 @@ def best_units(
     return [GROUND, *(np.flatnonzero(values[: units.num_units - 1] > 0.5) + 1).tolist()], status
 
 
-def _pass_model(solver: highspy.Highs, units: Units, rows: list["_Row"], scale: float) -> None:
-    """Columns: the units but the ground, then the open clusters; the objective times ``scale``."""
+def linear_optimum(
+    gain: list[float], rows: list["Row"], time_limit_s: float, *, is_interior: bool
+) -> tuple[list[float], list[float]]:
+    """The values of the columns, between 0 and 1, at an optimum of a linear programme, and the duals of its rows.
+
+    Of all optima it is a vertex, or, if ``is_interior``, in their midst (the interior point method, without crossover).
+    If time runs out, they are what HiGHS has by then, and may be out of range.
+
+    Raises:
+        SolverError: HiGHS failed.
+    """
+    solver = _Highs()
+    method = {"solver": "ipm" if is_interior else "simplex", "time_limit": time_limit_s}
+    for name, value in {**LINEAR_OPTIONS, **method}.items():
+        _check(solver.setOptionValue(name, value), f"the option {name} = {value}")
+    _pass_model(solver, np.array(gain), rows, [False] * len(gain))
+    _check(solver.run(), f"solving a linear programme of {len(gain)} columns")
+    solution = solver.getSolution()
+    return list(solution.col_value), list(solution.row_dual)
+
+
+def _pass_model(solver: highspy.Highs, gain: NDArray[np.float64], rows: list["Row"], is_whole: list[bool]) -> None:
+    """Columns from 0 to 1, of which those in ``is_whole`` are whole numbers."""
     columns_of_rows = [column for row in rows for column in row.columns]
-    num_columns = units.num_units - 1 + len(_members(units))
-    integrality = np.zeros(num_columns, dtype=np.int32)  # a leafless unit and a cluster follow the others
-    integrality[: units.num_units - 1] = [bool(leaves) for leaves in units.leaves[1:]]
-    gain = np.full(num_columns, units.cluster_gain)
-    gain[: units.num_units - 1] = units.gain[1:]
     no_integers, no_numbers = np.zeros(0, dtype=np.int32), np.zeros(0)
     status = solver.passModel(
-        num_columns,
+        len(gain),
         len(rows),
         len(columns_of_rows),
         0,  # no quadratic part
@@ -124,9 +151,9 @@ def _pass_model(solver: highspy.Highs, units: Units, rows: list["_Row"], scale: 
         highspy.HessianFormat.kTriangular.value,
         highspy.ObjSense.kMaximize.value,
         0.0,
-        scale * gain,
-        np.zeros(num_columns),
-        np.ones(num_columns),
+        gain,
+        np.zeros(len(gain)),
+        np.ones(len(gain)),
         np.array([row.lower for row in rows]),
         np.array([row.upper for row in rows]),
         np.cumsum([0, *(len(row.columns) for row in rows)], dtype=np.int32),
@@ -135,19 +162,19 @@ def _pass_model(solver: highspy.Highs, units: Units, rows: list["_Row"], scale: 
         no_integers,
         no_integers,
         no_numbers,
-        integrality,
+        np.array(is_whole, dtype=np.int32),
     )
-    _check(status, f"reading a programme of {len(rows)} rows and {num_columns} columns")
+    _check(status, f"reading a programme of {len(rows)} rows and {len(gain)} columns")
 
 
 def _pass_start(solver: highspy.Highs, units: Units, kept: list[bool]) -> None:
     solution = highspy.HighsSolution()
-    covers = [any(kept[unit] for unit in members) for members in _members(units).values()]
+    covers = [any(kept[unit] for unit in members) for members in covering(units).values()]
     solution.col_value = [float(value) for value in (*kept[1:], *covers)]
     _check(solver.setSolution(solution), "reading a solution to begin with")
 
 
-class _Row(NamedTuple):
+class Row(NamedTuple):
     """``lower ≤ sum of values times columns ≤ upper``."""
 
     columns: list[int]
@@ -156,32 +183,36 @@ class _Row(NamedTuple):
     upper: float
 
 
-def _rows(units: Units, *, needs_leaf: bool) -> list[_Row]:
-    """Unit - parent ≤ 0, then cluster - its units ≤ 0, then leaves ≥ 1 if one is needed and the ground holds none."""
-    rows = [
-        _Row([unit - 1, parent - 1], [1.0, -1.0], -highspy.kHighsInf, 0.0)
-        for unit, parent in enumerate(units.parent)
-        if parent != GROUND
-    ]
-    for column, members in enumerate(_members(units).values(), start=units.num_units - 1):
-        values = [1.0, *[-1.0] * len(members)]
-        rows.append(_Row([column, *(unit - 1 for unit in members)], values, -highspy.kHighsInf, 0.0))
+def tree_rows(units: Units) -> list[Row]:
+    """A unit is at most its parent. Column ``unit - 1`` is a unit's."""
+    return [at_most_sum(unit - 1, [parent - 1]) for unit, parent in enumerate(units.parent) if parent != GROUND]
+
+
+def at_most_sum(column: int, others: list[int]) -> Row:
+    """The column is at most the sum of the others."""
+    return Row([column, *others], [1.0, *[-1.0] * len(others)], -highspy.kHighsInf, 0.0)
+
+
+def budget_row(units: Units, room: float) -> Row:
+    """Costs ≤ what the ground leaves of the budget, in units of which HiGHS' 1e-6 is less than half of `ROUNDING`."""
+    costly = [unit for unit in range(1, units.num_units) if units.cost[unit] > 0.0]
+    values = [BUDGET_SCALE * units.cost[unit] / room for unit in costly]
+    return Row([unit - 1 for unit in costly], values, -highspy.kHighsInf, BUDGET_SCALE)
+
+
+def _rows(units: Units, *, needs_leaf: bool) -> list[Row]:
+    """Those of the tree, then cluster - its units ≤ 0, then leaves ≥ 1 if one is needed and the ground holds none."""
+    rows = tree_rows(units)
+    for column, members in enumerate(covering(units).values(), start=units.num_units - 1):
+        rows.append(at_most_sum(column, [unit - 1 for unit in members]))
     if needs_leaf and not units.leaves[GROUND]:
         leafy = [unit - 1 for unit in range(1, units.num_units) if units.leaves[unit]]
-        rows.append(_Row(leafy, [1.0] * len(leafy), 1.0, highspy.kHighsInf))
+        rows.append(Row(leafy, [1.0] * len(leafy), 1.0, highspy.kHighsInf))
     return rows
 
 
-def _budget_row(units: Units, budget: float) -> _Row:
-    """Costs ≤ what the ground leaves of the budget, in units of which HiGHS' 1e-6 is less than half of `ROUNDING`."""
-    room = budget * (1.0 - 0.5 * ROUNDING) - units.cost[GROUND]
-    costly = [unit for unit in range(1, units.num_units) if units.cost[unit] > 0.0]
-    values = [BUDGET_SCALE * units.cost[unit] / room for unit in costly]
-    return _Row([unit - 1 for unit in costly], values, -highspy.kHighsInf, BUDGET_SCALE)
-
-
-def _members(units: Units) -> dict[int, list[int]]:
-    """The units that cover each open cluster."""
+def covering(units: Units) -> dict[int, list[int]]:
+    """The units that cover each open cluster, in rising order."""
     members: dict[int, list[int]] = {}
     for unit, covers in enumerate(units.covers):
         for cluster in covers:

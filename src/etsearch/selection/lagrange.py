@@ -2,7 +2,7 @@
 
 import heapq
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import numpy as np
@@ -10,7 +10,6 @@ import numpy as np
 from etsearch.errors import SolverError
 from etsearch.selection import budget, highs
 from etsearch.selection.enumeration import TooManyError, least_regret
-from etsearch.selection.price import Priced
 from etsearch.selection.programme import Programme
 from etsearch.selection.reduction import reduce
 from etsearch.selection.relaxation import Relaxation, components
@@ -21,9 +20,6 @@ TOLERANCE: Final = 1e-12
 """Regret that counts as none, as a share of the largest possible objective."""
 MAX_STEPS: Final = 2000
 """Partial solutions looked at in one component before it is left to HiGHS, which takes as long for a small one."""
-
-LEAST_TIME_S: Final = 1e-3
-"""What HiGHS is given at least, where it begins with a solution."""
 
 
 def solve(programme: Programme, time_limit_s: float) -> Solution:
@@ -54,39 +50,10 @@ def _solve_without_budget(programme: Programme, deadline: float) -> Solution:
 
 
 def _within_budget(programme: Programme, deadline: float) -> Solution:
-    at_price = budget.find_price(programme, lambda unlimited: _solve_without_budget(unlimited, deadline))
-    leaves = np.flatnonzero(at_price.solution.kept).tolist()
-    if at_price.price == programme.lambda_b:
-        return evaluate(programme, leaves, at_price.solution.status)
-    found = evaluate(programme, budget.fill(programme, leaves), Status.OPTIMAL)
-    if budget.gap(programme, at_price, found.objective) <= 0.0:
-        return found
-    return _close(programme, found, at_price, deadline)
-
-
-def _close(programme: Programme, found: Solution, at_price: Priced, deadline: float) -> Solution:
-    """The best solution within the budget, given a good one."""
-    units = budget.undecided_units(programme, at_price, found.objective)
-    if units.num_units == 1 and not units.leaves[GROUND]:
-        return found
-    kept, status = [GROUND], Status.OPTIMAL
-    if units.num_units > 1:
-        try:
-            kept, status = highs.best_units(
-                units,
-                highs.scale_of(programme),
-                max(deadline - time.perf_counter(), LEAST_TIME_S),
-                needs_leaf=True,
-                budget=programme.most_cost,
-                start=units.span(np.flatnonzero(found.kept).tolist()),
-                step=budget.objective_step(programme),
-            )
-        except SolverError:
-            if time.perf_counter() < deadline:
-                raise
-            return replace(found, status=Status.FEASIBLE)
-    other = evaluate(programme, units.leaves_of(kept), status)
-    return other if other.objective >= found.objective else replace(found, status=status)
+    unlimited = _solve_without_budget(programme.with_budget(None), deadline)
+    if programme.kept_cost(np.array(unlimited.kept)) <= programme.most_cost:
+        return unlimited
+    return budget.solve(programme, deadline)
 
 
 @dataclass

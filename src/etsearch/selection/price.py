@@ -58,10 +58,8 @@ class _Line:
         return self.worth - price * self.share
 
 
-def least_price(
-    programme: Programme, target_cost: float, solve: Callable[[Programme], Solution], lowest: float = 0.0
-) -> Priced:
-    """The least price, from ``lowest`` on, at which an optimum costs at most ``target_cost``.
+def least_price(programme: Programme, target_cost: float, solve: Callable[[Programme], Solution]) -> Priced:
+    """The least price, from 0 on, at which an optimum costs at most ``target_cost``.
 
     Where not even the cheapest leaf meets the target, it is the cheapest cost that is met.
 
@@ -69,16 +67,15 @@ def least_price(
         programme: its own ``lambda_b`` does not count; its budget does.
         target_cost: in units of ``node_cost``.
         solve: finds an optimum.
-        lowest: where to begin, at least 0.
     """
     target = max(target_cost, programme.cheapest_cost) * (1.0 + ROUNDING)
-    solution = solve(programme.at_price(lowest))
+    solution = solve(programme.at_price(0.0))
     dear = _Line.of(programme, np.array(solution.kept))
     if dear.cost <= target:
-        return Priced(lowest, solution, dear.cost)
+        return Priced(0.0, solution, dear.cost)
     cheap = _cheapest_leaf(programme)
     while True:
-        price = max(lowest, (dear.worth - cheap.worth) / (dear.share - cheap.share))
+        price = max(0.0, (dear.worth - cheap.worth) / (dear.share - cheap.share))
         solution = solve(programme.at_price(price))
         if solution.objective <= cheap.at(price) + TOLERANCE * (1.0 + price + programme.lambda_d):
             return Priced(

@@ -14,10 +14,6 @@ Each rule joins a unit with its parent or drops it, and keeps at least one optim
   more.
 - *unaffordable*: a unit whose path costs more than the budget is in no solution.
 
-With a *margin*, a unit is joined or dropped only if that makes every solution that did otherwise better by more than
-the margin: joined if its certain gain exceeds the margin, dropped if its potential is below minus the margin. Then no
-solution within the margin of an optimum is lost. (Of the other rules only *chains* is used: it loses none.)
-
 With node costs near the paper's, this decides most leaves: at ``lambda_b`` 1 a leaf pays for its own node.
 """
 
@@ -32,17 +28,16 @@ DROPPED: Final = -1
 _NO_CLUSTER: Final = -1
 
 
-def reduce(units: Units, *, needs_leaf: bool, budget: float = np.inf, margin: float | None = None) -> Units:
+def reduce(units: Units, *, needs_leaf: bool, budget: float = np.inf) -> Units:
     """The programme after all rules, until none applies.
 
     Args:
         units: of the programme.
         needs_leaf: whether a leaf must be kept. If not, keeping none is a solution too.
         budget: that the kept units' cost may not exceed; ``inf`` for none.
-        margin: if given, all solutions are kept that are worse than an optimum by at most this, not only an optimum.
     """
     while True:
-        working = _Working(units, needs_leaf, budget, margin)
+        working = _Working(units, needs_leaf, budget)
         if not working.sweep():
             return units
         units = working.units()
@@ -64,9 +59,9 @@ def fix(units: Units, dropped: set[int], joined: set[int]) -> Units:
 class _Working:
     """Units while the rules are at work on them. ``target[unit]`` is where a unit has gone: itself, until it has."""
 
-    def __init__(self, units: Units, needs_leaf: bool, budget: float, margin: float | None = None) -> None:
+    def __init__(self, units: Units, needs_leaf: bool, budget: float) -> None:
         self._given, self._budget = units, budget
-        self._needs_leaf, self._margin = needs_leaf, margin
+        self._needs_leaf = needs_leaf
         self._gain, self._cost = units.gain[:], units.cost[:]
         self._covers = units.covers[:]
         self._leaves = [leaves[:] for leaves in units.leaves]
@@ -138,18 +133,16 @@ class _Working:
         elif self._num_children[unit] == 0:
             if self._is_hopeless(unit, potential) or self._is_unaffordable(unit):
                 self._drop(unit)
-            elif self._margin is None and self._leaves[unit] and self._gain[unit] < 0.0:
+            elif self._leaves[unit] and self._gain[unit] < 0.0:
                 self._compare(unit)
 
     def _pays(self, unit: int, certain: float) -> bool:
-        if self._margin is not None:
-            return certain > self._margin
         return certain >= 0.0 and (self._budget == np.inf or self._cost[unit] == 0.0)
 
     def _is_hopeless(self, unit: int, potential: float) -> bool:
         if self._needs_leaf and self._leaves[unit] and not self._leaves[GROUND]:
             return False
-        return potential <= 0.0 if self._margin is None else potential < -self._margin
+        return potential <= 0.0
 
     def _is_unaffordable(self, unit: int) -> bool:
         return self._budget < np.inf and self._path_cost[unit] > self._budget

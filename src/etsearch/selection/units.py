@@ -104,7 +104,7 @@ class Units:
         return self._down_the_paths(self.gain)
 
     def only(self, chosen: list[int]) -> Self:
-        """The programme over the units chosen, in rising order, each after its parent; the first is the ground."""
+        """The programme over the units chosen, each after its parent; the first is the ground."""
         number = {unit: place for place, unit in enumerate(chosen)}
         return replace(
             self,
@@ -114,6 +114,17 @@ class Units:
             covers=[self.covers[unit] for unit in chosen],
             leaves=[self.leaves[unit] for unit in chosen],
         )
+
+    def in_preorder(self) -> Self:
+        """The same programme, with what lies below a unit directly after it."""
+        children: list[list[int]] = [[] for _ in self.parent]
+        for unit in range(self.num_units - 1, GROUND, -1):  # backwards, for the walk below takes the last one first
+            children[self.parent[unit]].append(unit)
+        chosen, ahead = [], [GROUND]
+        while ahead:
+            chosen.append(ahead.pop())
+            ahead += children[chosen[-1]]
+        return self.only(chosen)
 
     def under(self, top: int) -> Self:
         """The programme of the subtree of a unit, which becomes the ground: it is kept, and all else is not."""
