@@ -52,9 +52,7 @@ def test_vllm_on_two_gpus_that_it_shares():
     assert environment(ServedModel(**served), place)["CUDA_VISIBLE_DEVICES"] == "0,1"
 
 
-@pytest.mark.parametrize(
-    ("given", "cores", "threads"), [(None, 1, "1"), (None, 2, "1"), (None, 8, "7"), ("3", 8, "3")]
-)
+@pytest.mark.parametrize(("given", "cores", "threads"), [(None, 1, "1"), (None, 2, "1"), (None, 8, "7"), ("3", 8, "3")])
 def test_vllm_on_a_cpu_leaves_its_scheduler_a_core(monkeypatch, given, cores, threads):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
