@@ -97,13 +97,14 @@ planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is mea
 PLANNER_VLLM = $(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --searches 8 \
 	--generator vllm:http://127.0.0.1:8100 --prm log_probability --max-sequences 1024 --step-tokens 2048
 
-planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a cache that is large enough, and with one that is not; half an hour
+planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a cache that is large enough, and with one that is not; 40 minutes
 	$(BIN)/python benchmarks/enlarged.py runs/enlarged
 	$(BIN)/ets up benchmarks/planner-vllm.yaml --python $(VENV)-vllm/bin/python
-	$(PLANNER_VLLM) --rounds 3 --cells 16x4,16x8,16x32,64x4,64x16,256x4
+	$(PLANNER_VLLM) --most-s 30 --cells 16x4,16x32,64x8
+	$(PLANNER_VLLM) --more --repeats 1 --cells 256x4
 	$(BIN)/ets down benchmarks/planner-vllm.yaml
 	$(BIN)/ets up benchmarks/planner-vllm-small.yaml --python $(VENV)-vllm/bin/python
-	$(PLANNER_VLLM) --more --cells 16x4,16x32,64x4,64x16
+	$(PLANNER_VLLM) --more --cells 16x8,64x4
 	$(BIN)/ets down benchmarks/planner-vllm-small.yaml
 	$(BIN)/python tools/make_planner.py
 

@@ -76,9 +76,9 @@ async def measure(table, generator, prm, cells, args, problems):
         for _ in range(args.repeats):
             rows = []
             for width, in_flight in cells:
-                asked = problems[: args.searches if width < 256 else args.searches // 2]
+                asked = problems[: max(in_flight, args.searches if width < 256 else args.searches // 2)]
                 for name in STRATEGIES_HERE:
-                    first_seed = 1000 * (1 + len(rows) + len(cells) * len(STRATEGIES_HERE) * len(repeats))
+                    first_seed = 1_000_000 * width + 1000 * (len(rows) + 100 * len(repeats))
                     one = parts.with_strategy(STRATEGIES.create(name))
                     seconds, traces = await run(one, asked, width, in_flight, first_seed)
                     found = simulate(traces, machine_, in_flight)
@@ -220,7 +220,7 @@ def say_errors(table, rows):
 
 def main():
     args = options()
-    problems = minimath_problems("test").problems[: args.searches]
+    problems = minimath_problems("test").problems
     record = json.loads(args.json.read_text(encoding="utf-8")) if args.json.exists() else {"engines": []}
     name = NAMES[args.engine]
     if args.generator and not args.prm.startswith(args.engine):
@@ -232,8 +232,8 @@ def main():
     else:
         table = asyncio.run(calibrate(args.generator or embedded(ENOUGH), args, problems))
         note = (
-            f"{args.searches} searches a cell (half at width 256), {args.repeats} times; the one with the median error "
-            f"counts. {in_words(machine())}."
+            f"{args.searches} searches a cell (half at width 256), or as many as are in flight; of the times that it "
+            f"was run the one with the median error. {in_words(machine())}."
         )
         made = {"name": name, "note": note, "cells": [], "calibrated": table.plain()}
     made["cells"] += measure_all(table, args, problems)
