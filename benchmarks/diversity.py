@@ -1,0 +1,222 @@
+"""Diversity at small widths: is anything better than thrift's hard clusters of last steps?
+
+    python benchmarks/diversity.py --json benchmarks/records/diversity.json
+    python benchmarks/diversity.py --json benchmarks/records/diversity.json --frontiers runs/RUN
+    python benchmarks/diversity.py --json benchmarks/records/diversity.json --table
+
+*Whole searches* on the miniature world's hard problems, all arms on the same problems and seeds; a run that was stopped
+goes on. The record holds of every search whether it was right and its KV tokens, so that its intervals can be computed
+again. The arms are those of ``diversity_arms.py``.
+
+*Single choices* on the frontiers of REBASE's searches in a run with its trees (``--frontiers``): of those with right
+and wrong branches the share in which a right one survives, and the share of the next width that right ones get. Arms
+are compared where their survivors need as large a share of the frontier's KV tokens as thrift's, in the mean, by
+interpolation over prices. This tells smaller differences apart than whole searches do, and says less of what they come
+to. Intervals are 95 %, over problems. ``--table`` prints the tables of a record, and runs nothing.
+"""
+
+import argparse
+import asyncio
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from clusters import choices_of, curves, figures_of, interpolate, number, open_of, resample, states_of
+from diversity_arms import texts_of
+from facts import machine
+
+from etsearch.diversity import cluster_texts
+from etsearch.embedders import LexicalEmbedder
+from etsearch.evaluation.report.results import Results
+from etsearch.evaluation.report.statistics import difference, mean, ratio
+from etsearch.evaluation.report.tables import points
+from etsearch.evaluation.run.recipe import Recipe
+from etsearch.evaluation.run.runner import evaluate
+from etsearch.strategies import STRATEGIES
+
+HARD = "minimath(easiest=5,hardest=7,distractors=1)"
+ARMS = {
+    "rebase": "rebase",
+    "thrift": "thrift",
+    "no diversity term": "thrift(lambda_d=1e-9)",
+    "clusters count by their mass": "diversity_arms:Soft(cover=mass)",
+    "fractional z: half of the mass covers": "diversity_arms:Soft(cover=share)",
+    "nested clusters, four cuts": "diversity_arms:Soft(cover=nested)",
+    "soft coverage, T 0.05": "diversity_arms:Soft(cover=kernel)",
+    "soft inheritance, T 0.05": "diversity_arms:Soft(inherit=similarity)",
+    "soft coverage and inheritance, T 0.05": "diversity_arms:Soft(cover=kernel, inherit=similarity)",
+    "DORA's weights, T 0.05": "diversity_arms:Soft(cover=nothing, inherit=nothing, directions=true)",
+    "clusters of the last two steps": "diversity_arms:TwoSteps",
+    "clusters of the PRM's states, cut 0.01": "diversity_arms:OfPrm(threshold=0.01)",
+    "oracle: meaning of the whole path": "diversity_arms:Meaning(of=path)",
+}
+"""What is run, by the name of its row."""
+PRICES = (0.5, 0.65, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0)
+
+
+def main():
+    options = parse_options()
+    record = json.loads(options.json.read_text()) if options.json.is_file() else {}
+    if options.frontiers:
+        record["frontiers"] = {"machine": machine("numpy", "scipy"), **study(options.frontiers)}
+    elif not options.table:
+        record["searches"] = run(options)
+    options.json.write_text(json.dumps(record, indent=1) + "\n")
+    print("\n\n".join(filter(None, (table_of_searches(record), table_of_frontiers(record)))))
+
+
+def parse_options():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True, metavar="FILE", help="the record")
+    parser.add_argument("--table", action="store_true", help="print the tables of the record; run nothing")
+    parser.add_argument("--frontiers", type=Path, metavar="RUN", help="the study of single choices on a run of REBASE")
+    parser.add_argument("--data", default=f"{HARD}:test", help="(default: %(default)s)")
+    parser.add_argument("--limit", type=int, default=200, help="problems (default: %(default)s)")
+    parser.add_argument("--widths", default="8,16", help="(default: %(default)s)")
+    parser.add_argument("--out", default="runs/diversity", help="folder of the run (default: %(default)s)")
+    return parser.parse_args()
+
+
+# --- whole searches ---------------------------------------------------------------------------------------------------
+
+
+def run(options):
+    recipe = Recipe.of(
+        {
+            "name": "diversity",
+            "data": options.data,
+            "limit": options.limit,
+            "generator": "minimath(num_kv_blocks=4096)",
+            "prm": "minimath",
+            "strategies": [{"strategy": strategy, "label": label} for label, strategy in ARMS.items()],
+            "widths": [int(width) for width in options.widths.split(",")],
+            "seeds": [0],
+            "concurrency": 8,
+            "out": options.out,
+        }
+    )
+    outcome = asyncio.run(evaluate(recipe, on_progress=say))
+    results = Results.read([outcome.path])
+    problems = list(dict.fromkeys(r.problem for records in results.cells.values() for r in records))
+    facts = {"machine": machine("openvino", "openvino-genai", "numpy", "scipy"), "data": options.data, "seed": 0}
+    return {**facts, "problems": problems, "arms": [arm_of(results, cell, problems) for cell in results.plain()]}
+
+
+def say(progress):
+    if progress.searches % 100 == 0:
+        print(f"{progress.done} of {progress.total} searches, {progress.seconds:.0f} s", flush=True)
+
+
+def arm_of(results, cell, problems):
+    """Of each problem, in their order: whether it was right, and KV tokens as the results count them."""
+    right, kv = results.right(cell), results.cost(cell, "kv_tokens")
+    return {
+        "width": cell.width,
+        "arm": cell.strategy,
+        "strategy": ARMS[cell.strategy],
+        "right": "".join(str(int(right[problem])) for problem in problems),
+        "kv_tokens": [int(kv[problem]) for problem in problems],
+    }
+
+
+def table_of_searches(record):
+    if "searches" not in record:
+        return ""
+    arms = record["searches"]["arms"]
+    lines = [
+        "| width | | right, % | points against REBASE | against thrift | KV tokens | thrift's KV over its |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for width in dict.fromkeys(arm["width"] for arm in arms):
+        values = {
+            arm["arm"]: (by_place(map(int, arm["right"])), by_place(arm["kv_tokens"]))
+            for arm in arms
+            if arm["width"] == width
+        }
+        for name, (right, kv) in values.items():
+            others = [
+                "–" if name == other else points(difference(right, values[other][0])) for other in ("rebase", "thrift")
+            ]
+            lines.append(
+                f"| {width} | {name} | {100 * mean(right).value:.1f} | {' | '.join(others)} | {mean(kv).value:,.0f} "
+                f"| {ratio(values['thrift'][1], kv).value:.2f} |"
+            )
+    return "\n".join(lines)
+
+
+def by_place(values):
+    return {str(place): float(value) for place, value in enumerate(values)}
+
+
+# --- single choices ---------------------------------------------------------------------------------------------------
+
+
+def study(run):
+    """What each arm makes of the recorded frontiers of REBASE that hold right and wrong branches, by width."""
+    opens = [open_of(*choice) for choice in choices_of(states_of(run))]
+    mixed = [one for one in opens if one.is_right.any() and not one.is_right.all()]
+    widths = sorted({one.width for one in mixed})
+    return {str(width): study_width([one for one in mixed if one.width == width]) for width in widths}
+
+
+def study_width(opens):
+    frontiers = [with_texts(one.view) for one in opens]
+    weights = np.vstack([np.ones(len(opens)), resample(number([one.problem for one in opens]))])
+    found = {}
+    for name, specification in ARMS.items():
+        if hasattr(strategy := STRATEGIES.create(specification), "price"):
+            at = [replace(strategy, price=price) for price in PRICES]
+            chosen = [[s.select(f, one.remaining).widths for s in at] for f, one in zip(frontiers, opens, strict=True)]
+            figures = [[figures_of(one, np.array(w)) for w in each] for one, each in zip(opens, chosen, strict=True)]
+            found[name] = curves(np.array(figures), weights, np.ones(len(opens)))
+            print(name, np.round(found[name][:, 0, PRICES.index(1.0)], 3), flush=True)
+    kept = float(found["thrift"][0, 0, PRICES.index(1.0)])
+    rows = [row_of(name, curve, found["thrift"], kept) for name, curve in found.items()]
+    return {"frontiers": len(opens), "problems": len({one.problem for one in opens}), "kept": kept, "rows": rows}
+
+
+def with_texts(view):
+    """The frontier with the clusters and the embeddings that a search would give it."""
+    texts = texts_of(view, 1)
+    rows = LexicalEmbedder().embed_now(texts)
+    return replace(view, clusters=cluster_texts(texts, rows), embeddings=rows)
+
+
+def row_of(name, curve, thrift, kept):
+    """The arm where its survivors need as many KV tokens as thrift's, less thrift there."""
+    row = {"arm": name, "kept at price 1": float(curve[0, 0, PRICES.index(1.0)])}
+    for figure, place in (("alive", 1), ("width", 3)):
+        values = interpolate(curve, place, kept)
+        change = values - interpolate(thrift, place, kept)
+        row[figure] = float(values[0])
+        row[f"{figure}, change"] = [float(c) for c in (change[0], *np.nanpercentile(change[1:], (2.5, 97.5)))]
+    return row
+
+
+def table_of_frontiers(record):
+    if "frontiers" not in record:
+        return ""
+    lines = [
+        "| width | | survives, % | change | width, % | change | kept at price 1, % |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    for width, found in record["frontiers"].items():
+        if width != "machine":
+            lines += [f"| {width} {line_of(row)}" for row in found["rows"]]
+    return "\n".join(lines)
+
+
+def line_of(row):
+    changes = [
+        "{:+.1f} ({:+.1f} to {:+.1f})".format(*(100 * c for c in row[f"{figure}, change"]))
+        for figure in ("alive", "width")
+    ]
+    return (
+        f"| {row['arm']} | {100 * row['alive']:.1f} | {changes[0]} | {100 * row['width']:.1f} | {changes[1]} "
+        f"| {100 * row['kept at price 1']:.0f} |"
+    )
+
+
+if __name__ == "__main__":
+    main()
