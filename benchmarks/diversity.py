@@ -39,20 +39,36 @@ HARD = "minimath(easiest=5,hardest=7,distractors=1)"
 ARMS = {
     "rebase": "rebase",
     "thrift": "thrift",
+    "thrift, price 1.3": "thrift(price=1.3)",
     "no diversity term": "thrift(lambda_d=1e-9)",
     "clusters count by their mass": "diversity_arms:Soft(cover=mass)",
-    "fractional z: half of the mass covers": "diversity_arms:Soft(cover=share)",
-    "nested clusters, four cuts": "diversity_arms:Soft(cover=nested)",
+    "fractional z, half of the mass covers": "diversity_arms:Soft(cover=share)",
     "soft coverage, T 0.05": "diversity_arms:Soft(cover=kernel)",
     "soft inheritance, T 0.05": "diversity_arms:Soft(inherit=similarity)",
-    "soft coverage and inheritance, T 0.05": "diversity_arms:Soft(cover=kernel, inherit=similarity)",
     "DORA's weights, T 0.05": "diversity_arms:Soft(cover=nothing, inherit=nothing, directions=true)",
     "clusters of the last two steps": "diversity_arms:TwoSteps",
     "clusters of the PRM's states, cut 0.01": "diversity_arms:OfPrm(threshold=0.01)",
     "oracle: meaning of the whole path": "diversity_arms:Meaning(of=path)",
 }
-"""What is run, by the name of its row."""
-PRICES = (0.5, 0.65, 0.8, 1.0, 1.2, 1.4, 1.7, 2.0)
+"""What is searched with, by the name of its row."""
+CHOICES = {name: arm for name, arm in ARMS.items() if "price" not in name} | {
+    "half the diversity term": "thrift(lambda_d=0.5)",
+    "fractional z, all of the mass covers": "diversity_arms:Soft(cover=share, full=1)",
+    "nested clusters, four cuts": "diversity_arms:Soft(cover=nested)",
+    "soft coverage, T 0.01": "diversity_arms:Soft(cover=kernel, temperature=0.01)",
+    "soft coverage, T 0.2": "diversity_arms:Soft(cover=kernel, temperature=0.2)",
+    "soft inheritance, T 0.2": "diversity_arms:Soft(inherit=similarity, temperature=0.2)",
+    "soft coverage and inheritance, T 0.05": "diversity_arms:Soft(cover=kernel, inherit=similarity)",
+    "DORA's weights, T 0.01": "diversity_arms:Soft(cover=nothing, inherit=nothing, directions=true, temperature=0.01)",
+    "clusters of the PRM's states, cut 0.02": "diversity_arms:OfPrm(threshold=0.02)",
+    "clusters of the PRM's states, cut 0.05": "diversity_arms:OfPrm(threshold=0.05)",
+    "soft coverage and inheritance of the PRM's states, T 0.01": (
+        "diversity_arms:Soft(cover=kernel, inherit=similarity, space=prm, temperature=0.01)"
+    ),
+    "oracle: meaning of the last step": "diversity_arms:Meaning",
+}
+"""What chooses on recorded frontiers."""
+PRICES = (0.5, 0.75, 1.0, 1.3, 1.7)
 
 
 def main():
@@ -164,7 +180,7 @@ def study_width(opens):
     frontiers = [with_texts(one.view) for one in opens]
     weights = np.vstack([np.ones(len(opens)), resample(number([one.problem for one in opens]))])
     found = {}
-    for name, specification in ARMS.items():
+    for name, specification in CHOICES.items():
         if hasattr(strategy := STRATEGIES.create(specification), "price"):
             at = [replace(strategy, price=price) for price in PRICES]
             chosen = [[s.select(f, one.remaining).widths for s in at] for f, one in zip(frontiers, opens, strict=True)]
