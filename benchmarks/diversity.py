@@ -39,8 +39,8 @@ HARD = "minimath(easiest=5,hardest=7,distractors=1)"
 ARMS = {
     "rebase": "rebase",
     "thrift": "thrift",
-    "thrift, price 1.3": "thrift(price=1.3)",
     "no diversity term": "thrift(lambda_d=1e-9)",
+    "no diversity term, price 0.8": "thrift(lambda_d=1e-9, price=0.8)",
     "clusters count by their mass": "diversity_arms:Soft(cover=mass)",
     "fractional z, half of the mass covers": "diversity_arms:Soft(cover=share)",
     "soft coverage, T 0.05": "diversity_arms:Soft(cover=kernel)",
@@ -114,9 +114,10 @@ def run(options):
     )
     outcome = asyncio.run(evaluate(recipe, on_progress=say))
     results = Results.read([outcome.path])
-    problems = list(dict.fromkeys(r.problem for records in results.cells.values() for r in records))
+    cells = [cell for cell in results.plain() if cell.strategy in ARMS and cell.width in recipe.widths]
+    problems = [problem for problem in results.right(cells[0]) if all(problem in results.right(c) for c in cells)]
     facts = {"machine": machine("openvino", "openvino-genai", "numpy", "scipy"), "data": options.data, "seed": 0}
-    return {**facts, "problems": problems, "arms": [arm_of(results, cell, problems) for cell in results.plain()]}
+    return {**facts, "problems": problems, "arms": [arm_of(results, cell, problems) for cell in cells]}
 
 
 def say(progress):
