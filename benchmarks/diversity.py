@@ -30,7 +30,7 @@ from etsearch.diversity import cluster_texts
 from etsearch.embedders import LexicalEmbedder
 from etsearch.evaluation.report.results import Results
 from etsearch.evaluation.report.statistics import difference, mean, ratio
-from etsearch.evaluation.report.tables import points
+from etsearch.evaluation.report.tables import points, times
 from etsearch.evaluation.run.recipe import Recipe
 from etsearch.evaluation.run.runner import evaluate
 from etsearch.strategies import STRATEGIES
@@ -77,9 +77,12 @@ def main():
     if options.frontiers:
         record["frontiers"] = {"machine": machine("numpy", "scipy"), **study(options.frontiers)}
     elif not options.table:
-        record["searches"] = run(options)
-    options.json.write_text(json.dumps(record, indent=1) + "\n")
-    print("\n\n".join(filter(None, (table_of_searches(record), table_of_frontiers(record)))))
+        record.setdefault("searches", {})[options.data] = run(options)
+    options.json.write_text(json.dumps(record) + "\n")
+    for data, found in record.get("searches", {}).items():
+        print(f"{data}\n\n{table_of_searches(found)}\n")
+    if "frontiers" in record:
+        print(table_of_frontiers(record["frontiers"]))
 
 
 def parse_options():
@@ -90,6 +93,7 @@ def parse_options():
     parser.add_argument("--data", default=f"{HARD}:test", help="(default: %(default)s)")
     parser.add_argument("--limit", type=int, default=200, help="problems (default: %(default)s)")
     parser.add_argument("--widths", default="8,16", help="(default: %(default)s)")
+    parser.add_argument("--arms", default="", help="only these rows, with ; between them (default: all)")
     parser.add_argument("--out", default="runs/diversity", help="folder of the run (default: %(default)s)")
     return parser.parse_args()
 
@@ -98,14 +102,15 @@ def parse_options():
 
 
 def run(options):
+    names = [name for name in ARMS if not options.arms or name in options.arms.split(";")]
     recipe = Recipe.of(
         {
             "name": "diversity",
             "data": options.data,
             "limit": options.limit,
-            "generator": "minimath(num_kv_blocks=4096)",
-            "prm": "minimath",
-            "strategies": [{"strategy": strategy, "label": label} for label, strategy in ARMS.items()],
+            "generator": f"{options.data.partition('(')[0].partition(':')[0]}(num_kv_blocks=4096)",
+            "prm": options.data.partition("(")[0].partition(":")[0],
+            "strategies": [{"strategy": ARMS[name], "label": name} for name in names],
             "widths": [int(width) for width in options.widths.split(",")],
             "seeds": [0],
             "concurrency": 8,
@@ -113,10 +118,16 @@ def run(options):
         }
     )
     outcome = asyncio.run(evaluate(recipe, on_progress=say))
-    results = Results.read([outcome.path])
-    cells = [cell for cell in results.plain() if cell.strategy in ARMS and cell.width in recipe.widths]
-    problems = [problem for problem in results.right(cells[0]) if all(problem in results.right(c) for c in cells)]
-    facts = {"machine": machine("openvino", "openvino-genai", "numpy", "scipy"), "data": options.data, "seed": 0}
+    return record_of(outcome.path, options.data)
+
+
+def record_of(path, data):
+    """All that a run holds, of the arms that are known."""
+    results = Results.read([path])
+    cells = [cell for cell in results.plain() if cell.strategy in ARMS]
+    found = {problem for cell in cells for problem in results.right(cell)}
+    problems = sorted(found, key=lambda problem: int(problem.rpartition("/")[2]))
+    facts = {"machine": machine("openvino", "openvino-genai", "numpy", "scipy"), "data": data, "seed": 0}
     return {**facts, "problems": problems, "arms": [arm_of(results, cell, problems) for cell in cells]}
 
 
@@ -126,44 +137,52 @@ def say(progress):
 
 
 def arm_of(results, cell, problems):
-    """Of each problem, in their order: whether it was right, and KV tokens as the results count them."""
+    """Of each problem, in their order: whether it was right (``.``: not run), and its KV tokens (null)."""
     right, kv = results.right(cell), results.cost(cell, "kv_tokens")
     return {
         "width": cell.width,
         "arm": cell.strategy,
         "strategy": ARMS[cell.strategy],
-        "right": "".join(str(int(right[problem])) for problem in problems),
-        "kv_tokens": [int(kv[problem]) for problem in problems],
+        "right": "".join(str(int(right[problem])) if problem in right else "." for problem in problems),
+        "kv_tokens": [int(kv[problem]) if problem in kv else None for problem in problems],
     }
 
 
-def table_of_searches(record):
-    if "searches" not in record:
-        return ""
-    arms = record["searches"]["arms"]
-    lines = [
-        "| width | | right, % | points against REBASE | against thrift | KV tokens | thrift's KV over its |",
-        "|--:|---|--:|--:|--:|--:|--:|",
-    ]
-    for width in dict.fromkeys(arm["width"] for arm in arms):
+def table_of_searches(found):
+    order, lines = list(ARMS), []
+    for width in sorted({arm["width"] for arm in found["arms"]}):
         values = {
-            arm["arm"]: (by_place(map(int, arm["right"])), by_place(arm["kv_tokens"]))
-            for arm in arms
+            arm["arm"]: (by_place(arm["right"], "."), by_place(arm["kv_tokens"], None))
+            for arm in found["arms"]
             if arm["width"] == width
         }
-        for name, (right, kv) in values.items():
-            others = [
-                "–" if name == other else points(difference(right, values[other][0])) for other in ("rebase", "thrift")
-            ]
-            lines.append(
-                f"| {width} | {name} | {100 * mean(right).value:.1f} | {' | '.join(others)} | {mean(kv).value:,.0f} "
-                f"| {ratio(values['thrift'][1], kv).value:.2f} |"
-            )
-    return "\n".join(lines)
+        lines += [row_of_searches(width, name, values) for name in sorted(values, key=order.index)]
+    heads = (
+        "width",
+        "",
+        "problems",
+        "right, %",
+        "points against REBASE",
+        "against thrift",
+        "KV tokens",
+        "KV reduction",
+    )
+    return "\n".join([f"| {' | '.join(heads)} |", "|--:|---|" + "--:|" * 6, *lines])
 
 
-def by_place(values):
-    return {str(place): float(value) for place, value in enumerate(values)}
+def row_of_searches(width, name, values):
+    """Differences and the reduction, thrift's KV tokens over the arm's, are over the problems that both have."""
+    right, kv = values[name]
+    gains = ["–" if name == other else points(difference(right, values[other][0])) for other in ("rebase", "thrift")]
+    reduction = "–" if name == "thrift" else times(ratio(values["thrift"][1], kv))
+    return (
+        f"| {width} | {name} | {len(right)} | {100 * mean(right).value:.1f} | {' | '.join(gains)} "
+        f"| {mean(kv).value:,.0f} | {reduction} |"
+    )
+
+
+def by_place(values, missing):
+    return {str(place): float(value) for place, value in enumerate(values) if value != missing}
 
 
 # --- single choices ---------------------------------------------------------------------------------------------------
@@ -211,16 +230,10 @@ def row_of(name, curve, thrift, kept):
     return row
 
 
-def table_of_frontiers(record):
-    if "frontiers" not in record:
-        return ""
-    lines = [
-        "| width | | survives, % | change | width, % | change | kept at price 1, % |",
-        "|--:|---|--:|--:|--:|--:|--:|",
-    ]
-    for width, found in record["frontiers"].items():
-        if width != "machine":
-            lines += [f"| {width} {line_of(row)}" for row in found["rows"]]
+def table_of_frontiers(found):
+    lines = ["| width | | survives, % | change | width, % | change | kept at price 1, % |", "|--:|---|" + "--:|" * 5]
+    for width in (width for width in found if width != "machine"):
+        lines += [f"| {width} {line_of(row)}" for row in found[width]["rows"]]
     return "\n".join(lines)
 
 
