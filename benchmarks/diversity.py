@@ -39,6 +39,8 @@ HARD = "minimath(easiest=5,hardest=7,distractors=1)"
 ARMS = {
     "rebase": "rebase",
     "thrift": "thrift",
+    "thrift, price 1.3": "thrift(price=1.3)",
+    "thrift, price 1.6": "thrift(price=1.6)",
     "no diversity term": "thrift(lambda_d=1e-9)",
     "no diversity term, price 0.8": "thrift(lambda_d=1e-9, price=0.8)",
     "clusters count by their mass": "diversity_arms:Soft(cover=mass)",

@@ -321,7 +321,7 @@ def spread(kernel: NDArray[np.float64], mass: NDArray[np.float64], kept: NDArray
     """
     to = kernel * (mass * kept)
     left = np.where(kept, 0.0, mass * np.where(kept, kernel, 0.0).max(axis=1))
-    return 1.0 + (left / to.sum(axis=1)) @ (kernel * kept)
+    return 1.0 + (left / np.maximum(to.sum(axis=1), 1e-300)) @ (kernel * kept)  # 0 / 0: like no survivor at all
 
 
 def best_leaves(view: View, weight: NDArray[np.float64], lambda_b: float, sets: Sequence[Covered]) -> NDArray[np.bool_]:
