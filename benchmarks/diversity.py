@@ -51,9 +51,13 @@ ARMS = {
     "clusters of the last two steps": "diversity_arms:TwoSteps",
     "clusters of the PRM's states, cut 0.01": "diversity_arms:OfPrm(threshold=0.01)",
     "oracle: meaning of the whole path": "diversity_arms:Meaning(of=path)",
+    "beam": "beam",
+    "merging, then beam": "diversity_arms:Merged(rule=beam)",
+    "merging, then REBASE": "diversity_arms:Merged",
 }
 """What is searched with, by the name of its row."""
-CHOICES = {name: arm for name, arm in ARMS.items() if "price" not in name} | {
+UNPRICED = ("beam", "merging, then beam", "merging, then REBASE")
+CHOICES = {name: arm for name, arm in ARMS.items() if "price" not in name and name not in UNPRICED} | {
     "half the diversity term": "thrift(lambda_d=0.5)",
     "fractional z, all of the mass covers": "diversity_arms:Soft(cover=share, full=1)",
     "nested clusters, four cuts": "diversity_arms:Soft(cover=nested)",

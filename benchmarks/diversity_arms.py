@@ -9,8 +9,11 @@ Each arm is all that ``thrift`` is but for one thing:
   ones and facility location among them; with ``a`` below 1 a set is covered to a part.
 - *Soft inheritance*: who was pruned leaves its mass to the survivors by similarity, and not by cluster.
 - *DORA's weights* in the programme and the shares, without a diversity term.
+
+And what is not thrift at all: *merging*, after FETCH (``Merged``).
 """
 
+import math
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -35,6 +38,7 @@ from etsearch.prms.families import Head
 from etsearch.prms.openvino import OpenVinoCodec, OpenVinoNetwork
 from etsearch.strategies import Frontier, Selection
 from etsearch.strategies.inheritance import inherited_multiplicity
+from etsearch.strategies.keeps_best import by_falling_reward, split_evenly
 from etsearch.strategies.leaves import LeafDraws
 from etsearch.strategies.thrift import Thrift, price_of_width
 
@@ -117,6 +121,39 @@ def texts_of(frontier: Frontier, num_steps: int) -> list[str]:
     return [
         "\n".join(tree.continuation(n).text.strip() for n in tree.path(node)[-num_steps:]) for node in frontier.nodes
     ]
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The nodes of a cluster are one, continued at its best (FETCH: Wang et al., ACL 2025, arXiv:2502.11183).
+
+    Of the paper's: agglomerative clusters of the steps' embeddings, and a rule for trees that takes clusters for nodes.
+    Not of it: its fine-tuned embedder and its verifier.
+
+    Attributes:
+        rule: ``beam`` goes on with the best sqrt(N), ``rebase`` shares the width by rewards.
+    """
+
+    rule: Literal["beam", "rebase"] = "rebase"
+
+    needs_rewards = True
+    needs_clusters = True
+    completes_at_most_width = True
+
+    def select(self, frontier: Frontier, width: int) -> Selection:
+        rewards = frontier.check_rewards()
+        best = {}
+        for place in by_falling_reward(rewards):
+            best.setdefault(int(frontier.clusters[place]), place)
+        places = list(best.values())  # best first
+        if self.rule == "beam":
+            places = places[: math.isqrt(width - 1) + 1]
+            given = split_evenly(width, len(places))
+        else:
+            given = share(rewards[places].tolist(), width, T_R, "sequential")
+        counts = np.zeros(len(frontier.nodes), dtype=np.int64)
+        counts[places] = given
+        return Selection(tuple(counts.tolist()), {"clusters": float(len(best))})
 
 
 # --- what the PRM makes of a step -------------------------------------------------------------------------------------

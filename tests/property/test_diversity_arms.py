@@ -91,3 +91,17 @@ def test_soft_coverage_is_at_its_optimum(arms, frontier, slopes):
     every = [list(kept) for size in range(1, count + 1) for kept in combinations(range(count), size)]
     found = np.flatnonzero(arms.best_leaves(view, weight, price_of_width(8), soft.sets(view)))
     assert worth(found) == pytest.approx(max(map(worth, every)), abs=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["beam", "rebase"])
+@settings(max_examples=20, deadline=None)
+@given(frontier=frontiers())
+def test_merging_goes_on_with_the_best_of_a_cluster_alone(arms, frontier, rule):
+    widths = np.array(arms.Merged(rule=rule).select(frontier, 8).widths)
+    assert widths.sum() == 8
+    kept = np.flatnonzero(widths)
+    assert 1 <= len(kept) <= 3
+    assert len(set(frontier.clusters[kept].tolist())) == len(kept)
+    for place in kept:
+        assert frontier.rewards[place] == frontier.rewards[frontier.clusters == frontier.clusters[place]].max()
+    assert frontier.rewards.max() in frontier.rewards[kept]
