@@ -191,6 +191,7 @@ def options():
     parser.add_argument("--max-sequences", type=int, help="as the server was started")
     parser.add_argument("--step-tokens", type=int, help="likewise")
     parser.add_argument("--prm", default="minimath")
+    parser.add_argument("--label", help="what is said of this record of the engine, which has others")
     parser.add_argument("--cells", default="16x4,16x8,16x32,64x4,64x16", help="of another engine: width x in flight")
     return parser.parse_args()
 
@@ -225,6 +226,8 @@ def main():
     name = NAMES[args.engine]
     if args.generator and not args.prm.startswith(args.engine):
         name += f", rewards by {args.prm}"
+    if args.label:
+        name += f", {args.label}"
     others = [one for one in record["engines"] if one["name"] != name]
     if args.more:
         (made,) = (one for one in record["engines"] if one["name"] == name)
