@@ -42,7 +42,7 @@ POLICIES: Final = {
 """The engines whose scheduling is known (vLLM 0.32, SGLang 0.5, the embedded one), with their defaults on a large card.
 
 What waits is taken in first come first served, the default of all three (SGLang can be told to take the longest prefix
-that it finds; before 0.5 it did).
+that it finds, as older releases did).
 """
 
 
