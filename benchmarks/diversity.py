@@ -5,8 +5,9 @@
     python benchmarks/diversity.py --json benchmarks/records/diversity.json --table
 
 *Whole searches* on the miniature world's hard problems, all arms on the same problems and seeds; a run that was stopped
-goes on, in its folder: of what that does not hold the record's rows are lost. The record holds of every search whether it was right and its KV tokens, so that its intervals can be computed
-again. The arms are those of ``diversity_arms.py``.
+goes on, in its folder: of what that does not hold the record's rows are lost. The record holds of every search whether
+it was right and its KV tokens, so that its intervals can be computed again. The arms are those of
+``diversity_arms.py``.
 
 *Single choices* on the frontiers of REBASE's searches in a run with its trees (``--frontiers``): of those with right
 and wrong branches the share in which a right one survives, and the share of the next width that right ones get. Arms
