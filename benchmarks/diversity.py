@@ -57,8 +57,7 @@ ARMS = {
     "merging, then REBASE": "diversity_arms:Merged",
 }
 """What is searched with, by the name of its row."""
-UNPRICED = ("beam", "merging, then beam", "merging, then REBASE")
-CHOICES = {name: arm for name, arm in ARMS.items() if "price" not in name and name not in UNPRICED} | {
+CHOICES = {name: arm for name, arm in ARMS.items() if "price" not in name} | {
     "half the diversity term": "thrift(lambda_d=0.5)",
     "fractional z, all of the mass covers": "diversity_arms:Soft(cover=share, full=1)",
     "nested clusters, four cuts": "diversity_arms:Soft(cover=nested)",
@@ -74,7 +73,7 @@ CHOICES = {name: arm for name, arm in ARMS.items() if "price" not in name and na
     ),
     "oracle: meaning of the last step": "diversity_arms:Meaning",
 }
-"""What chooses on recorded frontiers."""
+"""What chooses on recorded frontiers, where it has a price."""
 PRICES = (0.5, 0.75, 1.0, 1.3, 1.7)
 
 
