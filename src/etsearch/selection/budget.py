@@ -30,8 +30,6 @@ from etsearch.selection.reduction import fix, reduce
 from etsearch.selection.solution import Solution, Status, evaluate
 from etsearch.selection.units import GROUND, Units
 
-TOLERANCE: Final = 1e-12
-"""A difference of objectives that counts as none, as a share of the largest possible one."""
 LEAST_STEP: Final = 1e-9
 """Steps of the objective below this are not made use of."""
 LARGEST_DENOMINATOR: Final = 1000
@@ -57,7 +55,7 @@ def solve(programme: Programme, deadline: float) -> Solution:
     units = reduce(Units.of(programme), needs_leaf=True, budget=programme.most_cost).in_preorder()
     relaxation = JunctionRelaxation(units, programme.most_cost, deadline)
     found = evaluate(programme, _fill(relaxation), Status.OPTIMAL)
-    margin = max(_tolerance(programme), 0.9 * objective_step(programme))
+    margin = max(programme.tolerance, 0.9 * objective_step(programme))
     bound = relaxation.bound + _worth_of_ground(programme, units)
     gap = bound - found.objective - margin
     if gap < 0.0:
@@ -174,7 +172,3 @@ def _best_addition(units: Units, kept: list[bool], room: float) -> int | None:
 
 def _worth_of_ground(programme: Programme, units: Units) -> float:
     return units.gain[GROUND] + units.cluster_gain * len(set(programme.cluster[units.leaves[GROUND]].tolist()))
-
-
-def _tolerance(programme: Programme) -> float:
-    return TOLERANCE * (1.0 + programme.lambda_b + programme.lambda_d)

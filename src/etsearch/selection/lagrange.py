@@ -16,8 +16,6 @@ from etsearch.selection.relaxation import Relaxation, components
 from etsearch.selection.solution import Solution, Status, evaluate
 from etsearch.selection.units import GROUND, Units
 
-TOLERANCE: Final = 1e-12
-"""Regret that counts as none, as a share of the largest possible objective."""
 MAX_STEPS: Final = 2000
 """Partial solutions looked at in one component before it is left to HiGHS, which takes as long for a small one."""
 
@@ -68,10 +66,6 @@ class _Search:
     deadline: float
     status: Status = field(default=Status.OPTIMAL, init=False)
 
-    @property
-    def tolerance(self) -> float:
-        return TOLERANCE * (1.0 + self.programme.lambda_b + self.programme.lambda_d)
-
     def best(self, units: Units) -> list[int]:
         """The leaves of the best set of all, the empty one included."""
         units = reduce(units, needs_leaf=False)
@@ -104,7 +98,7 @@ class _Search:
             children[units.parent[unit]].append(unit)
         ahead = [(-bound[unit], unit) for unit in children[GROUND]]
         heapq.heapify(ahead)
-        while ahead and -ahead[0][0] > worth + self.tolerance:
+        while ahead and -ahead[0][0] > worth + self.programme.tolerance:
             _, unit = heapq.heappop(ahead)
             kept = self.best(units.under(unit))
             if not kept:
@@ -127,7 +121,7 @@ class _Search:
         if time.perf_counter() > self.deadline:
             raise TooManyError
         relaxation.ascend()
-        return [relaxation.unit[place] for place in least_regret(relaxation, self.tolerance, MAX_STEPS)]
+        return [relaxation.unit[place] for place in least_regret(relaxation, self.programme.tolerance, MAX_STEPS)]
 
     def _by_highs(self, units: Units) -> list[int]:
         """The units to keep; only the ground if no time is left for HiGHS to find any."""

@@ -12,16 +12,13 @@ there. Each step finds a line not seen before, and of those there are finitely m
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Final, Self
+from typing import Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from etsearch.selection.programme import ROUNDING, Programme
 from etsearch.selection.solution import Solution, evaluate
-
-TOLERANCE: Final = 1e-12
-"""By how much a solution must lie above a crossing to count, as a share of the largest possible objective."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,13 +73,10 @@ def least_price(programme: Programme, target_cost: float, solve: Callable[[Progr
     cheap = _cheapest_leaf(programme)
     while True:
         price = max(0.0, (dear.worth - cheap.worth) / (dear.share - cheap.share))
-        solution = solve(programme.at_price(price))
-        if solution.objective <= cheap.at(price) + TOLERANCE * (1.0 + price + programme.lambda_d):
-            return Priced(
-                price,
-                evaluate(programme.at_price(price), np.flatnonzero(cheap.kept).tolist(), solution.status),
-                cheap.cost,
-            )
+        priced = programme.at_price(price)
+        solution = solve(priced)
+        if solution.objective <= cheap.at(price) + priced.tolerance:
+            return Priced(price, evaluate(priced, np.flatnonzero(cheap.kept).tolist(), solution.status), cheap.cost)
         line = _Line.of(programme, np.array(solution.kept))
         if line.cost <= target:
             cheap = line

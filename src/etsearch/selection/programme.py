@@ -15,6 +15,8 @@ NO_PARENT: Final = -1
 """The parent of a root."""
 ROUNDING: Final = 1e-9
 """Share of the budget by which a cost may exceed it: the same costs, summed in another order, may differ a little."""
+TOLERANCE: Final = 1e-12
+"""A difference of objectives that counts as none, as a share of the largest possible one."""
 
 
 @dataclass(frozen=True, eq=False, init=False)
@@ -202,6 +204,11 @@ class Programme:
     def cheapest_cost(self) -> float:
         """The least that a solution costs: a leaf and its ancestors, in units of ``node_cost``."""
         return float(self.path_cost.min())
+
+    @property
+    def tolerance(self) -> float:
+        """A difference of objectives that counts as none."""
+        return TOLERANCE * (1.0 + self.lambda_b + self.lambda_d)
 
     @property
     def most_cost(self) -> float:
