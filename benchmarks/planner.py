@@ -228,7 +228,6 @@ def main():
         name += f", rewards by {args.prm}"
     if args.label:
         name += f", {args.label}"
-    others = [one for one in record["engines"] if one["name"] != name]
     if args.more:
         (made,) = (one for one in record["engines"] if one["name"] == name)
         table = EngineTable.of(made["calibrated"])
@@ -241,7 +240,8 @@ def main():
         made = {"name": name, "note": note, "cells": [], "calibrated": table.plain()}
     made["cells"] += measure_all(table, args, problems)
     say_errors(table, made["cells"])
-    record["engines"] = [*others, made]
+    named = {one["name"]: one for one in record["engines"]} | {name: made}  # each in the place that it had
+    record["engines"] = list(named.values())
     if not args.generator:
         record["speed"] = speed()
     args.json.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")

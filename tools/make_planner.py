@@ -195,6 +195,13 @@ def validation(record):
         if of_ratios:
             median, high, worst = quantiles(of_ratios)
             words += f"; ratios to REBASE by {median:.0%}, {high:.0%}, {worst:.0%}"
+        spreads = [spread for cell in cells if (spread := spread_of(cell))]
+        if spreads:
+            median, _, worst = quantiles(spreads)
+            words += (
+                f". Of the times that a row was run the slowest took {median:.0%} longer than the fastest in the "
+                f"median, {worst:.0%} at worst, with what was predicted for each divided out"
+            )
         header = (
             "strategy",
             "width",
@@ -210,6 +217,15 @@ def validation(record):
         )
         made += [f"{words}. {engine['note']}", bare(header, rows)]
     return "\n\n".join(made)
+
+
+def spread_of(cell):
+    """By how much the machine's pace moved between the times that a row was run; None if it was run once."""
+    if len(cell.get("measured_s_of_repeats", ())) < 2:
+        return None
+    pairs = zip(cell["measured_s_of_repeats"], cell["predicted_s_of_repeats"], strict=True)
+    paces = [measured / predicted for measured, predicted in pairs]
+    return max(paces) / min(paces) - 1
 
 
 def speed(rows):
