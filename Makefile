@@ -97,7 +97,7 @@ planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is mea
 PLANNER_VLLM = $(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --searches 8 \
 	--generator vllm:http://127.0.0.1:8100 --prm log_probability --max-sequences 1024 --step-tokens 2048
 
-planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a cache that is large enough, and with one that is not; 40 minutes
+planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a cache that is large enough, and with one that is not; 45 minutes
 	$(BIN)/python benchmarks/enlarged.py runs/enlarged
 	$(BIN)/ets up benchmarks/planner-vllm.yaml --python $(VENV)-vllm/bin/python
 	$(PLANNER_VLLM) --most-s 30 --cells 16x4,16x32,64x8
@@ -105,6 +105,7 @@ planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a c
 	$(BIN)/ets down benchmarks/planner-vllm.yaml
 	$(BIN)/ets up benchmarks/planner-vllm-small.yaml --python $(VENV)-vllm/bin/python
 	$(PLANNER_VLLM) --label "a small cache" --rounds 2 --most-s 15 --cells 16x8,64x4
+	$(PLANNER_VLLM) --label "a small cache" --more --repeats 1 --cells 256x4
 	$(BIN)/ets down benchmarks/planner-vllm-small.yaml
 	$(BIN)/python tools/make_planner.py
 

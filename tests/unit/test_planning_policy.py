@@ -28,9 +28,12 @@ def test_what_cannot_be_is_refused(engine, given, said):
         find_policy(engine, **given)
 
 
-def test_vllm_takes_less_at_once_on_a_small_card():
-    is_small = {name: bool(card_defaults("vllm", find_card(name).memory_bytes, name)) for name in cards()}
-    assert {name for name, small in is_small.items() if small} == {"a100-40gb", "a100-80gb", "l40s", "rtx-4090"}
+def test_vllm_takes_less_at_once_on_a_small_card_and_more_tokens_on_a_vast_one():
+    told = {name: card_defaults("vllm", find_card(name).memory_bytes, name) for name in cards()}
+    small, vast = ({name for name, of in told.items() if of.get("step_tokens") == n} for n in (2048, 16384))
+    assert small == {"a100-40gb", "a100-80gb", "l40s", "rtx-4090"}
+    assert vast == {"b200", "mi300x"}
+    assert {name for name in told if told[name]} == small | vast
     assert not card_defaults("sglang", 24e9, "rtx-4090")
     shape = find_shape("tkitsers/Llemma-metamath-34b")
     assert Setup(find_card("a100-80gb"), shape).policy.max_sequences == 256

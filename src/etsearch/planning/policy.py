@@ -49,6 +49,9 @@ that it finds, as older releases did).
 _SMALL_CARD: Final = 70 << 30
 """Bytes of memory under which vLLM takes fewer sequences and tokens at once, and on an A100 of any size."""
 
+_VAST_CARD: Final = 160 << 30
+"""Bytes of memory from which it takes more tokens in a step."""
+
 
 def find_policy(
     engine: str, *, block_tokens: int | None = None, max_sequences: int | None = None, step_tokens: int | None = None
@@ -70,6 +73,11 @@ def find_policy(
 
 
 def card_defaults(engine: str, memory_bytes: float, card: str) -> dict[str, int]:
-    """What an engine takes for ``find_policy`` on a card that is not large, where nothing else is said."""
-    is_small = memory_bytes < _SMALL_CARD or "a100" in card.lower()
-    return {"max_sequences": 256, "step_tokens": 2048} if engine == "vllm" and is_small else {}
+    """What an engine takes for ``find_policy`` on a card that is not merely large, where nothing else is said."""
+    if engine != "vllm":
+        return {}
+    if memory_bytes >= _VAST_CARD:
+        return {"step_tokens": 16384}
+    if memory_bytes < _SMALL_CARD or "a100" in card.lower():
+        return {"max_sequences": 256, "step_tokens": 2048}
+    return {}
