@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results planner planner-vllm lint types imports check cli-help docs dist bench bench-engines bench-cluster bench-serving bench-serving-vllm models clean
+.PHONY: demo serve test test-slow test-browser test-live test-vllm test-sglang test-recipes test-cluster vllm-up vllm-down results planner planner-vllm lint types imports check cli-help docs dist bench bench-peers-vllm bench-engines bench-cluster bench-serving bench-serving-vllm models clean
 
 $(BIN)/ets: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -143,6 +143,12 @@ bench-serving-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## the same on real vLLM, 
 		--packages httpx --searches 30 --choosing 8 --prices 1.75 --at-once 2,4 --loads 2 \
 		--policies rebase,ets,all,aimd,market --json benchmarks/records/serving-vllm.json
 	$(BIN)/ets down bench-serving-vllm
+	$(BIN)/python benchmarks/table.py
+
+bench-peers-vllm: $(VENV)-peers/.ready vllm-up  ## etsearch and its peers on real vLLM: a quarter of an hour
+	$(VENV)-peers/bin/python benchmarks/peers/run.py --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101 \
+		--problems 20 --rounds 2 --in-flight 8 --json benchmarks/records/peers-vllm.json
+	$(MAKE) vllm-down
 	$(BIN)/python benchmarks/table.py
 
 bench-engines: $(VENV)/.dev vllm-up  ## the embedded engine, transformers and vLLM side by side: ten minutes

@@ -22,11 +22,18 @@ at the top of its script in `benchmarks/`; what follows from them in [results.md
 [experiments.md](experiments.md)."""
 
 
+ON_VLLM = (
+    " Generator and reward model are two vLLM servers on the same cores, which stay warm from one method to the next; "
+    "CPU time is that of the client's process alone."
+)
+
+
 def main():
     parts = [
         HEAD,
         *selection(),
-        *peers(),
+        *peers("peers", "etsearch and its peers"),
+        *peers("peers-vllm", "The same on vLLM", said=ON_VLLM),
         *busy(),
         *growth(),
         *gains(),
@@ -62,8 +69,9 @@ def selection():
 _SOLVERS = [(solver, which) for solver in ("lagrange", "highs", "cbc") for which in ("median_ms", "worst_ms")]
 
 
-def peers():
-    record = read("peers")
+def peers(name, title, said=""):
+    """The rows, and each peer's beside the best of ours."""
+    record = read(name)
     facts = record["facts"]
     rows = []
     for row in record["rows"]:
@@ -91,9 +99,9 @@ def peers():
     note = (
         f"The first {facts['problems']} problems of `{facts['data']}`, {len(facts['seeds'])} rounds, the same engine; "
         f"counts are means a problem. {machine['cpu']}, {machine['cores']} cores; {machine['started_at']}; "
-        f"{', '.join(f'{name} {version}' for name, version in facts['peers'].items())}."
+        f"{', '.join(f'{peer} {version}' for peer, version in facts['peers'].items())}.{said}"
     )
-    yield Table("etsearch and its peers: `benchmarks/peers`", header, rows, note).markdown()
+    yield Table(f"{title}: `benchmarks/peers`", header, rows, note).markdown()
     rows = []
     for pair in record["comparisons"]:
         gap, ratios = pair["accuracy_difference"], pair["ratio_of_rounds"]
@@ -116,7 +124,8 @@ def peers():
         "of the difference in accuracy. With a loop that costs nothing: the ratio of CPU times if all that etsearch "
         "does but compute models took no time, which no controller of these searches can pass."
     )
-    yield Table("Beside each peer", header, rows, note).markdown("###")
+    where = " on vLLM" if said else ""
+    yield Table(f"Beside each peer{where}", header, rows, note).markdown("###")
 
 
 def _cell_of(name):
