@@ -111,19 +111,22 @@ def peers(name, title, said=""):
                 pair["widths"],
                 _cell_of(pair["etsearch"]),
                 f"{pair['ratio']:.2f}× ({min(ratios):.2f} to {max(ratios):.2f})",
-                f"{pair['cpu_ratio']:.2f}×",
-                f"{pair['cpu_ratio_without_loop']:.2f}×",
+                *(() if said else (f"{pair['cpu_ratio']:.2f}×", f"{pair['cpu_ratio_without_loop']:.2f}×")),
                 f"{100 * gap['value']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})",
             )
         )
-    header = ("peer", "of etsearch's widths", "etsearch's row", "problems an hour", "CPU time")
-    header = (*header, "with a loop that costs nothing", "points")
+    header = ("peer", "of etsearch's widths", "etsearch's row", "problems an hour")
+    header = (*header, *(() if said else ("CPU time", "with a loop that costs nothing")), "points")
     note = (
         "Each peer's row beside etsearch's fastest that is at least as accurate (its most accurate if none is), as "
         "width/in flight. Above 1× etsearch is ahead; in brackets the rounds' own ratios, and the paired 95 % interval "
-        "of the difference in accuracy. With a loop that costs nothing: the ratio of CPU times if all that etsearch "
-        "does but compute models took no time, which no controller of these searches can pass."
+        "of the difference in accuracy."
     )
+    if not said:
+        note += (
+            " With a loop that costs nothing: the ratio of CPU times if all that etsearch does but compute models took "
+            "no time, which no controller of these searches can pass."
+        )
     where = " on vLLM" if said else ""
     yield Table(f"Beside each peer{where}", header, rows, note).markdown("###")
 

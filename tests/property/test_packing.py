@@ -26,7 +26,7 @@ def test_a_token_sees_its_own_prefix_and_nothing_else(sequences, max_tokens):
         mask = row.mask(len(row.ids) + 2)
         for place, slot in enumerate(slots):
             assert np.flatnonzero(mask[slot] == 0).tolist() == sorted(slots[: place + 1])
-        assert row.parents[slots[0]] == NO_PARENT
+        assert (slots[0], NO_PARENT) in row.chains
         for padding in range(len(row.ids), len(row.ids) + 2):
             assert np.flatnonzero(mask[padding] == 0).tolist() == [padding]
 

@@ -7,6 +7,7 @@ result is the same, for a network whose positions and mask are inputs (tree atte
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,26 +17,40 @@ NO_PARENT = -1
 
 @dataclass(slots=True)
 class Row:
-    """Tokens in the order of a depth-first walk: ids, positions in their sequences, and the slot each one follows."""
+    """Tokens in the order of a depth-first walk.
+
+    Attributes:
+        ids: of the tokens.
+        positions: of the tokens, each in its sequence.
+        chains: runs of tokens that follow each other: the slot of a run's first token, and the slot that this one
+            follows, ``NO_PARENT`` at the beginning of a sequence.
+    """
 
     ids: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)
+    chains: list[tuple[int, int]] = field(default_factory=list)
 
     def mask(self, size: int) -> NDArray[np.float32]:
         """What is added to attention logits ``[size, size]``: 0 where a token sees another, minus infinity elsewhere.
 
         A token sees its ancestors and itself; padding beyond the row sees itself, so that nothing is divided by zero.
-        In the order of a depth-first walk those that see a token lie between it and where its subtree ends.
+        The tokens of a chain see what its parent sees, and of the chain what lies before them.
         """
-        ends = list(range(1, size + 1))
-        for slot in range(len(self.parents) - 1, -1, -1):
-            if (parent := self.parents[slot]) != NO_PARENT:
-                ends[parent] = max(ends[parent], ends[slot])
-        slots = np.arange(size)
-        sees = slots <= slots[:, None]
-        sees &= slots[:, None] < np.array(ends)
-        return np.where(sees, np.float32(0), np.float32(-np.inf))
+        mask = np.full((size, size), -np.inf, dtype=np.float32)
+        triangle = _triangle(size)
+        ends = [*(start for start, _ in self.chains[1:]), len(self.ids)]
+        for (start, parent), end in zip(self.chains, ends, strict=True):
+            if parent != NO_PARENT:
+                mask[start:end, : parent + 1] = mask[parent, : parent + 1]
+            mask[start:end, start:end] = triangle[: end - start, : end - start]
+        np.fill_diagonal(mask[len(self.ids) :, len(self.ids) :], 0)
+        return mask
+
+
+@lru_cache(maxsize=4)
+def _triangle(size: int) -> NDArray[np.float32]:
+    """The mask of one sequence."""
+    return np.triu(np.full((size, size), -np.inf, dtype=np.float32), 1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +69,19 @@ def pack(sequences: Sequence[tuple[int, ...]], max_tokens: int) -> Packed:
     rows: list[Row] = []
     places: dict[tuple[int, ...], tuple[int, tuple[int, ...]]] = {}
     before: tuple[int, ...] = ()
-    path: tuple[int, ...] = ()
+    path: list[int] = []
     for sequence in sorted(set(sequences)):
         shared = _common_length(before, sequence)
         if not rows or len(rows[-1].ids) + len(sequence) - shared > max_tokens:
             rows.append(Row())
             shared = 0
-        row, path = rows[-1], path[:shared]
-        for position in range(shared, len(sequence)):
-            row.parents.append(path[-1] if path else NO_PARENT)
-            path = (*path, len(row.ids))
-            row.ids.append(sequence[position])
-            row.positions.append(position)
+        row = rows[-1]
+        row.chains.append((len(row.ids), path[shared - 1] if shared else NO_PARENT))
+        path[shared:] = range(len(row.ids), len(row.ids) + len(sequence) - shared)
+        row.ids += sequence[shared:]
+        row.positions += range(shared, len(sequence))
         before = sequence
-        places[sequence] = len(rows) - 1, path
+        places[sequence] = len(rows) - 1, tuple(path)
     return Packed(tuple(rows), tuple(places[sequence] for sequence in sequences))
 
 
