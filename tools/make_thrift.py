@@ -17,10 +17,8 @@ RUNS = {
     "thrift-test": "Test problems",
     "minimath-hard": "Hard problems",
     "minimath-hard-256": "Hard problems, width 256",
-    "expressions-pair": "Another world, expressions",
-    "expressions-test": "Another world, the paper's form",
+    "expressions-test": "Another world, expressions",
     "expressions-256": "Another world, width 256",
-    "expressions-sweep": "Another world, validation problems: the price, and inheritance alone",
     "minimath-relatives": "Relatives, on hard problems",
 }
 
