@@ -49,28 +49,6 @@ def figures(runs: Mapping[str, Results]) -> dict[str, str]:
     return found
 
 
-HEADLINE = {
-    "plain": "REBASE, as its paper has it",
-    "paper": "ETS, as its paper has it",
-    "both": "REBASE, as etsearch runs it",
-    "together": "`thrift`: ETS over steps, cost in tokens, shares inherited",
-}
-
-
-def headline(results: Results) -> str:
-    """The table of the README on width 256."""
-    lines = [
-        "| width 256, 4,096 tokens of KV cache | accuracy, % | points | KV reduction | problems an hour |",
-        "|---|--:|--:|--:|--:|",
-    ]
-    first = results.timed_cells()[0]
-    for slug, name in HEADLINE.items():
-        own = _figures(results, first._replace(strategy=SETTINGS[slug]), first)
-        against = ("–", "–", "–") if slug == "plain" else (own["points"], own["kv"], own["rate"])
-        lines.append(f"| {name} | {own['accuracy']} | {' | '.join(against)} |")
-    return "\n".join(lines)
-
-
 def _figures(results: Results, cell: Cell, first: Cell) -> dict[str, str]:
     written = results.reduction(cell, first, "kv_tokens_written")
     return {

@@ -1,7 +1,7 @@
 """Makes docs/results.md and its plots again from the records in docs/results.
 
     python tools/make_results.py            # or: make results
-    python tools/make_results.py --table    # the tables of the README
+    python tools/make_results.py --table    # the README's table of all methods
     python tools/make_results.py --pack     # takes the records over from runs/
 
 The prose is that of results.template.md; each of its figures is computed from the records.
@@ -44,7 +44,6 @@ def main() -> None:
     if options.pack:
         pack(RUNS)
     if options.table:
-        sys.stdout.write(beyond_the_paper.headline(Results.read([RECORDS / "gains-256"])) + "\n\n")
         sys.stdout.write(readme_table(Results.read(RECORDS / name for name in SEEDS)) + "\n")
         return
     text = document()
