@@ -38,7 +38,8 @@ def number(value: float, form: str, unit: str = "") -> str:
 
 def percent(interval: Interval) -> str:
     """A share in percent with its interval: ``93.2 (90.1 to 95.8)``."""
-    return f"{100 * interval.value:.1f} ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+    value, low, high = (_steady(100 * share) for share in (interval.value, interval.low, interval.high))
+    return f"{value:.1f} ({low:.1f} to {high:.1f})"
 
 
 def points(interval: Interval) -> str:
@@ -48,8 +49,13 @@ def points(interval: Interval) -> str:
 
 
 def _signed(value: float) -> str:
-    """With its sign; what rounds to nothing is ``+0.0``, on whichever side a machine's last digits put it."""
-    return f"{round(value, 1) + 0.0:+.1f}"
+    """With its sign; what rounds to nothing is ``+0.0``."""
+    return f"{round(_steady(value), 1) + 0.0:+.1f}"
+
+
+def _steady(value: float) -> float:
+    """Without the last digits, in which machines differ: 80 problems give intervals that end at -1.25."""
+    return round(value, 9)
 
 
 def times(interval: Interval) -> str:
