@@ -145,9 +145,9 @@ bench-serving-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## the same on real vLLM, 
 	$(BIN)/ets down bench-serving-vllm
 	$(BIN)/python benchmarks/table.py
 
-bench-peers-vllm: $(VENV)-peers/.ready vllm-up  ## etsearch and its peers on real vLLM: a quarter of an hour
+bench-peers-vllm: $(VENV)-peers/.ready vllm-up  ## etsearch and its peers on real vLLM: twenty minutes
 	$(VENV)-peers/bin/python benchmarks/peers/run.py --generator vllm:http://127.0.0.1:8100 --prm vllm:http://127.0.0.1:8101 \
-		--problems 20 --rounds 2 --in-flight 8 --json benchmarks/records/peers-vllm.json
+		--problems 24 --rounds 1 --in-flight 8 --json benchmarks/records/peers-vllm.json
 	$(MAKE) vllm-down
 	$(BIN)/python benchmarks/table.py
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from facts import in_words
 
-from etsearch.evaluation.report.statistics import difference
-from etsearch.evaluation.report.tables import Table, code
+from etsearch.evaluation.report.statistics import Interval, difference
+from etsearch.evaluation.report.tables import Table, code, percent, points
 
 HERE = Path(__file__).parent
 PAGE = HERE.parent / "docs" / "benchmarks.md"
@@ -22,18 +22,12 @@ at the top of its script in `benchmarks/`; what follows from them in [results.md
 [experiments.md](experiments.md)."""
 
 
-ON_VLLM = (
-    " Generator and reward model are two vLLM servers on the same cores, which stay warm from one method to the next; "
-    "CPU time is that of the client's process alone."
-)
-
-
 def main():
     parts = [
         HEAD,
         *selection(),
         *peers("peers", "etsearch and its peers"),
-        *peers("peers-vllm", "The same on vLLM", said=ON_VLLM),
+        *peers("peers-vllm", "The same on vLLM", on_servers=True),
         *busy(),
         *growth(),
         *gains(),
@@ -69,13 +63,24 @@ def selection():
 _SOLVERS = [(solver, which) for solver in ("lagrange", "highs", "cbc") for which in ("median_ms", "worst_ms")]
 
 
-def peers(name, title, said=""):
-    """The rows, and each peer's beside the best of ours."""
+ON_SERVERS = (
+    " Generator and reward model are two servers on the same cores, which stay warm from one method to the next; "
+    "CPU time is that of the client's process alone."
+)
+CPU = {"CPU time": "cpu_ratio", "with a loop that costs nothing": "cpu_ratio_without_loop"}
+CPU_NOTE = (
+    " With a loop that costs nothing: the ratio of CPU times if all that etsearch does but compute models took no "
+    "time, which no controller of these searches can pass."
+)
+
+
+def peers(name, title, *, on_servers=False):
+    """The rows, and each peer's beside the best of ours; with the ratios of CPU time where it is that of the models."""
     record = read(name)
     facts = record["facts"]
     rows = []
     for row in record["rows"]:
-        counts, right = row["per_problem"], row["accuracy"]
+        counts = row["per_problem"]
         rows.append(
             (
                 f"{row['project']} {row['method']}",
@@ -84,7 +89,7 @@ def peers(name, title, said=""):
                 f"{row['problems_per_hour']:,.0f}",
                 f"{1e3 * row['cpu_seconds_per_problem']:,.0f}",
                 f"{1e3 * row['loop_seconds_per_problem']:,.0f}",
-                f"{100 * right['value']:.1f} ({100 * right['low']:.1f} to {100 * right['high']:.1f})",
+                percent(Interval(**row["accuracy"])),
                 f"{counts['requests']:.1f}",
                 f"{counts['prompt_tokens']:,.0f}",
                 f"{counts['generated_tokens']:,.0f}",
@@ -99,36 +104,32 @@ def peers(name, title, said=""):
     note = (
         f"The first {facts['problems']} problems of `{facts['data']}`, {len(facts['seeds'])} rounds, the same engine; "
         f"counts are means a problem. {machine['cpu']}, {machine['cores']} cores; {machine['started_at']}; "
-        f"{', '.join(f'{peer} {version}' for peer, version in facts['peers'].items())}.{said}"
+        f"{', '.join(f'{peer} {version}' for peer, version in facts['peers'].items())}."
     )
+    if on_servers:
+        note += ON_SERVERS
     yield Table(f"{title}: `benchmarks/peers`", header, rows, note).markdown()
-    rows = []
+    rows, cpu = [], {} if on_servers else CPU
     for pair in record["comparisons"]:
-        gap, ratios = pair["accuracy_difference"], pair["ratio_of_rounds"]
+        ratios = pair["ratio_of_rounds"]
         rows.append(
             (
                 _cell_of(pair["peer"]),
                 pair["widths"],
                 _cell_of(pair["etsearch"]),
                 f"{pair['ratio']:.2f}× ({min(ratios):.2f} to {max(ratios):.2f})",
-                *(() if said else (f"{pair['cpu_ratio']:.2f}×", f"{pair['cpu_ratio_without_loop']:.2f}×")),
-                f"{100 * gap['value']:+.1f} ({100 * gap['low']:+.1f} to {100 * gap['high']:+.1f})",
+                *(f"{pair[ratio]:.2f}×" for ratio in cpu.values()),
+                points(Interval(**pair["accuracy_difference"])),
             )
         )
-    header = ("peer", "of etsearch's widths", "etsearch's row", "problems an hour")
-    header = (*header, *(() if said else ("CPU time", "with a loop that costs nothing")), "points")
+    header = ("peer", "of etsearch's widths", "etsearch's row", "problems an hour", *cpu, "points")
     note = (
         "Each peer's row beside etsearch's fastest that is at least as accurate (its most accurate if none is), as "
         "width/in flight. Above 1× etsearch is ahead; in brackets the rounds' own ratios, and the paired 95 % interval "
         "of the difference in accuracy."
     )
-    if not said:
-        note += (
-            " With a loop that costs nothing: the ratio of CPU times if all that etsearch does but compute models took "
-            "no time, which no controller of these searches can pass."
-        )
-    where = " on vLLM" if said else ""
-    yield Table(f"Beside each peer{where}", header, rows, note).markdown("###")
+    where, more = (" on vLLM", "") if on_servers else ("", CPU_NOTE)
+    yield Table(f"Beside each peer{where}", header, rows, note + more).markdown("###")
 
 
 def _cell_of(name):
@@ -286,7 +287,7 @@ def _beside_best(cells, load, which):
         _POLICIES[best["policy"]],
         f"{market['per_hour'] / best['per_hour']:.2f}×",
         f"{market['p95_latency_s'] / best['p95_latency_s']:.2f}×",
-        f"{100 * gap.value:+.1f} ({100 * gap.low:+.1f} to {100 * gap.high:+.1f})",
+        points(gap),
     )
 
 

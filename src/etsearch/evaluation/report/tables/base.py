@@ -1,7 +1,7 @@
 """What a table of a report is, and how figures stand in one."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from etsearch.evaluation.report.statistics import Interval
@@ -38,24 +38,19 @@ def number(value: float, form: str, unit: str = "") -> str:
 
 def percent(interval: Interval) -> str:
     """A share in percent with its interval: ``93.2 (90.1 to 95.8)``."""
-    value, low, high = (_steady(100 * share) for share in (interval.value, interval.low, interval.high))
-    return f"{value:.1f} ({low:.1f} to {high:.1f})"
-
-
-def points(interval: Interval) -> str:
-    """A difference of shares in points with its interval: ``+0.3 (-1.2 to +1.8)``."""
-    value, low, high = (_signed(100 * share) for share in (interval.value, interval.low, interval.high))
+    value, low, high = (f"{share:.1f}" for share in _hundredths(interval))
     return f"{value} ({low} to {high})"
 
 
-def _signed(value: float) -> str:
-    """With its sign; what rounds to nothing is ``+0.0``."""
-    return f"{round(_steady(value), 1) + 0.0:+.1f}"
+def points(interval: Interval) -> str:
+    """A difference of shares in points with its interval, ``+0.3 (-1.2 to +1.8)``; none is ``+0.0``."""
+    value, low, high = (f"{round(share, 1) + 0.0:+.1f}" for share in _hundredths(interval))
+    return f"{value} ({low} to {high})"
 
 
-def _steady(value: float) -> float:
+def _hundredths(interval: Interval) -> Iterator[float]:
     """Without the last digits, in which machines differ: 80 problems give intervals that end at -1.25."""
-    return round(value, 9)
+    return (round(100 * share, 9) for share in (interval.value, interval.low, interval.high))
 
 
 def times(interval: Interval) -> str:
