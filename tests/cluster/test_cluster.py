@@ -75,13 +75,13 @@ import asyncio
 from pathlib import Path
 from etsearch.minimath.parts import scripted_generator
 
-def held():
-    "The scripted generator, which answers nothing until there is a file."
+def held(steps: int = 0):
+    "The scripted generator, which writes no more than so many steps of a solution until there is a file."
     generator = scripted_generator(0.1)
     answer = generator.generate
 
     async def generate(request):
-        while not Path("GATE").exists():
+        while generator.decode(request.prefix).count("\\n") > steps and not Path("GATE").exists():
             await asyncio.sleep(0.05)
         return await answer(request)
 
@@ -105,7 +105,7 @@ def held(tmp_path):
         await busy(crew, num_nodes)
         gate.touch()
 
-    return SimpleNamespace(generator=f"{part}:held", busy=busy, let_go=let_go)
+    return SimpleNamespace(generator=f"{part}:held", gate=gate, busy=busy, let_go=let_go)
 
 
 def test_the_searches_are_those_of_one_process(three_nodes, straight, held, tmp_path):
@@ -119,19 +119,20 @@ def test_the_searches_are_those_of_one_process(three_nodes, straight, held, tmp_
     assert all(node.searches for node in nodes)
 
 
-def test_a_worker_that_is_killed_costs_no_search(three_nodes, straight, tmp_path):
-    killed = []
+def test_a_worker_that_is_killed_costs_no_search(three_nodes, straight, held, tmp_path):
+    async def kill(crew):
+        """Every worker has two searches, each of them kept after its first step: two go on elsewhere."""
+        async with asyncio.timeout(60):
+            while len(list((tmp_path / "run" / "open").glob("*.json"))) < 6:  # noqa: ASYNC110 - nobody tells
+                await asyncio.sleep(0.05)
+        os.kill(next(iter(crew.pids)), signal.SIGKILL)
+        held.gate.touch()
 
-    def kill(crew):
-        killed.append(next(iter(crew.pids)))
-        os.kill(killed[0], signal.SIGKILL)
-
-    said, _ = run(three_nodes, tmp_path / "run", meanwhile=kill)
-    assert killed
+    said, _ = run(three_nodes, tmp_path / "run", generator=f"{held.generator}(steps=1)", beside=kill)
     assert searches(tmp_path / "run") == straight
     assert num_lines(tmp_path / "run") == ALL
     assert any("worker" in text and "went away" in text for text in said)
-    assert any(record.resumed for record in read_run(tmp_path / "run").records)
+    assert sum(record.resumed for record in read_run(tmp_path / "run").records) >= 2
 
 
 def test_a_node_that_is_killed_costs_no_search(three_nodes, straight, tmp_path):
