@@ -3,10 +3,11 @@
     python benchmarks/planner.py --json benchmarks/records/planner.json
     make planner-vllm        # the same of vLLM, with a cache that is large enough and with one that is not
 
-An engine and a reward model are calibrated (``etsearch.planning.calibrate``: single batches, never a search). Then
-searches run, and their own trees are simulated with what was calibrated. Nothing else may run beside it. The embedded
-engine comes with two caches and with the planner's own speed, simulations of width 256; any other engine is put beside
-it in the record. With ``--more`` cells are added to that engine's, under the calibration that they have.
+An engine and a reward model are calibrated (``etsearch.planning.calibrate``: single batches; the client alone in
+searches). Then other searches run, and their own trees are simulated with what was calibrated; and all of that again,
+calibration too, for the machine's pace changes. Nothing else may run beside it. The embedded engine comes with two
+caches and with the planner's own speed, simulations of width 256; any other engine is put beside it in the record. With
+``--more`` cells are added to that engine's, under the calibration that they have.
 """
 
 import argparse
@@ -67,25 +68,22 @@ def trace_of(result, strategy):
     return SearchTrace.of(SearchState.of(result), scores_steps=strategy.needs_rewards)
 
 
-async def measure(table, generator, prm, cells, args, problems):
-    """A row for every cell and strategy: all of them in turn, and again; of a row's repeats the one in the middle."""
-    repeats = []
-    async with open_parts(generator, prm, STRATEGIES.create("rebase"), "lexical") as parts:
+async def measure(table, generator, cells, args, problems, number):
+    """A row for every cell and strategy, once."""
+    rows = []
+    async with open_parts(generator, args.prm, STRATEGIES.create("rebase"), "lexical") as parts:
         machine_ = table.machine((await parts.generator.stats()).cache_capacity_tokens)
         await run(parts, problems[:4], 16, 4)  # warm
-        for _ in range(args.repeats):
-            rows = []
-            for width, in_flight in cells:
-                asked = problems[: max(in_flight, args.searches if width < 256 else args.searches // 2)]
-                for name in STRATEGIES_HERE:
-                    first_seed = 1_000_000 * width + 1000 * (len(rows) + 100 * len(repeats))
-                    one = parts.with_strategy(STRATEGIES.create(name))
-                    seconds, traces = await run(one, asked, width, in_flight, first_seed)
-                    found = simulate(traces, machine_, in_flight)
-                    rows.append(row_of(name, width, in_flight, seconds, found))
-                    say(rows[-1])
-            repeats.append(rows)
-    return middle(repeats)
+        for width, in_flight in cells:
+            asked = problems[: max(in_flight, args.searches if width < 256 else args.searches // 2)]
+            for name in STRATEGIES_HERE:
+                first_seed = 1_000_000 * width + 1000 * (len(rows) + 100 * number)
+                one = parts.with_strategy(STRATEGIES.create(name))
+                seconds, traces = await run(one, asked, width, in_flight, first_seed)
+                found = simulate(traces, machine_, in_flight)
+                rows.append(row_of(name, width, in_flight, seconds, found))
+                say(rows[-1])
+    return rows
 
 
 def row_of(strategy, width, in_flight, seconds, found):
@@ -184,7 +182,7 @@ def options():
     parser.add_argument("--more", action="store_true", help="cells for another engine's record, as it was calibrated")
     parser.add_argument("--searches", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3, help="of every row; the one with the median error counts")
-    parser.add_argument("--rounds", type=int, default=3, help="of the calibration")
+    parser.add_argument("--rounds", type=int, default=2, help="of a calibration")
     parser.add_argument("--most-s", type=float, default=10.0, help="of a batch of the calibration")
     parser.add_argument("--engine", default="embedded")
     parser.add_argument("--generator", help="of another engine than the embedded one")
@@ -196,15 +194,15 @@ def options():
     return parser.parse_args()
 
 
-def measure_all(table, args, problems):
+def measure_all(table, args, problems, number):
     """The rows of another engine's cells, or of the embedded engine's with two caches."""
     if args.generator:
         asked = [tuple(map(int, cell.split("x"))) for cell in args.cells.split(",")]
-        return asyncio.run(measure(table, args.generator, args.prm, asked, args, problems))
+        return asyncio.run(measure(table, args.generator, asked, args, problems, number))
     rows = []
     for blocks in (ENOUGH, SMALL):
         asked = [cell[:2] for cell in CELLS if cell[2] == blocks]
-        rows += asyncio.run(measure(table, embedded(blocks), args.prm, asked, args, problems))
+        rows += asyncio.run(measure(table, embedded(blocks), asked, args, problems, number))
     return rows
 
 
@@ -230,15 +228,21 @@ def main():
         name += f", {args.label}"
     if args.more:
         (made,) = (one for one in record["engines"] if one["name"] == name)
-        table = EngineTable.of(made["calibrated"])
     else:
-        table = asyncio.run(calibrate(args.generator or embedded(ENOUGH), args, problems))
         note = (
             f"{args.searches} searches a cell (half at width 256), or as many as are in flight; of the times that it "
-            f"was run the one with the median error. {in_words(machine())}."
+            f"was run, each with its own calibration, the one with the median error. {in_words(machine())}."
         )
-        made = {"name": name, "note": note, "cells": [], "calibrated": table.plain()}
-    made["cells"] += measure_all(table, args, problems)
+        made = {"name": name, "note": note, "cells": []}
+    repeats = []
+    for number in range(args.repeats):
+        if args.more:
+            table = EngineTable.of(made["calibrated"])
+        else:
+            table = asyncio.run(calibrate(args.generator or embedded(ENOUGH), args, problems))
+            made["calibrated"] = table.plain()
+        repeats.append(measure_all(table, args, problems, number))
+    made["cells"] += middle(repeats)
     say_errors(table, made["cells"])
     named = {one["name"]: one for one in record["engines"]} | {name: made}  # each in the place that it had
     record["engines"] = list(named.values())

@@ -133,7 +133,7 @@ def test_packed_trajectories_are_those_of_the_real_packing():
         scorer.submit(Score(TREE, step, None))
     batch = scorer.begin()
     rows = pack([ids[step] for step in (1, 2, 3)], 20).rows
-    assert batch.requests == len(rows)
+    assert batch.prefixes == len(rows)
     assert batch.rows == len(rows) * max(len(row.ids) for row in rows)
     assert len(scorer.end()) == 3
 
@@ -195,9 +195,9 @@ def test_an_engine_that_reserves_takes_in_so_many_requests_and_all_of_each():
     tree, one = CachedTree.of(TREE, 4), engine(max_sequences=1, reserves=True)
     for _ in range(2):
         one.submit(Request(tree, 0, (2, 2, 2), (1, 2, 1)))
-    assert [one.begin()[0].requests, len(one.end())] == [3, 0]
+    assert [one.begin()[0].prefixes, len(one.end())] == [3, 0]
     assert [one.begin()[0].decoding, len(one.end())] == [3, 1]
-    assert one.begin()[0].requests == 3
+    assert one.begin()[0].prefixes == 3
 
 
 def test_blocks_that_begin_in_a_step_are_counted():

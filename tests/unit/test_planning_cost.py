@@ -18,7 +18,7 @@ def cost(num_cards=1, **more):
 
 
 def test_a_step_by_hand():
-    batch = Batch(rows=7, decoding=3, distinct=40, logical=60, pairs=10.0, context=5, requests=1)
+    batch = Batch(rows=7, decoding=3, distinct=40, logical=60, pairs=10.0, context=5, prefixes=1)
     found = cost().step(batch)
     size = 2 * 2 * 2 * 2 * 2  # bytes of a token: keys and values, layers, heads, their numbers, bytes
     assert found.weights == pytest.approx(1200 * 2 / 1e3)

@@ -48,17 +48,17 @@ def test_packed_rows_are_those_of_the_real_packing(seed):
     found = batches(reading, [Score(trace, step, "a search") for step in steps])
     lengths = [len(row.ids) for row in pack([ids[step] for step in steps], 48).rows]
     of_each = [[lengths[place] for place in places] for places in real_batches(lengths, 10**6 // 48)]
-    assert [batch.requests for batch in found] == list(map(len, of_each))
+    assert [batch.prefixes for batch in found] == list(map(len, of_each))
     assert [batch.rows for batch in found] == [len(each) * max(each) for each in of_each]
 
 
 def test_rows_are_read_as_many_at_once_as_a_step_holds():
     trace, _ = random_tree(1)
     scores = [Score(trace, step, "a search") for step in range(1, 40)]
-    together = sum(batch.requests for batch in batches(Reading("packed", 10**6, 48), scores))
+    together = sum(batch.prefixes for batch in batches(Reading("packed", 10**6, 48), scores))
     found = batches(Reading("packed", 100, 48), scores)
-    assert {batch.requests for batch in found} == {1, 2}
-    assert sum(batch.requests for batch in found) == together
+    assert {batch.prefixes for batch in found} == {1, 2}
+    assert sum(batch.prefixes for batch in found) == together
 
 
 def test_packed_rows_are_padded_to_a_step_of_lengths():
@@ -79,7 +79,7 @@ def test_a_step_takes_what_it_holds_and_one_at_least():
 
 def test_pairs_and_context_by_hand():
     (whole,) = batches(Reading(), [Score(TREE, 3, None)])
-    assert (whole.rows, whole.pairs, whole.context, whole.requests) == (21, 21 * 21 / 2, 21, 1)
+    assert (whole.rows, whole.pairs, whole.context, whole.prefixes) == (21, 21 * 21 / 2, 21, 1)
     (cached,) = batches(Reading("cache"), [Score(TREE, 3, None)])
     assert (cached.rows, cached.pairs, cached.context) == (6, 6 * (21 - 6 / 2), 21)
 

@@ -14,12 +14,12 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import product
 from typing import Any, Final, TypeVar
 
 from etsearch.errors import ConfigError
 from etsearch.generators import Generator
 from etsearch.loop.parts import Parts
-from etsearch.loop.result import Usage
 from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
@@ -30,7 +30,6 @@ from etsearch.planning.policy import EnginePolicy, find_policy
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.simulate import Client
 from etsearch.planning.trace import SearchTrace
-from etsearch.planning.world import RecordedWorld
 from etsearch.prms import RewardModel
 from etsearch.prms.openvino import LENGTH_STEP, MAX_ROWS, ROW_TOKENS, OpenVinoRewardModel
 from etsearch.prms.remote import RemoteRewardModel
@@ -50,9 +49,13 @@ _MANY_AT_ONCE: Final = ((256, 1), (16, 16), (4, 128), (128, 4), (32, 32))
 """What many searches ask for together."""
 _BATCHES: Final = (
     *((*at_once, *lengths) for at_once in _AT_ONCE for lengths in ((30, 24), (120, 12), (250, 24))),
-    *((*at_once, *lengths) for at_once in _MANY_AT_ONCE for lengths in ((60, 24), (200, 12))),
+    *((*at_once, *lengths) for at_once in _MANY_AT_ONCE for lengths in ((60, 12), (200, 12))),
 )
 """Requests at once, continuations of each, tokens of its prefix, and the most tokens of a continuation."""
+_SOON_S: Final = 0.3
+_SOON_READ_S: Final = 10.0
+_MORE_ROUNDS: Final = 3
+"""Times as often is timed what takes less than that: a batch that is written, and all that are read."""
 _FEWEST: Final = 10
 """Batches without which nothing is fitted."""
 _NO_TIME_S: Final = 0.005
@@ -63,6 +66,8 @@ _TRIES: Final = 64
 """Ways of each kind in which something is sought that was not read."""
 _MOST_MORE: Final = 8
 """Steps that take the place of a last one at most."""
+_LOOPS: Final = 2 * tuple(product(("rebase", "beam", "best_of_n"), (4, 16, 64)))
+"""Strategies and widths of the searches in which the client is timed."""
 _READ_AT_ONCE: Final = (1, 2, 4, 8, 16, 32, 64, 96, 192, 384)
 
 
@@ -87,7 +92,7 @@ async def time_engine(
         engine: whose scheduling it is, see ``find_policy``.
         policy: how its server was started, where it schedules otherwise than ``find_policy`` says; how many tokens a
             block of its cache has is asked of the engine itself.
-        rounds: how often each batch is timed; the median counts.
+        rounds: how often each batch is timed, small ones three times as often; the median counts.
         most_s: seconds of a batch at most; where one takes longer, larger ones are left out.
         about: what is said of it in the table.
         say: told what is done.
@@ -108,11 +113,12 @@ async def time_engine(
     pool = [i for problem in problems for i in await generator.encode_prompt(problem.question)]
     chance = random.Random(0)
     written = await _time_writing(generator, policy, pool, chance, rounds, most_s, say)
-    states = [await _some_trajectories(generator, prm, problem) for problem in problems[:8]]
+    parts = Parts(generator, prm, STRATEGIES.create("rebase"))
+    states = [await _small_search(parts, problem, 32) for problem in problems[:8]]  # steps for the reward model to read
     reading = _reading_of(prm)
     unread = _Unread(states)
     read = await _time_reading(prm, reading, states, unread, chance, rounds, say)
-    client = _and_own(await _time_client(states), written, read)
+    client = await _time_client(generator, prm, problems)
     each = ", ".join(f"{1e6 * getattr(client, name):.0f} µs a {name.removesuffix('_s')}" for name in CLIENT_RATES)
     say(f"client: {each}")
     together = await _time_together(generator, prm, pool, states, unread, chance)
@@ -166,23 +172,27 @@ async def _time_writing(
     most_s: float,
     say: Callable[[str], None],
 ) -> list[dict[str, float]]:
-    rows: list[dict[str, float]] = []
-    batches: list[tuple[int, int, int, int]] = []
+    once: dict[tuple[int, int, int, int], float] = {}
     await _write(generator, _requests(pool, (8, 8, 60, 16), chance))  # warm
     for batch in sorted(_BATCHES, key=lambda batch: (math.prod(batch[:2]) * batch[3], batch)):
-        row = await _time_one_writing(generator, policy, pool, batch, chance)  # for what is prepared once
+        row, _ = await _time_one_writing(generator, policy, pool, batch, chance)  # for what is prepared once
         if row["seconds"] > most_s:
-            say(f"writing: {len(_BATCHES) - len(batches)} larger batches would take more than {most_s:g} s each")
+            say(f"writing: {len(_BATCHES) - len(once)} larger batches would take more than {most_s:g} s each")
             break
-        batches.append(batch)
-    if len(batches) < _FEWEST:
+        once[batch] = row["seconds"]
+    if len(once) < _FEWEST:
         raise ConfigError(
-            f"only {len(batches)} batches take less than {most_s:g} s each; give the engine more time for one"
+            f"only {len(once)} batches take less than {most_s:g} s each; give the engine more time for one"
         )
-    for number in range(rounds):
-        rows += [await _time_one_writing(generator, policy, pool, batch, chance) for batch in batches]
-        say(f"writing, round {number + 1}: {sum(row['seconds'] for row in rows[-len(batches) :]):.1f} s")
-    return _medians(rows, len(batches))
+    rounds_of = {batch: rounds * (_MORE_ROUNDS if seconds < _SOON_S else 1) for batch, seconds in once.items()}
+    order = [batch for batch, count in rounds_of.items() for _ in range(count)]
+    chance.shuffle(order)  # a machine's pace changes within seconds: no kind of batch has a bad moment to itself
+    rows: dict[tuple[int, int, int, int], list[list[dict[str, float]]]] = {batch: [] for batch in once}
+    began = time.perf_counter()
+    for batch in order:
+        rows[batch].append(await _time_one_writing(generator, policy, pool, batch, chance))
+    say(f"writing: {len(order)} batches, each twice, in {time.perf_counter() - began:.0f} s")
+    return [_median(of_kind) for pairs in rows.values() for of_kind in zip(*pairs, strict=True)]
 
 
 async def _time_one_writing(
@@ -191,42 +201,47 @@ async def _time_one_writing(
     pool: Sequence[int],
     batch: tuple[int, int, int, int],
     chance: random.Random,
-) -> dict[str, float]:
-    seconds, own_s, written = await _timed(_write(generator, _requests(pool, batch, chance)))
-    lengths = [[max(1, len(c.token_ids)) for c in of_request] for of_request in written]
-    asked = {"asked": float(len(lengths)), "draws": float(sum(map(len, lengths)))}
-    return {**_steps(policy, batch[2], lengths), **asked, **_apart(seconds, own_s)}
+) -> list[dict[str, float]]:
+    """A batch of prefixes that are new, and the same once more, when the engine has read them."""
+    requests = _requests(pool, batch, chance)
+    again = [replace(request, seed=chance.getrandbits(31)) for request in requests]
+    timed = [await _timed(_write(generator, asked)) for asked in (requests, again)]
+    lengths = [[[max(1, len(c.token_ids)) for c in of_request] for of_request in written] for *_, written in timed]
+    steps = _steps(policy, batch[2], lengths)
+    return [{**sums, **_without_own(*seconds)} for sums, (*seconds, _) in zip(steps, timed, strict=True)]
 
 
-def _apart(seconds: float, own_s: float) -> dict[str, float]:
-    return {"seconds": max(seconds - own_s, 1e-6), "own_s": own_s}
+def _without_own(seconds: float, own_s: float) -> dict[str, float]:
+    """What a batch took, without the thread of whoever asked, which is the client's."""
+    return {"seconds": max(seconds - own_s, 1e-6)}
 
 
-def _medians(rows: list[dict[str, float]], count: int) -> list[dict[str, float]]:
-    """Of every batch the round of the median pace; what came differs from round to round."""
-    found = []
-    for place in range(count):
-        rounds = sorted(rows[place::count], key=lambda row: row["seconds"] / max(1.0, row["step"]))
-        found.append(rounds[len(rounds) // 2])
+def _median(rows: Sequence[dict[str, float]]) -> dict[str, float]:
+    """The round of the median pace; what came differs from round to round."""
+    return sorted(rows, key=lambda row: row["seconds"] / max(1.0, row["step"]))[len(rows) // 2]
+
+
+def _steps(policy: EnginePolicy, prefix: int, lengths: Sequence[Sequence[Sequence[int]]]) -> list[dict[str, float]]:
+    """What the simulated engine's steps compute for continuations of the same prefixes time after time, summed up."""
+    engine, found = SimulatedEngine(policy, 1 << 24), []
+    trees = [
+        CachedTree.of(_children(prefix, [n for of_request in times for n in of_request]), policy.block_tokens)
+        for times in zip(*lengths, strict=True)
+    ]
+    num_written = [0] * len(trees)
+    for of_requests in lengths:
+        for place, (tree, tokens) in enumerate(zip(trees, of_requests, strict=True)):
+            first = num_written[place] + 1
+            engine.submit(Request(tree, ROOT, tuple(tokens), tuple(range(first, first + len(tokens)))))
+            num_written[place] += len(tokens)
+        found.append(_summed(engine))
     return found
 
 
-def _steps(policy: EnginePolicy, prefix: int, lengths: Sequence[Sequence[int]]) -> dict[str, float]:
-    """What the simulated engine's steps compute for these continuations, summed up."""
-    engine = SimulatedEngine(policy, 1 << 24)
-    for of_request in lengths:
-        count = len(of_request)
-        trace = SearchTrace(
-            "timed",
-            (NO_PARENT, *(ROOT,) * count),
-            (prefix, *of_request),
-            (prefix, *(prefix + length for length in of_request)),
-            (),
-            0,
-        )
-        tree = CachedTree.of(trace, policy.block_tokens)
-        engine.submit(Request(tree, ROOT, tuple(of_request), tuple(range(1, count + 1))))
-    return _summed(engine)
+def _children(prefix: int, tokens: Sequence[int]) -> SearchTrace:
+    """Steps of so many tokens after one prefix."""
+    parents, ends = (ROOT,) * len(tokens), (prefix + length for length in tokens)
+    return SearchTrace("timed", (NO_PARENT, *parents), (prefix, *tokens), (prefix, *ends), (), 0)
 
 
 def _summed(worker: SimulatedEngine | SimulatedScorer) -> dict[str, float]:
@@ -240,11 +255,8 @@ def _summed(worker: SimulatedEngine | SimulatedScorer) -> dict[str, float]:
     return sums
 
 
-async def _some_trajectories(generator: Generator, prm: RewardModel, problem: Problem) -> SearchState:
-    """A small tree of real steps, for the reward model to read."""
-    settings = SearchSettings(width=32, early_stop=False)
-    result = await search(problem, Parts(generator, prm, STRATEGIES.create("rebase")), settings)
-    return SearchState.of(result)
+async def _small_search(parts: Parts, problem: Problem, width: int) -> SearchState:
+    return SearchState.of(await search(problem, parts, SearchSettings(width=width, early_stop=False)))
 
 
 class _Unread:
@@ -310,16 +322,17 @@ async def _time_reading(
     rounds: int,
     say: Callable[[str], None],
 ) -> list[dict[str, float]]:
-    rows = []
-    for number in range(rounds + 1):
-        for count in _READ_AT_ONCE:
-            for spread in (False, True):
-                asked = _to_read(states, count, chance, spread=spread)
-                row = await _time_one_reading(prm, reading, states, unread.give(asked, chance), asked)
-                if number:
-                    rows.append(row)
-        say(f"reading, round {number}: {sum(row['seconds'] for row in rows[-2 * len(_READ_AT_ONCE) :]):.1f} s")
-    return _medians(rows, 2 * len(_READ_AT_ONCE))
+    async def all_of_them() -> list[dict[str, float]]:
+        rows = []
+        for count, spread in product(_READ_AT_ONCE, (False, True)):
+            asked = _to_read(states, count, chance, spread=spread)
+            rows.append(await _time_one_reading(prm, reading, states, unread.give(asked, chance), asked))
+        return rows
+
+    seconds = sum(row["seconds"] for row in await all_of_them())  # for what is prepared once
+    each = [await all_of_them() for _ in range(rounds * (_MORE_ROUNDS if seconds < _SOON_READ_S else 1))]
+    say(f"reading: {len(each)} rounds of {len(each[0])} batches, {seconds:.1f} s each")
+    return [_median(of_kind) for of_kind in zip(*each, strict=True)]
 
 
 async def _time_one_reading(
@@ -334,7 +347,7 @@ async def _time_one_reading(
     scorer, traces = SimulatedScorer(reading), {s: SearchTrace.of(states[s]) for s, _ in asked}
     for s, node in asked:
         scorer.submit(Score(traces[s], node, None))
-    return {**_summed(scorer), "draws": float(len(asked)), **_apart(seconds, own_s)}
+    return {**_summed(scorer), **_without_own(seconds, own_s)}
 
 
 def _to_read(
@@ -361,54 +374,27 @@ async def _read(prm: RewardModel, trajectories: Sequence[Trajectory]) -> list[Sc
     return list(await asyncio.gather(*jobs))
 
 
-class _Watched:
-    """A world whose own seconds are counted."""
+async def _time_client(generator: Generator, prm: RewardModel, problems: Sequence[Problem]) -> Client:
+    """Seconds of its thread that the loop takes in small searches, one at once, what the models' clients take too.
 
-    def __init__(self, world: RecordedWorld) -> None:
-        self._world, self.seconds = world, 0.0
-        self.format, self.identity = world.format, world.identity
-        self.encode, self.encode_prompt = world.encode, world.encode_prompt
-        self.stats, self.aclose = world.stats, world.aclose
-
-    async def generate(self, request: GenerateRequest) -> list[Continuation]:
-        began = time.thread_time()
-        found = await self._world.generate(request)
-        self.seconds += time.thread_time() - began
-        return found
-
-    async def score(self, trajectory: Trajectory, first: int) -> Scores:
-        began = time.thread_time()
-        found = await self._world.score(trajectory, first)
-        self.seconds += time.thread_time() - began
-        return found
-
-
-async def _time_client(states: Sequence[SearchState]) -> Client:
-    """Seconds of its thread that the loop itself takes, on parts that answer at once, whose own are taken off."""
+    Beside models at work: between their steps, when nothing of it is in the CPU's caches, it takes about twice as long
+    as on models that answer at once.
+    """
     rows, seconds = [], []
-    for width in (4, 8, 16, 64, 128):
-        for number, state in enumerate(states):
-            spent, usage = await _loop_seconds(state, width, number)
-            rows.append((usage.num_requests, usage.num_calls, 1))
-            seconds.append(spent)
-    request_s, draw_s, search_s = rates_of(rows, seconds)
-    return Client(request_s, draw_s, search_s=search_s)
+    for number, (strategy, width) in enumerate(_LOOPS):
+        parts = Parts(generator, prm, STRATEGIES.create(strategy))
+        _, own_s, state = await _timed(_small_search(parts, problems[number % len(problems)], width))
+        trace = SearchTrace.of(state, scores_steps=parts.strategy.needs_rewards)
+        rows.append(_asked_of(trace))
+        seconds.append(max(own_s - trace.select_s * len(trace.depths), 1e-6))
+    return Client(**dict(zip(CLIENT_RATES, rates_of(rows, seconds), strict=True)))
 
 
-async def _loop_seconds(state: SearchState, width: int, seed: int) -> tuple[float, Usage]:
-    world = _Watched(RecordedWorld(state))
-    parts = Parts(world, world, STRATEGIES.create("rebase"))
-    began = time.thread_time()
-    result = await search(Problem("timed"), parts, SearchSettings(width=width, seed=seed))
-    spent = time.thread_time() - began - world.seconds - result.usage.seconds.get("select", 0.0)
-    return max(spent, 1e-6), result.usage
-
-
-def _and_own(client: Client, written: Sequence[Mapping[str, float]], read: Sequence[Mapping[str, float]]) -> Client:
-    """The loop's rates, and what the parts take of its thread: texts, ids, and messages to their own threads."""
-    request_s, draw_s = rates_of([(row["asked"], row["draws"]) for row in written], [row["own_s"] for row in written])
-    (score_s,) = rates_of([(row["draws"],) for row in read], [row["own_s"] for row in read])
-    return Client(client.request_s + request_s, client.draw_s + draw_s, None, score_s, client.search_s)
+def _asked_of(trace: SearchTrace) -> tuple[int, ...]:
+    """What the client deals with in a search, in the order of ``CLIENT_RATES``."""
+    requests = [draws for depth in trace.depths for draws in depth]
+    num_draws, num_scores = sum(len(r.tokens) for r in requests), sum(len(r.scored) for r in requests)
+    return len(requests), num_draws, num_scores, len(trace.depths), 1
 
 
 async def _time_together(

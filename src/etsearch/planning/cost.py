@@ -29,10 +29,11 @@ class Batch(NamedTuple):
         logical: the same, each counted for every sequence that reads it.
         pairs: token pairs of prefixes: the sum of each new token's context.
         context: KV tokens that the prefixes' tokens read, each prefix once.
-        requests: prefixes that are computed in this step, or a part of each.
+        prefixes: that are computed in this step, or a part of each.
         under_way: requests that are taken in and not answered; an engine may look at each of them.
         begun_blocks: blocks that sequences begin in this step for tokens of their own; an engine finds, copies or
             names each.
+        begun_requests: requests that are taken in with this step, however many continuations each asks for.
     """
 
     rows: int = 0
@@ -41,9 +42,10 @@ class Batch(NamedTuple):
     logical: int = 0
     pairs: float = 0.0
     context: int = 0
-    requests: int = 0
+    prefixes: int = 0
     under_way: int = 0
     begun_blocks: int = 0
+    begun_requests: int = 0
 
 
 class StepTime(NamedTuple):
@@ -114,7 +116,7 @@ class CardCost:
             return StepTime(0.0, 0.0, 0.0, 0.0)
         k, known = self.constants, self._known
         read = self._read_seconds(batch.rows)
-        operations = 2 * (batch.rows * known.row_parameters + (batch.decoding + batch.requests) * known.head_parameters)
+        operations = 2 * (batch.rows * known.row_parameters + (batch.decoding + batch.prefixes) * known.head_parameters)
         compute = operations / k.flops
         matrices = blended(read, compute, k.blend)
         kv = known.attention_s + self._kv_seconds(batch, known.kv_bytes)
@@ -179,9 +181,10 @@ def features(batch: Batch) -> dict[str, float]:
         "logical": float(batch.logical),
         "pairs": batch.pairs,
         "context": float(batch.context),
-        "requests": float(batch.requests),
+        "prefixes": float(batch.prefixes),
         "under way": float(batch.under_way),
         "begun blocks": float(batch.begun_blocks),
+        "begun requests": float(batch.begun_requests),
     }
 
 

@@ -171,7 +171,7 @@ class SimulatedEngine:
         self._held = self._own = self._unused_blocks = self._reserved = 0
         self._held_tokens = self._own_tokens = self._logical = self._decoding = 0
         self._chunks: list[tuple[_Sequence, int]] = []
-        self._lost = self._num_under_way = self._begun = 0
+        self._lost = self._num_under_way = self._begun_blocks = self._begun_requests = 0
 
     @property
     def is_idle(self) -> bool:
@@ -243,9 +243,10 @@ class SimulatedEngine:
             logical=self._logical,
             pairs=pairs,
             context=context,
-            requests=len(self._chunks),
+            prefixes=len(self._chunks),
             under_way=self._num_under_way,
-            begun_blocks=self._begun,
+            begun_blocks=self._begun_blocks,
+            begun_requests=self._begun_requests,
         )
         if not batch.rows:
             raise ConfigError(
@@ -338,7 +339,7 @@ class SimulatedEngine:
         while self._needs[slot] > self._spare:
             self._preempt()
         self._own += self._needs[slot]
-        self._begun = self._needs[slot]
+        self._begun_blocks, self._begun_requests = self._needs[slot], 0
         self._throw_out()
 
     def _preempt(self) -> None:
@@ -376,12 +377,13 @@ class SimulatedEngine:
             lost = max(0, known - known % size - (held + unused) * size)  # what fills no block is never in the cache
             self._hold(request)
         self._own += own
-        self._begun += own
+        self._begun_blocks += own
         self._throw_out()
         request.num_active += 1
         if not request.is_under_way:
             request.is_under_way = True
             self._num_under_way += 1
+            self._begun_requests += 1
         self._running[sequence] = None
         sequence.position, sequence.prefill = hit, prefix - hit + written
         sequence.recomputed = lost + written

@@ -14,10 +14,10 @@ from etsearch.planning.policy import EnginePolicy, find_policy
 from etsearch.planning.scorer import Reading
 from etsearch.planning.simulate import Client, Machine
 
-CLIENT_RATES: Final = ("request_s", "draw_s", "score_s", "search_s")
+CLIENT_RATES: Final = ("request_s", "draw_s", "score_s", "depth_s", "search_s")
 """What of a client is timed."""
 _PACES: Final = ("together", "lingers_s", "prm_lingers_s", "beside_lingering")
-_FORMAT: Final = 4
+_FORMAT: Final = 5
 
 
 @dataclass(frozen=True)
@@ -25,8 +25,8 @@ class Timed:
     """Batches that were timed: what they computed, and their seconds; and what was fitted to them.
 
     Attributes:
-        rows: of every batch the sums of ``features`` over its steps, its ``seconds`` without the caller's, and
-            ``own_s``, what the thread of whoever asked took of them.
+        rows: of every batch the sums of ``features`` over its steps, and its ``seconds`` without those of the thread of
+            whoever asked.
         rates: of each feature.
         error: the median relative error of batches that a fit did not see.
     """

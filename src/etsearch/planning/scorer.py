@@ -84,7 +84,7 @@ class SimulatedScorer:
             rows += new
             pairs += new * (length - new / 2)
             context += length
-        return Batch(rows=rows, pairs=pairs, context=context, requests=len(self._reading))
+        return Batch(rows=rows, pairs=pairs, context=context, prefixes=len(self._reading))
 
     def _begin_packed(self) -> Batch:
         """All that waits is packed; then it is read some rows at a time, as by ``etsearch.prms``."""
@@ -98,7 +98,7 @@ class SimulatedScorer:
             self._reading += scores
         step = self.reading.length_step
         longest = -(-max(length for length, _ in taken) // step) * step
-        return Batch(rows=longest * len(taken), pairs=float(longest * longest * len(taken)), requests=len(taken))
+        return Batch(rows=longest * len(taken), pairs=float(longest * longest * len(taken)), prefixes=len(taken))
 
     def _pack(self) -> list[tuple[int, list[Score]]]:
         """Rows of all that waits: search by search, and of each in the order of a depth-first walk."""

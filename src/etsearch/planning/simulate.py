@@ -40,6 +40,7 @@ class Client:
         draw_s: seconds for each continuation that comes.
         select_s: seconds of a selection; that of the trace by default.
         score_s: seconds for each continuation that the reward model reads.
+        depth_s: seconds for each depth, beside its selection.
         search_s: seconds for each search, at its end: votes and answers.
     """
 
@@ -47,10 +48,11 @@ class Client:
     draw_s: float = 0.0
     select_s: float | None = None
     score_s: float = 0.0
+    depth_s: float = 0.0
     search_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("request_s", "draw_s", "select_s", "score_s", "search_s"):
+        for name in ("request_s", "draw_s", "select_s", "score_s", "depth_s", "search_s"):
             if getattr(self, name) is not None:
                 check_number(name, getattr(self, name), 0, 3600)
 
@@ -346,7 +348,7 @@ class _Simulation:
         search.num_open -= 1
         if search.num_open == 0:
             client, trace = self.machine.client, search.tree.trace
-            seconds = trace.select_s if client.select_s is None else client.select_s
+            seconds = client.depth_s + (trace.select_s if client.select_s is None else client.select_s)
             if search.depth == len(trace.depths) - 1:
                 seconds += client.search_s
             self.asked.append((seconds, search))
