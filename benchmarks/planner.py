@@ -7,7 +7,7 @@ An engine and a reward model are calibrated (``etsearch.planning.calibrate``: si
 searches). Then other searches run, and their own trees are simulated with what was calibrated; and all of that again,
 calibration too, for the machine's pace changes. Nothing else may run beside it. The embedded engine comes with two
 caches and with the planner's own speed, simulations of width 256; any other engine is put beside it in the record. With
-``--more`` cells are added to that engine's, under the calibration that they have.
+``--more`` cells are added to that engine's.
 """
 
 import argparse
@@ -25,7 +25,6 @@ from etsearch.loop.search import search
 from etsearch.loop.settings import SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.planning.calibrate import time_engine
-from etsearch.planning.engine_table import EngineTable
 from etsearch.planning.hardware import find_card
 from etsearch.planning.models import find_shape
 from etsearch.planning.plan import Setup
@@ -179,10 +178,10 @@ def embedded(blocks):
 def options():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True, help="the record, which other engines may be in already")
-    parser.add_argument("--more", action="store_true", help="cells for another engine's record, as it was calibrated")
+    parser.add_argument("--more", action="store_true", help="put the cells into another engine's record")
     parser.add_argument("--searches", type=int, default=16)
     parser.add_argument("--repeats", type=int, default=3, help="of every row; the one with the median error counts")
-    parser.add_argument("--rounds", type=int, default=2, help="of a calibration")
+    parser.add_argument("--rounds", type=int, default=1, help="of a calibration")
     parser.add_argument("--most-s", type=float, default=10.0, help="of a batch of the calibration")
     parser.add_argument("--engine", default="embedded")
     parser.add_argument("--generator", help="of another engine than the embedded one")
@@ -194,16 +193,13 @@ def options():
     return parser.parse_args()
 
 
-def measure_all(table, args, problems, number):
-    """The rows of another engine's cells, or of the embedded engine's with two caches."""
-    if args.generator:
-        asked = [tuple(map(int, cell.split("x"))) for cell in args.cells.split(",")]
-        return asyncio.run(measure(table, args.generator, asked, args, problems, number))
-    rows = []
-    for blocks in (ENOUGH, SMALL):
-        asked = [cell[:2] for cell in CELLS if cell[2] == blocks]
-        rows += asyncio.run(measure(table, embedded(blocks), asked, args, problems, number))
-    return rows
+def measure_all(generator, cells, args, problems):
+    """The rows of the cells, each time with a calibration of its own; and the last of those."""
+    repeats = []
+    for number in range(args.repeats):
+        table = asyncio.run(calibrate(generator, args, problems))
+        repeats.append(asyncio.run(measure(table, generator, cells, args, problems, number)))
+    return middle(repeats), table
 
 
 def say_errors(table, rows):
@@ -226,23 +222,21 @@ def main():
         name += f", rewards by {args.prm}"
     if args.label:
         name += f", {args.label}"
+    note = (
+        f"{args.searches} searches a cell (half at width 256), or as many as are in flight; of the times that it "
+        f"was run, each with its own calibration, the one with the median error. {in_words(machine())}."
+    )
+    made = {"name": name, "note": note, "cells": []}
     if args.more:
         (made,) = (one for one in record["engines"] if one["name"] == name)
+    if args.generator:
+        asked = {args.generator: [tuple(map(int, cell.split("x"))) for cell in args.cells.split(",")]}
     else:
-        note = (
-            f"{args.searches} searches a cell (half at width 256), or as many as are in flight; of the times that it "
-            f"was run, each with its own calibration, the one with the median error. {in_words(machine())}."
-        )
-        made = {"name": name, "note": note, "cells": []}
-    repeats = []
-    for number in range(args.repeats):
-        if args.more:
-            table = EngineTable.of(made["calibrated"])
-        else:
-            table = asyncio.run(calibrate(args.generator or embedded(ENOUGH), args, problems))
-            made["calibrated"] = table.plain()
-        repeats.append(measure_all(table, args, problems, number))
-    made["cells"] += middle(repeats)
+        asked = {embedded(blocks): [cell[:2] for cell in CELLS if cell[2] == blocks] for blocks in (ENOUGH, SMALL)}
+    for generator, cells in asked.items():
+        rows, table = measure_all(generator, cells, args, problems)
+        made["cells"] += rows
+        made["calibrated"] = table.plain()
     say_errors(table, made["cells"])
     named = {one["name"]: one for one in record["engines"]} | {name: made}  # each in the place that it had
     record["engines"] = list(named.values())

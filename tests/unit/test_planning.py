@@ -17,7 +17,7 @@ from etsearch.loop.state import SearchState
 from etsearch.planning.calibrate import time_engine
 from etsearch.planning.cost import Batch, TimedCost, features
 from etsearch.planning.engine import CachedTree, Request, SimulatedEngine
-from etsearch.planning.engine_table import EngineTable, Timed
+from etsearch.planning.engine_table import CLIENT_RATES, EngineTable, Timed
 from etsearch.planning.policy import EnginePolicy, find_policy
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.simulate import Client, Machine, simulate
@@ -155,11 +155,10 @@ def test_a_search_of_two_depths_by_hand():
         0,
     )
     step = TimedCost({"step": 1.0})
-    found = simulate(
-        [trace], Machine(step, EnginePolicy(block_tokens=4), 1000, step, client=Client(0.1, 0.01, 0.5, 0.03)), 1
-    )
-    # 6 steps, 0.1 + 2 · (0.01 + 0.03), one batch of scores, 0.5; then 5 steps, 0.1 + 0.01 + 0.03, scores, 0.5
-    assert found.seconds == pytest.approx(6 + 0.18 + 1 + 0.5 + 5 + 0.14 + 1 + 0.5)
+    client = Client(request_s=0.1, draw_s=0.01, select_s=0.5, score_s=0.03, depth_s=0.06, search_s=0.2)
+    found = simulate([trace], Machine(step, EnginePolicy(block_tokens=4), 1000, step, client=client), 1)
+    # 6 steps, 0.1 + 2 · (0.01 + 0.03), one batch of scores, 0.56; then 5 steps, 0.1 + 0.01 + 0.03, scores, 0.56 + 0.2
+    assert found.seconds == pytest.approx(6 + 0.18 + 1 + 0.56 + 5 + 0.14 + 1 + 0.76)
     assert found.latencies == [pytest.approx(found.seconds)]
     assert found.prm_s == 2
 
@@ -208,6 +207,16 @@ def test_blocks_that_begin_in_a_step_are_counted():
         one.end()
     assert sum(begun) == 2
     assert begun[0] == 1
+
+
+def test_requests_are_counted_once_whatever_they_ask_for():
+    tree, one, begun = CachedTree.of(TREE, 4), engine(max_sequences=3), []
+    for _ in range(2):
+        one.submit(Request(tree, 0, (2, 2, 2), (1, 2, 1)))
+    while not one.is_idle:
+        begun.append(one.begin()[0].begun_requests)
+        one.end()
+    assert begun == [1, 0, 1, 0]
 
 
 async def scripted(strategy, **settings):
@@ -344,6 +353,11 @@ def test_an_engine_is_timed_and_read_again(tmp_path):
         return await time_engine(world, world, problems, engine="vllm", policy=policy, rounds=1, about={"cpu": "here"})
 
     table = asyncio.run(timed())
+    new, known = ([row["rows"] - row["decoding"] for row in table.generator.rows[first::2]] for first in (0, 1))
+    assert len(new) == len(known) >= 10
+    assert all(less <= more for less, more in zip(known, new, strict=True))
+    assert sum(known) < sum(new)
+    assert sum(getattr(table.client, rate) for rate in CLIENT_RATES) > 0
     assert (table.policy.max_sequences, table.policy.block_tokens) == (128, 32)
     assert (table.lingers_s, table.beside_lingering) == (0.0, 1.0)
     table.write(tmp_path / "here.json")

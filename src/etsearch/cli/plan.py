@@ -234,7 +234,9 @@ def calibrate(
     data: Annotated[
         str, typer.Option(help="Questions that the models can read, see 'ets datasets'.")
     ] = "minimath:test",
-    rounds: Annotated[int, typer.Option(help="How often each batch is timed; the median counts.")] = 3,
+    rounds: Annotated[
+        int, typer.Option(help="How often a batch is timed, a short one three times as often; the median counts.")
+    ] = 3,
     device: Annotated[
         str, typer.Option(help="Time the kernels of a card with PyTorch instead, such as 'cuda': for --table.")
     ] = "",

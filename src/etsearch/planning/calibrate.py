@@ -21,7 +21,7 @@ from etsearch.errors import ConfigError
 from etsearch.generators import Generator
 from etsearch.loop.parts import Parts
 from etsearch.loop.search import search
-from etsearch.loop.settings import SearchSettings
+from etsearch.loop.settings import Limits, SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.planning.cost import Batch, features
 from etsearch.planning.engine import CachedTree, Request, SimulatedEngine
@@ -68,6 +68,8 @@ _MOST_MORE: Final = 8
 """Steps that take the place of a last one at most."""
 _LOOPS: Final = 2 * tuple(product(("rebase", "beam", "best_of_n"), (4, 16, 64)))
 """Strategies and widths of the searches in which the client is timed."""
+_SHORT_LOOP: Final = Limits(max_depth=6)
+"""How long those may be."""
 _READ_AT_ONCE: Final = (1, 2, 4, 8, 16, 32, 64, 96, 192, 384)
 
 
@@ -103,16 +105,16 @@ async def time_engine(
     if not problems:
         raise ConfigError("there is no problem to time the models with; give some that they can read")
     policy = policy or find_policy(engine)
-    block_tokens = (await generator.stats()).block_tokens
-    if block_tokens is not None:
-        policy = replace(policy, block_tokens=block_tokens)
+    stats = await generator.stats()
+    if stats.block_tokens is not None:
+        policy = replace(policy, block_tokens=stats.block_tokens)
     say(
         f"the engine: blocks of {policy.block_tokens} tokens, at most {policy.max_sequences:,} sequences and "
         f"{policy.step_tokens:,} tokens a step"
     )
     pool = [i for problem in problems for i in await generator.encode_prompt(problem.question)]
     chance = random.Random(0)
-    written = await _time_writing(generator, policy, pool, chance, rounds, most_s, say)
+    written = await _time_writing(generator, policy, stats.cache_capacity_tokens, pool, chance, rounds, most_s, say)
     parts = Parts(generator, prm, STRATEGIES.create("rebase"))
     states = [await _small_search(parts, problem, 32) for problem in problems[:8]]  # steps for the reward model to read
     reading = _reading_of(prm)
@@ -166,6 +168,7 @@ async def _write(generator: Generator, requests: Sequence[GenerateRequest]) -> l
 async def _time_writing(
     generator: Generator,
     policy: EnginePolicy,
+    cache_tokens: int | None,
     pool: Sequence[int],
     chance: random.Random,
     rounds: int,
@@ -174,15 +177,17 @@ async def _time_writing(
 ) -> list[dict[str, float]]:
     once: dict[tuple[int, int, int, int], float] = {}
     await _write(generator, _requests(pool, (8, 8, 60, 16), chance))  # warm
-    for batch in sorted(_BATCHES, key=lambda batch: (math.prod(batch[:2]) * batch[3], batch)):
+    batches = [batch for batch in _BATCHES if cache_tokens is None or _most_tokens(policy, batch) <= cache_tokens]
+    for batch in sorted(batches, key=lambda batch: (math.prod(batch[:2]) * batch[3], batch)):
         row, _ = await _time_one_writing(generator, policy, pool, batch, chance)  # for what is prepared once
         if row["seconds"] > most_s:
-            say(f"writing: {len(_BATCHES) - len(once)} larger batches would take more than {most_s:g} s each")
+            say(f"writing: {len(batches) - len(once)} larger batches would take more than {most_s:g} s each")
             break
         once[batch] = row["seconds"]
     if len(once) < _FEWEST:
         raise ConfigError(
-            f"only {len(once)} batches take less than {most_s:g} s each; give the engine more time for one"
+            f"only {len(once)} batches fit the engine's cache and take less than {most_s:g} s each; give it a larger "
+            "cache, or more time for one"
         )
     rounds_of = {batch: rounds * (_MORE_ROUNDS if seconds < _SOON_S else 1) for batch, seconds in once.items()}
     order = [batch for batch, count in rounds_of.items() for _ in range(count)]
@@ -193,6 +198,13 @@ async def _time_writing(
         rows[batch].append(await _time_one_writing(generator, policy, pool, batch, chance))
     say(f"writing: {len(order)} batches, each twice, in {time.perf_counter() - began:.0f} s")
     return [_median(of_kind) for pairs in rows.values() for of_kind in zip(*pairs, strict=True)]
+
+
+def _most_tokens(policy: EnginePolicy, batch: tuple[int, int, int, int]) -> int:
+    """What the blocks hold that a batch takes: prefixes are shared, and what fills none of their blocks is not."""
+    num_requests, count, prefix, tokens = batch
+    size = policy.block_tokens
+    return num_requests * (prefix // size + count * -(-(prefix % size + tokens + 1) // size)) * size
 
 
 async def _time_one_writing(
@@ -255,8 +267,9 @@ def _summed(worker: SimulatedEngine | SimulatedScorer) -> dict[str, float]:
     return sums
 
 
-async def _small_search(parts: Parts, problem: Problem, width: int) -> SearchState:
-    return SearchState.of(await search(problem, parts, SearchSettings(width=width, early_stop=False)))
+async def _small_search(parts: Parts, problem: Problem, width: int, limits: Limits | None = None) -> SearchState:
+    settings = SearchSettings(width=width, limits=limits or Limits(), early_stop=False)
+    return SearchState.of(await search(problem, parts, settings))
 
 
 class _Unread:
@@ -383,7 +396,7 @@ async def _time_client(generator: Generator, prm: RewardModel, problems: Sequenc
     rows, seconds = [], []
     for number, (strategy, width) in enumerate(_LOOPS):
         parts = Parts(generator, prm, STRATEGIES.create(strategy))
-        _, own_s, state = await _timed(_small_search(parts, problems[number % len(problems)], width))
+        _, own_s, state = await _timed(_small_search(parts, problems[number % len(problems)], width, _SHORT_LOOP))
         trace = SearchTrace.of(state, scores_steps=parts.strategy.needs_rewards)
         rows.append(_asked_of(trace))
         seconds.append(max(own_s - trace.select_s * len(trace.depths), 1e-6))

@@ -9,7 +9,7 @@ at work.
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -38,7 +38,7 @@ class Client:
     Attributes:
         request_s: seconds for each request of a step, 0 to 3,600.
         draw_s: seconds for each continuation that comes.
-        select_s: seconds of a selection; that of the trace by default.
+        select_s: seconds of a selection; by default those of the trace, which passed beside whatever else was at work.
         score_s: seconds for each continuation that the reward model reads.
         depth_s: seconds for each depth, beside its selection.
         search_s: seconds for each search, at its end: votes and answers.
@@ -172,6 +172,16 @@ class _Search:
     """Requests and scores of the depth that are not there yet."""
 
 
+class _Asked(NamedTuple):
+    """Something that the client has to do."""
+
+    seconds: float
+    of: Request | _Search | None = None
+    """What goes on when it is done."""
+    is_wall: bool = False
+    """Whether the seconds are those that passed, others at work among them, and not what it takes alone."""
+
+
 @dataclass(slots=True, eq=False)
 class _Worker:
     """The engine, the reward model or the client: what it does when its task is over, and how much of that is left."""
@@ -184,6 +194,8 @@ class _Worker:
     left: float = 0.0
     """Seconds of its task that are left, at its pace alone."""
     pace: float = 1.0
+    is_wall: bool = False
+    """Whether those seconds pass at that pace, whatever else is at work."""
     lingers_to: float = 0.0
     """The moment up to which it looks for work."""
 
@@ -198,7 +210,7 @@ class _Simulation:
         self.now = 0.0
         self.next = 0
         self.in_flight = in_flight
-        self.asked: deque[tuple[float, object]] = deque()
+        self.asked: deque[_Asked] = deque()
         """What the client has to do."""
         self.generator = _Worker(self._end_step, True, machine.lingers_s)
         self.prm = _Worker(self._end_scores, True, machine.prm_lingers_s)
@@ -226,7 +238,7 @@ class _Simulation:
         if self.lingers and any(worker.lingers_to > self.now for worker in self._idle()):
             pace = min(pace, self.machine.beside_lingering)
         for worker in self.busy:
-            worker.pace = pace if worker.shares else 1.0
+            worker.pace = pace if worker.shares and not worker.is_wall else 1.0
 
     def _idle(self) -> list[_Worker]:
         """Engine and reward model, where they have nothing to do."""
@@ -259,7 +271,7 @@ class _Simulation:
 
     def _end_step(self) -> None:
         for request in self.engine.end():
-            self.asked.append((self._client_seconds(request), request))
+            self.asked.append(_Asked(self._client_seconds(request), request))
 
     def _client_seconds(self, request: Request) -> float:
         client = self.machine.client
@@ -271,14 +283,12 @@ class _Simulation:
             self._one_less(_search_of(score.tag))
 
     def _end_asked(self) -> None:
-        self._serve(self.asked.popleft()[1])
-
-    def _serve(self, what: object) -> None:
         """The client has dealt with something: a request that came, or a selection."""
+        what = self.asked.popleft().of
         if isinstance(what, Request):
             self._take(what)
-        else:
-            self._next_depth(_search_of(what))
+        elif what is not None:
+            self._next_depth(what)
 
     def _start(self, worker: _Worker, seconds: float) -> None:
         worker.is_busy, worker.left = True, seconds
@@ -286,7 +296,7 @@ class _Simulation:
 
     def _start_all(self) -> None:
         while self.asked and not self.client.is_busy:
-            seconds = self.asked[0][0]
+            seconds, _, self.client.is_wall = self.asked[0]
             if seconds > 0:
                 self._start(self.client, seconds)
                 self.result.client_s += seconds
@@ -348,10 +358,11 @@ class _Simulation:
         search.num_open -= 1
         if search.num_open == 0:
             client, trace = self.machine.client, search.tree.trace
-            seconds = client.depth_s + (trace.select_s if client.select_s is None else client.select_s)
+            seconds = client.depth_s + (client.select_s or 0.0)
             if search.depth == len(trace.depths) - 1:
                 seconds += client.search_s
-            self.asked.append((seconds, search))
+            self.asked.append(_Asked(seconds))
+            self.asked.append(_Asked(trace.select_s if client.select_s is None else 0.0, search, is_wall=True))
 
 
 def _search_of(tag: object) -> _Search:
