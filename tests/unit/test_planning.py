@@ -16,9 +16,11 @@ from etsearch.loop.settings import Limits, SearchSettings
 from etsearch.loop.state import SearchState
 from etsearch.planning.calibrate import time_engine
 from etsearch.planning.cost import Batch, TimedCost, features
-from etsearch.planning.engine import CachedTree, Request, SimulatedEngine
+from etsearch.planning.engine import SimulatedEngine
 from etsearch.planning.engine_table import CLIENT_RATES, EngineTable, Timed
+from etsearch.planning.plan import TimedSetup
 from etsearch.planning.policy import EnginePolicy, find_policy
+from etsearch.planning.requests import CachedTree, Request
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.simulate import Client, Machine, simulate
 from etsearch.planning.table import read_table, shipped_table
@@ -343,6 +345,25 @@ def test_rates_that_made_the_seconds_are_found():
         assert timed.cost.step(batch).total == pytest.approx(row["seconds"])
 
 
+def timed_table(cache_tokens):
+    rows = [{**features(Batch(rows=n, decoding=n)), "seconds": 0.002 + 3e-5 * n} for n in range(1, 12)]
+    of = Timed.of(rows), Timed.of(rows)
+    return EngineTable(
+        "vllm", find_policy("vllm"), *of, Client(0.1), Reading("none"), 0.5, True, cache_tokens=cache_tokens
+    )
+
+
+def test_an_engine_has_the_cache_that_it_was_timed_with_and_another_is_told(tmp_path):
+    timed_table(4096).write(tmp_path / "here.json")
+    table = EngineTable.read(tmp_path / "here.json")
+    setup = TimedSetup.of(table)
+    assert setup.kv_tokens == 4096
+    assert len(list(setup.trust())) == 1
+    assert "timed with a cache of 4,096 tokens" in list(TimedSetup.of(table, 100_000).trust())[1]
+    with pytest.raises(ConfigError, match="--cache-tokens"):
+        TimedSetup.of(timed_table(None))
+
+
 @pytest.mark.slow
 def test_an_engine_is_timed_and_read_again(tmp_path):
     async def timed():
@@ -359,7 +380,7 @@ def test_an_engine_is_timed_and_read_again(tmp_path):
     assert sum(known) < sum(new)
     assert sum(getattr(table.client, rate) for rate in CLIENT_RATES) > 0
     assert (table.policy.max_sequences, table.policy.block_tokens) == (128, 32)
-    assert (table.lingers_s, table.beside_lingering) == (0.0, 1.0)
+    assert (table.lingers_s, table.beside_lingering, table.cache_tokens) == (0.0, 1.0, None)
     table.write(tmp_path / "here.json")
     again = EngineTable.read(tmp_path / "here.json")
     assert again.plain() == table.plain()

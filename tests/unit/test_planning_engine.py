@@ -1,7 +1,8 @@
 """The simulated engine by hand: a small cache, block by block."""
 
-from etsearch.planning.engine import CachedTree, Request, SimulatedEngine
+from etsearch.planning.engine import SimulatedEngine
 from etsearch.planning.policy import EnginePolicy
+from etsearch.planning.requests import CachedTree, Request
 from etsearch.planning.trace import SearchTrace
 from etsearch.tree import NO_PARENT
 

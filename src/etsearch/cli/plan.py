@@ -103,7 +103,10 @@ def run_plan(
     calibrated: Annotated[
         Path | None, typer.Option(help="An engine that 'ets plan calibrate' timed, in place of cards and models.")
     ] = None,
-    cache_tokens: Annotated[int, typer.Option(help="With --calibrated: what its KV cache holds.")] = 100_000,
+    cache_tokens: Annotated[
+        int | None,
+        typer.Option(help="With --calibrated: what its KV cache holds; by default what it held when it was timed."),
+    ] = None,
     to_json: Annotated[Path | None, typer.Option("--json", help="Write every figure there.")] = None,
     page: Annotated[Path | None, typer.Option(help="Write one HTML page with plots there.")] = None,
 ) -> None:
@@ -111,7 +114,7 @@ def run_plan(
     what = _target(target, overrides, strategy, width)
     setups: list[Setup] | list[TimedSetup]
     if calibrated:
-        setups = [TimedSetup(EngineTable.read(calibrated), cache_tokens, price)]
+        setups = [TimedSetup.of(EngineTable.read(calibrated), cache_tokens, price)]
     else:
         values: dict[str, Any] = {
             "weights": Precision(weights),

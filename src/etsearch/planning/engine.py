@@ -15,87 +15,8 @@ from dataclasses import dataclass, field
 from etsearch.errors import ConfigError
 from etsearch.planning.cost import Batch
 from etsearch.planning.policy import EnginePolicy
+from etsearch.planning.requests import CachedStep, Request
 from etsearch.planning.trace import SearchTrace
-from etsearch.tree import NO_PARENT
-
-
-@dataclass(slots=True, eq=False)
-class _Step:
-    """A step of a search's tree, as the cache sees it."""
-
-    above: "_Step | None"
-    tokens: int
-    prefix: int
-    """Tokens from the start of the prompt to its end."""
-    owned: int
-    """Whole blocks that it owns."""
-    cached: int = 0
-    """Those of them that are there, from its beginning; some only if all are of the step above."""
-    refs: int = 0
-    """Requests under way that continue it, and steps under it that are in use."""
-    is_known: bool = False
-    """Whether it was computed before, so that to compute it again is a loss."""
-
-
-@dataclass(slots=True, eq=False)
-class CachedTree:
-    """What of one search's tree lies in the cache.
-
-    Attributes:
-        trace: of the search.
-        steps: ``[steps]`` of its tree.
-    """
-
-    trace: SearchTrace
-    steps: list[_Step]
-
-    @classmethod
-    def of(cls, trace: SearchTrace, block_tokens: int) -> "CachedTree":
-        """Nothing of it is in the cache."""
-        steps: list[_Step] = []
-        for above, tokens, prefix in zip(trace.parent, trace.tokens, trace.prefix, strict=True):
-            if above == NO_PARENT:
-                steps.append(_Step(None, tokens, prefix, prefix // block_tokens))
-            else:
-                owned = prefix // block_tokens - trace.prefix[above] // block_tokens
-                steps.append(_Step(steps[above], tokens, prefix, owned))
-        return cls(trace, steps)
-
-    @property
-    def cached(self) -> list[int]:
-        """``[steps]`` blocks of each that are there."""
-        return [step.cached for step in self.steps]
-
-
-@dataclass(slots=True, eq=False)
-class Request:
-    """Continuations of one step.
-
-    Attributes:
-        tree: of its search.
-        step: whose prefix is continued.
-        lengths: tokens of each continuation.
-        writes: the step that each becomes; the blocks of the first of several equal ones stay.
-        tag: of whoever asked.
-    """
-
-    tree: CachedTree
-    step: int
-    lengths: tuple[int, ...]
-    writes: tuple[int, ...]
-    tag: object = None
-    num_active: int = 0
-    num_left: int = 0
-    is_under_way: bool = False
-    prefix: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.prefix, self.num_left = self.end.prefix, len(self.lengths)
-
-    @property
-    def end(self) -> _Step:
-        """The step that is continued."""
-        return self.tree.steps[self.step]
 
 
 @dataclass(slots=True, eq=False)
@@ -165,7 +86,7 @@ class SimulatedEngine:
         """Those that run and whose prefix was not computed in one step."""
         self._ends: defaultdict[int, list[_Sequence]] = defaultdict(list)
         """The sequences that end with a step, if they do not lose their blocks before."""
-        self._unused: OrderedDict[_Step, None] = OrderedDict()
+        self._unused: OrderedDict[CachedStep, None] = OrderedDict()
         self._needs = [0] * self.policy.block_tokens
         """How many sequences need a new block at a step, by its number modulo the block's tokens."""
         self._held = self._own = self._unused_blocks = self._reserved = 0
@@ -393,7 +314,7 @@ class SimulatedEngine:
 
     def _look_up(self, request: Request) -> tuple[int, int, int]:
         """Of its prefix: blocks in use, blocks that are there unused, and tokens that were computed before."""
-        step: _Step | None = request.end
+        step: CachedStep | None = request.end
         unused = known = 0
         while step is not None and not step.refs:
             unused += step.cached
@@ -416,7 +337,7 @@ class SimulatedEngine:
 
     def _hold(self, request: Request) -> None:
         """Its prefix is in use: what was there unused, and what is computed now."""
-        step: _Step | None = request.end
+        step: CachedStep | None = request.end
         while step is not None:
             step.refs += 1
             if step.refs > 1:
@@ -437,7 +358,7 @@ class SimulatedEngine:
         request.num_active -= 1
         if request.num_active:
             return
-        step: _Step | None = request.end
+        step: CachedStep | None = request.end
         while step is not None:  # the end of a prefix is the first to go
             step.refs -= 1
             if step.refs:
@@ -450,7 +371,7 @@ class SimulatedEngine:
         if self.policy.reserves:
             self._reserved -= self._likely_blocks(request)
 
-    def _set_aside(self, step: _Step) -> None:
+    def _set_aside(self, step: CachedStep) -> None:
         self._unused[step] = None
         self._unused_blocks += step.cached
 

@@ -77,6 +77,7 @@ class EngineTable:
         together, client_shares, lingers_s, prm_lingers_s, beside_lingering: how the three are in each other's way; see
             ``Machine``.
         about: what was timed, on what machine, when.
+        cache_tokens: what its KV cache held then; None where it does not tell.
     """
 
     engine: str
@@ -91,6 +92,7 @@ class EngineTable:
     prm_lingers_s: float = 0.0
     beside_lingering: float = 1.0
     about: Mapping[str, Any] = field(default_factory=dict)
+    cache_tokens: int | None = None
 
     @property
     def _paces(self) -> dict[str, float]:
@@ -116,6 +118,7 @@ class EngineTable:
             "engine": self.engine,
             "policy": asdict(self.policy),
             "about": dict(self.about),
+            "cache_tokens": self.cache_tokens,
             "reading": asdict(self.reading),
             "client_shares": self.client_shares,
             **self._paces,
@@ -143,6 +146,7 @@ class EngineTable:
             client_shares=bool(values["client_shares"]),
             **{name: float(values[name]) for name in _PACES},
             about=values["about"],
+            cache_tokens=values["cache_tokens"],
         )
 
     def write(self, path: Path) -> None:

@@ -81,6 +81,18 @@ class TimedSetup:
     name: ClassVar[str] = "as timed"
     cards_used: ClassVar[int] = 1
 
+    @classmethod
+    def of(cls, table: EngineTable, kv_tokens: int | None = None, price: float | None = None) -> "TimedSetup":
+        """With the cache that it had when it was timed, where none is given.
+
+        Raises:
+            ConfigError: it did not tell, or a size outside its range.
+        """
+        kv_tokens = table.cache_tokens if kv_tokens is None else kv_tokens
+        if kv_tokens is None:
+            raise ConfigError("the engine did not tell what its KV cache held when it was timed; give --cache-tokens")
+        return cls(table, kv_tokens, price)
+
     def machine(self) -> Machine:
         return self.table.machine(self.kv_tokens)
 
@@ -93,6 +105,12 @@ class TimedSetup:
     def trust(self) -> Iterator[str]:
         errors = f"{self.table.generator.error:.0%} (generator) and {self.table.prm.error:.0%} (PRM)"
         yield f"as timed: of single batches that the fit did not see the median error is {errors}"
+        timed_with = self.table.cache_tokens
+        if timed_with and not timed_with / 2 <= self.kv_tokens <= 2 * timed_with:
+            yield (
+                f"it was timed with a cache of {timed_with:,} tokens; an engine may take another time for a block of a "
+                "larger or smaller one: time it as it will run"
+            )
 
 
 @dataclass(frozen=True)

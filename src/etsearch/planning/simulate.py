@@ -16,14 +16,9 @@ import numpy as np
 from etsearch.boundary.numbers import MOST_WIDTH, check_number, check_whole
 from etsearch.errors import ConfigError
 from etsearch.planning.cost import Batch, StepCost, StepTime
-from etsearch.planning.engine import (
-    CachedTree,
-    EngineCounts,
-    Request,
-    SimulatedEngine,
-    likely_length,
-)
+from etsearch.planning.engine import EngineCounts, SimulatedEngine, likely_length
 from etsearch.planning.policy import EnginePolicy
+from etsearch.planning.requests import CachedTree, Request
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.trace import Draws, SearchTrace
 
