@@ -89,7 +89,7 @@ results: $(VENV)/.dev  ## docs/results.md, its plots, docs/thrift.md and docs/no
 	$(BIN)/python tools/make_thrift.py
 	$(BIN)/python tools/make_noise.py
 
-planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; an hour
+planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is measured here, and the paper simulated; over an hour
 	$(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json
 	$(BIN)/python benchmarks/planner_paper.py --json benchmarks/records/planner-paper.json
 	$(BIN)/python tools/make_planner.py
@@ -97,7 +97,7 @@ planner: $(VENV)/.dev  ## docs/planner.md again: the planner against what is mea
 PLANNER_VLLM = $(BIN)/python benchmarks/planner.py --json benchmarks/records/planner.json --engine vllm --searches 8 \
 	--generator vllm:http://127.0.0.1:8100 --prm log_probability --max-sequences 1024 --step-tokens 2048
 
-planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a cache that is large enough, and with one that is not; 45 minutes
+planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a cache that is large enough, and with one that is not; over an hour
 	$(BIN)/python benchmarks/enlarged.py runs/enlarged
 	$(BIN)/ets up benchmarks/planner-vllm.yaml --python $(VENV)-vllm/bin/python
 	$(PLANNER_VLLM) --most-s 30 --cells 16x4,16x32,64x8
