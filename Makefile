@@ -101,11 +101,11 @@ planner-vllm: $(VENV)/.dev $(VENV)-vllm/.ready  ## its part about vLLM: with a c
 	$(BIN)/python benchmarks/enlarged.py runs/enlarged
 	$(BIN)/ets up benchmarks/planner-vllm.yaml --python $(VENV)-vllm/bin/python
 	$(PLANNER_VLLM) --most-s 30 --cells 16x4,16x32,64x8
-	$(PLANNER_VLLM) --more --repeats 1 --cells 256x4
+	$(PLANNER_VLLM) --most-s 30 --more --repeats 1 --cells 256x4
 	$(BIN)/ets down benchmarks/planner-vllm.yaml
 	$(BIN)/ets up benchmarks/planner-vllm-small.yaml --python $(VENV)-vllm/bin/python
 	$(PLANNER_VLLM) --label "a small cache" --rounds 2 --most-s 15 --cells 16x8,64x4
-	$(PLANNER_VLLM) --label "a small cache" --more --repeats 1 --cells 256x4
+	$(PLANNER_VLLM) --label "a small cache" --rounds 2 --most-s 15 --more --repeats 1 --cells 256x4
 	$(BIN)/ets down benchmarks/planner-vllm-small.yaml
 	$(BIN)/python tools/make_planner.py
 

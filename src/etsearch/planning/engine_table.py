@@ -146,7 +146,7 @@ class EngineTable:
             client_shares=bool(values["client_shares"]),
             **{name: float(values[name]) for name in _PACES},
             about=values["about"],
-            cache_tokens=values["cache_tokens"],
+            cache_tokens=values.get("cache_tokens"),
         )
 
     def write(self, path: Path) -> None:

@@ -23,9 +23,11 @@ _SHORT_LOOP: Final = Limits(max_depth=6)
 """How long those may be."""
 
 
-async def small_search(parts: Parts, problem: Problem, width: int, limits: Limits | None = None) -> SearchState:
+async def small_search(
+    parts: Parts, problem: Problem, width: int, limits: Limits | None = None, seed: int = 0
+) -> SearchState:
     """The state of a search that is over."""
-    settings = SearchSettings(width=width, limits=limits or Limits(), early_stop=False)
+    settings = SearchSettings(width=width, seed=seed, limits=limits or Limits(), early_stop=False)
     return SearchState.of(await search(problem, parts, settings))
 
 
@@ -38,10 +40,12 @@ async def time_client(generator: Generator, prm: RewardModel, problems: Sequence
     rows, seconds = [], []
     for number, (strategy, width) in enumerate(_LOOPS):
         parts = Parts(generator, prm, STRATEGIES.create(strategy))
-        _, own_s, state = await timed(small_search(parts, problems[number % len(problems)], width, _SHORT_LOOP))
+        _, own_s, state = await timed(
+            small_search(parts, problems[number % len(problems)], width, _SHORT_LOOP, 1 + number)
+        )
         trace = SearchTrace.of(state, scores_steps=parts.strategy.needs_rewards)
         rows.append(_asked_of(trace))
-        seconds.append(max(own_s - trace.select_s * len(trace.depths), 1e-6))
+        seconds.append(max(own_s - trace.select_s * len(trace.depths), 0.1 * own_s))
     return Client(**dict(zip(CLIENT_RATES, rates_of(rows, seconds), strict=True)))
 
 
