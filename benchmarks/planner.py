@@ -194,19 +194,24 @@ def options():
 
 
 def measure_all(generator, cells, args, problems):
-    """The rows of the cells, each time with a calibration of its own; and the last of those."""
-    repeats = []
+    """The rows of the cells, each time with a calibration of its own; and all of those."""
+    repeats, tables = [], []
     for number in range(args.repeats):
         table = asyncio.run(calibrate(generator, args, problems))
+        say_fits(table)
+        tables.append(table.plain())
         repeats.append(asyncio.run(measure(table, generator, cells, args, problems, number)))
-    return middle(repeats), table
+    return middle(repeats), tables
 
 
-def say_errors(table, rows):
+def say_fits(table):
     for part in ("generator", "prm"):
         timed = getattr(table, part)
         rates = {feature: rate for feature, rate in timed.rates.items() if rate}
         print(f"{part}: median error of unseen batches {timed.error:.1%}; {rates}")
+
+
+def say_errors(rows):
     for what, of in (("ratios", "ratio"), ("times", "s")):
         pairs = [(row[f"predicted_{of}"], row[f"measured_{of}"]) for row in rows if f"measured_{of}" in row]
         errors = np.abs([predicted / measured - 1 for predicted, measured in pairs])
@@ -229,15 +234,16 @@ def main():
     made = {"name": name, "note": note, "cells": []}
     if args.more:
         (made,) = (one for one in record["engines"] if one["name"] == name)
+    made.setdefault("calibrations", [])
     if args.generator:
         asked = {args.generator: [tuple(map(int, cell.split("x"))) for cell in args.cells.split(",")]}
     else:
         asked = {embedded(blocks): [cell[:2] for cell in CELLS if cell[2] == blocks] for blocks in (ENOUGH, SMALL)}
     for generator, cells in asked.items():
-        rows, table = measure_all(generator, cells, args, problems)
+        rows, tables = measure_all(generator, cells, args, problems)
         made["cells"] += rows
-        made["calibrated"] = table.plain()
-    say_errors(table, made["cells"])
+        made["calibrations"] += tables
+    say_errors(made["cells"])
     named = {one["name"]: one for one in record["engines"]} | {name: made}  # each in the place that it had
     record["engines"] = list(named.values())
     if not args.generator:

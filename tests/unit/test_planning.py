@@ -1,6 +1,7 @@
 """The planner by hand: small caches, small trees, and the trees that worlds draw."""
 
 import asyncio
+import random
 from collections import Counter
 from unittest.mock import AsyncMock
 
@@ -24,6 +25,7 @@ from etsearch.planning.requests import CachedTree, Request
 from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.simulate import Client, Machine, simulate
 from etsearch.planning.table import read_table, shipped_table
+from etsearch.planning.timing.reading import Unread
 from etsearch.planning.trace import Draws, SearchTrace
 from etsearch.planning.world import Assumptions, DrawnWorld, RecordedWorld, grow, read_assumptions
 from etsearch.prms import REWARD_MODELS
@@ -362,6 +364,22 @@ def test_an_engine_has_the_cache_that_it_was_timed_with_and_another_is_told(tmp_
     assert "timed with a cache of 4,096 tokens" in list(TimedSetup.of(table, 100_000).trust())[1]
     with pytest.raises(ConfigError, match="--cache-tokens"):
         TimedSetup.of(timed_table(None))
+
+
+def test_trajectories_that_nobody_has_read_are_counted_as_they_are():
+    unread = Unread([SearchState.of(asyncio.run(scripted("rebase", width=8)))])
+    chance, seen = random.Random(0), set()
+    for _ in range(20):  # more than the tree has, so that they grow longer than those that are asked for
+        given = unread.give(unread.any(16, chance), chance)
+        scores = unread.scores(given)
+        for trajectory, score in zip(given, scores, strict=True):
+            own = sum(len(step.token_ids) for step in trajectory.steps)
+            assert score.trace.prefix[score.step] == score.trace.prefix[0] + own
+            assert len(score.trace.path(score.step)) == 1 + len(trajectory.steps)
+        texts = {tuple(step.text for step in trajectory.steps) for trajectory in given}
+        assert len(texts) == len(given) == len({score.step for score in scores})
+        assert not seen & texts
+        seen |= texts
 
 
 @pytest.mark.slow

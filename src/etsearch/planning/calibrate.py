@@ -76,11 +76,11 @@ async def time_engine(
     states = [await small_search(parts, problem, 32) for problem in problems[:8]]  # steps for the reward model to read
     reading = _reading_of(prm)
     unread = Unread(states)
-    read = await time_reading(prm, reading, states, unread, chance, rounds, say)
+    read = await time_reading(prm, reading, unread, chance, rounds, say)
     client = await time_client(generator, prm, problems)
     each = ", ".join(f"{1e6 * getattr(client, name):.0f} µs a {name.removesuffix('_s')}" for name in CLIENT_RATES)
     say(f"client: {each}")
-    together = await time_together(generator, prm, pool, states, unread, chance)
+    together = await time_together(generator, prm, pool, unread, chance)
     shares = await slows_down(generator, pool, chance)
     slows = "slows" if shares else "does not slow"
     say(f"together: each at {together:.2f} of its pace; a busy client {slows} the engine")

@@ -8,7 +8,7 @@ at work.
 
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Final, NamedTuple
 
 import numpy as np
@@ -47,9 +47,9 @@ class Client:
     search_s: float = 0.0
 
     def __post_init__(self) -> None:
-        for name in ("request_s", "draw_s", "select_s", "score_s", "depth_s", "search_s"):
-            if getattr(self, name) is not None:
-                check_number(name, getattr(self, name), 0, 3600)
+        for one in fields(self):
+            if (seconds := getattr(self, one.name)) is not None:
+                check_number(one.name, seconds, 0, 3600)
 
 
 @dataclass(frozen=True, slots=True)

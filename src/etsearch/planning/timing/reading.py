@@ -14,6 +14,7 @@ from etsearch.planning.scorer import Reading, Score, SimulatedScorer
 from etsearch.planning.timing.batches import MORE_ROUNDS, median, summed, timed, without_own
 from etsearch.planning.trace import SearchTrace
 from etsearch.prms import RewardModel
+from etsearch.tree import NO_PARENT, ROOT
 from etsearch.types import Scores, Step, Trajectory
 
 _SOON_S: Final = 10.0
@@ -41,18 +42,33 @@ class Unread:
             last[step.text] = (int(states[s].tree.tokens[node]), step)
         pool = sorted(last.values(), key=lambda pair: pair[0])
         self._tokens, self._pool = [tokens for tokens, _ in pool], [step for _, step in pool]
+        self._prompt_tokens = {state.tree.question: int(state.tree.tokens[ROOT]) for state in states}
         self._given: set[tuple[str, ...]] = set()
         for s, node in places:
             trajectory = states[s].tree.trajectory(node)
             self._given.add((trajectory.question, *(step.text for step in trajectory.steps)))
 
     def any(self, count: int, chance: random.Random) -> list[tuple[int, int]]:
-        """Places to ask for."""
-        return chance.sample(self._places, count)
+        """Places to ask for, as many as there are at most: each the number of a state and of its node."""
+        return chance.sample(self._places, min(count, len(self._places)))
+
+    def of_one_depth(self, count: int, chance: random.Random) -> list[tuple[int, int]]:
+        """The same of one state, those that are nearest to one depth of its tree."""
+        s = chance.randrange(len(self._states))
+        depth, own = self._states[s].tree.depth, _originals(self._states[s])
+        deep = chance.choice(sorted({int(depth[node]) for node in own}))
+        return [(s, node) for node in sorted(own, key=lambda node: abs(int(depth[node]) - deep))[:count]]
 
     def give(self, asked: Sequence[tuple[int, int]], chance: random.Random) -> list[Trajectory]:
         """As many as these, each the number of its state and of its node."""
         return [self._one(*place, chance) for place in asked]
+
+    def scores(self, given: Sequence[Trajectory]) -> list[Score]:
+        """What the simulated reward model is asked for them: a tree for each question, which has every step once."""
+        grown = {t.question: _Grown(self._prompt_tokens[t.question]) for t in given}
+        steps = [grown[t.question].add(t) for t in given]
+        traces = {question: one.trace() for question, one in grown.items()}
+        return [Score(traces[t.question], step, None) for t, step in zip(given, steps, strict=True)]
 
     def _one(self, s: int, node: int, chance: random.Random) -> Trajectory:
         tree = self._states[s].tree
@@ -79,58 +95,61 @@ class Unread:
         return chance.choice(self._pool[max(0, left - spread) : right + spread + (left == right)] or self._pool[-1:])
 
 
+class _Grown:
+    """A tree that grows by trajectories of one question."""
+
+    def __init__(self, prompt_tokens: int) -> None:
+        self._parent, self._tokens, self._prefix = [NO_PARENT], [prompt_tokens], [prompt_tokens]
+        self._known: dict[tuple[int, str], int] = {}
+
+    def add(self, trajectory: Trajectory) -> int:
+        """The number of its last step."""
+        node = ROOT
+        for step in trajectory.steps:
+            above, node = node, self._known.setdefault((node, step.text), len(self._parent))
+            if node == len(self._parent):
+                self._parent.append(above)
+                self._tokens.append(len(step.token_ids))
+                self._prefix.append(self._prefix[above] + len(step.token_ids))
+        return node
+
+    def trace(self) -> SearchTrace:
+        """The tree as the simulated reward model sees it."""
+        return SearchTrace("timed", tuple(self._parent), tuple(self._tokens), tuple(self._prefix), (), 0)
+
+
 async def time_reading(
     prm: RewardModel,
     reading: Reading,
-    states: Sequence[SearchState],
     unread: Unread,
     chance: random.Random,
     rounds: int,
     say: Callable[[str], None],
 ) -> list[dict[str, float]]:
-    """The rows of all batches, see ``Timed``."""
+    """The rows of all batches, see ``Timed``: steps of one depth of one tree, and any of all trees."""
 
     async def all_of_them() -> list[dict[str, float]]:
         rows = []
-        for count, spread in product(_READ_AT_ONCE, (False, True)):
-            asked = places_to_read(states, count, chance, spread=spread)
-            rows.append(await _time_one_reading(prm, reading, states, unread.give(asked, chance), asked))
+        for count, choose in product(_READ_AT_ONCE, (unread.of_one_depth, unread.any)):
+            given = unread.give(choose(count, chance), chance)
+            rows.append(await _time_one_reading(prm, reading, given, unread.scores(given)))
         return rows
 
     seconds = sum(row["seconds"] for row in await all_of_them())  # for what is prepared once
     each = [await all_of_them() for _ in range(rounds * (MORE_ROUNDS if seconds < _SOON_S else 1))]
-    say(f"reading: {len(each)} rounds of {len(each[0])} batches, {seconds:.1f} s each")
+    mean_s = sum(row["seconds"] for rows in each for row in rows) / len(each)
+    say(f"reading: {len(each)} rounds of {len(each[0])} batches, {mean_s:.1f} s each")
     return [median(of_kind) for of_kind in zip(*each, strict=True)]
 
 
 async def _time_one_reading(
-    prm: RewardModel,
-    reading: Reading,
-    states: Sequence[SearchState],
-    trajectories: Sequence[Trajectory],
-    asked: Sequence[tuple[int, int]],
+    prm: RewardModel, reading: Reading, given: Sequence[Trajectory], scores: Sequence[Score]
 ) -> dict[str, float]:
-    """Trajectories as long as those of these steps, each the number of its state and of its node."""
-    seconds, own_s, _ = await timed(read_all(prm, trajectories))
-    scorer, traces = SimulatedScorer(reading), {s: SearchTrace.of(states[s]) for s, _ in asked}
-    for s, node in asked:
-        scorer.submit(Score(traces[s], node, None))
+    seconds, own_s, _ = await timed(read_all(prm, given))
+    scorer = SimulatedScorer(reading)
+    for score in scores:
+        scorer.submit(score)
     return {**summed(scorer), **without_own(seconds, own_s)}
-
-
-def places_to_read(
-    states: Sequence[SearchState], count: int, chance: random.Random, *, spread: bool
-) -> list[tuple[int, int]]:
-    """Steps of one depth of one tree, or any of all trees."""
-    if spread:
-        places = [(s, node) for s, state in enumerate(states) for node in _originals(state)]
-        return chance.sample(places, min(count, len(places)))
-    s = chance.randrange(len(states))
-    depth = states[s].tree.depth
-    own = _originals(states[s])
-    deep = chance.choice(sorted({int(depth[node]) for node in own}))
-    nodes = sorted(own, key=lambda node: abs(int(depth[node]) - deep))[:count]
-    return [(s, node) for node in nodes]
 
 
 def _originals(state: SearchState) -> list[int]:

@@ -9,9 +9,8 @@ from functools import partial
 from typing import Final
 
 from etsearch.generators import Generator
-from etsearch.loop.state import SearchState
 from etsearch.planning.timing.batches import timed
-from etsearch.planning.timing.reading import Unread, places_to_read, read_all
+from etsearch.planning.timing.reading import Unread, read_all
 from etsearch.planning.timing.writing import requests_of, write_all
 from etsearch.prms import RewardModel
 from etsearch.types import Trajectory
@@ -32,12 +31,11 @@ async def time_together(
     generator: Generator,
     prm: RewardModel,
     pool: Sequence[int],
-    states: Sequence[SearchState],
     unread: Unread,
     chance: random.Random,
 ) -> float:
     """The pace of each of the two while both are at work."""
-    places = places_to_read(states, 64, chance, spread=True)
+    places = unread.any(64, chance)
 
     def to_read(times: int) -> list[list[Trajectory]]:
         return [unread.give(places, chance) for _ in range(times)]
